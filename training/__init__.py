@@ -1,0 +1,1 @@
+"""Where bundles come from: data, networks, heads, the loop, export and evaluation."""

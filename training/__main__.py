@@ -1,0 +1,68 @@
+"""`python -m training`: train, export, evaluate."""
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from training.errors import TrainingError
+from training.recipe import Recipe, load_recipe, recipe_names
+from training.train import TrainOptions, train
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 2 when the user has to mend something."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train a recipe on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    command.set_defaults(run=_train)
+    command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
+    command.add_argument("--data", type=Path, required=True, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE")
+    command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
+    command.add_argument("--imbalance-ratio", type=float, help="cut the training set to this ratio instead of the recipe's")
+    command.add_argument("--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion")
+    command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    command.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: bfloat16 where the hardware has it")
+    command.add_argument("--threads", type=int, help="CPU threads of torch; by default one per core")
+    command.add_argument("--resume", action="store_true", help="continue the run in --out where it stopped, or start it")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe: Recipe = load_recipe(options.recipe)
+    if options.imbalance_ratio is not None:
+        recipe = replace(recipe, imbalance_ratio=options.imbalance_ratio)
+    if options.epochs is not None:
+        recipe = recipe.with_epochs(options.epochs)
+    train(
+        recipe,
+        TrainOptions(
+            data=options.data,
+            out=options.out,
+            seed=options.seed,
+            device=options.device,
+            precision=options.precision,
+            threads=options.threads,
+            resume=options.resume,
+            command=f"python -m training {shlex.join(sys.argv[1:])}",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

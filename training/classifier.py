@@ -1,0 +1,38 @@
+"""The trained thing: a backbone, a head and the recipe's normalisation, from uint8 pixels to features to logits."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from training.heads import build_head
+from training.networks import build_backbone
+from training.recipe import Recipe
+
+__all__ = ["Classifier"]
+
+
+class Classifier(nn.Module):
+    """Backbone and head. `features` gives (B, D), `head` turns those into (B, C) logits."""
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        super().__init__()
+        self.backbone, self.feature_dim = build_backbone(recipe.network)
+        self.head = build_head(
+            recipe.head, self.feature_dim, num_classes, num_heads=recipe.num_heads, tau=recipe.tau, gamma=recipe.gamma
+        )
+        self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1) * 255.0, persistent=False)
+        self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1) * 255.0, persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> float32, per channel zero mean and unit spread."""
+        return (images.float() - self.mean) / self.std
+
+    def prepare(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """(B, H, W, 3) uint8 as stored -> normalised (B, 3, H, W) on the device, not augmented."""
+        return self.normalise(torch.from_numpy(pixels).to(self.mean.device).permute(0, 3, 1, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images -> (B, C) logits."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits

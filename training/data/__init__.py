@@ -1,0 +1,1 @@
+"""Labelled images: reading class folders, cutting a long tail, keeping the pixels."""

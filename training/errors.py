@@ -1,0 +1,30 @@
+"""What can be wrong with what a user of `python -m training` gives us.
+
+    TrainingError          every error a user can mend; the command prints it and exits with 2
+    ├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
+    ├── RecipeError        a recipe: an unknown name, a field that makes no sense
+    ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
+    └── ExportError        an export: ONNX and torch disagree, a head that has no TDE
+"""
+
+__all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError"]
+
+
+class TrainingError(Exception):
+    """Something the user gave cannot be used; the message says what and what would work."""
+
+
+class DataError(TrainingError):
+    """The data set cannot be used as it is."""
+
+
+class RecipeError(TrainingError):
+    """The recipe is unknown or contradicts itself."""
+
+
+class CheckpointError(TrainingError):
+    """The run's checkpoint is missing, unfinished or belongs to something else."""
+
+
+class ExportError(TrainingError):
+    """The run cannot become a bundle."""

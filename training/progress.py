@@ -1,0 +1,66 @@
+"""What a person sees while training: a bar with images/s and time left, and a line per epoch that stays."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+__all__ = ["TrainingProgress", "images_progress"]
+
+
+class _ImagesPerSecond(ProgressColumn):
+    """Images per second, from the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """Return the speed, or a dash before the first step."""
+        return Text("–" if task.speed is None else f"{task.speed:,.0f} images/s", style="progress.data.speed")
+
+
+class TrainingProgress:
+    """A bar over all images of all epochs. Where the output is no terminal, only the epochs' lines are printed."""
+
+    def __init__(self, epochs: int, images_per_epoch: int, *, done: int = 0) -> None:
+        self.epochs = epochs
+        self.console = Console(highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), _ImagesPerSecond(), TimeRemainingColumn(),
+            console=self.console, disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=epochs * images_per_epoch, completed=done * images_per_epoch)
+        self.images_per_epoch = images_per_epoch
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop drawing and leave the terminal as it was."""
+        self.bar.stop()
+
+    def advance(self, images: int) -> None:
+        """Count the images of a step."""
+        self.bar.advance(self.task, images)
+
+    def epoch_done(self, figures: dict[str, Any]) -> None:
+        """Print one epoch's figures."""
+        epoch = figures["epoch"]
+        self.bar.update(self.task, description=f"epoch {epoch}/{self.epochs}", completed=epoch * self.images_per_epoch)
+        line = (
+            f"epoch {epoch:>3}/{self.epochs}  loss {figures['loss']:.3f}  train {figures['train_accuracy']:.1%}"
+            f"  lr {figures['learning_rate']:.4f}  {figures['images_per_second']:,.0f} images/s"
+        )
+        if "test_accuracy" in figures:
+            line += f"  test {figures['test_accuracy']:.2%} (alpha 0)"
+        self.console.print(line, soft_wrap=True)
+
+
+def images_progress() -> Progress:
+    """Return a bar for one pass over a set of images."""
+    console = Console(highlight=False, stderr=True)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _ImagesPerSecond(), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal,
+    )

@@ -1,0 +1,34 @@
+"""The learning rate over time and the picture size over time: pure functions of the recipe and the epoch."""
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+
+__all__ = ["image_size_at", "learning_rate_at"]
+
+
+def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
+    """Return the learning rate at a moment of training.
+
+    Args:
+        recipe: its `schedule`, `warmup_epochs`, `milestones` and `epochs`.
+        epoch: epochs done, fractions included; a step asks for its own middle, so neither the first nor the last is 0.
+    """
+    if epoch < recipe.warmup_epochs:
+        return recipe.learning_rate * epoch / recipe.warmup_epochs
+    if recipe.schedule == "cosine":
+        done = (epoch - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
+        return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    passed = sum(epoch >= milestone for milestone in recipe.milestones)
+    return recipe.learning_rate * recipe.milestone_factor**passed
+
+
+def image_size_at(recipe: "Recipe", epoch: int) -> int | None:
+    """Return the side in pixels to train this epoch on, or None for the full picture."""
+    size = None
+    for share, pixels in recipe.progressive_sizes:
+        if epoch >= share * recipe.epochs:
+            size = pixels
+    return None if size == recipe.height == recipe.width else size
