@@ -1,0 +1,278 @@
+"""Read and write bundles: the folder NAME/VERSION that is one model.
+
+A bundle comes from somebody else's machine and is then served to strangers, so the loader takes nothing on trust: it
+reads each file once, checks it against the manifest's sha256, and refuses, with a sentence, whatever does not fit.
+Nothing is ever unpickled. The writer verifies with the same loader before anybody can see the folder. README.md has
+the format.
+"""
+
+import dataclasses
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from models import onnx_signature
+from models.errors import (
+    BundleChecksumError,
+    BundleError,
+    BundleExistsError,
+    BundleMissingFileError,
+    BundlePathError,
+    BundleShapeError,
+    BundleValueError,
+)
+from models.manifest import NAME_PATTERN, Manifest
+
+__all__ = ["Bundle", "find_bundles", "load_bundle", "save_bundle"]
+
+MANIFEST, GRAPH, HEAD, CARD = "manifest.json", "model.onnx", "head.safetensors", "README.md"
+MAX_HEADER_BYTES = 65536  # three tensors need about 250
+_SAFETENSORS_TYPES = {"class_effect": "F32", "mean_feature": "F32", "class_counts": "I64"}
+_NUMPY_TYPES = {"F32": "<f4", "I64": "<i8"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A model that was vouched for. The arrays are read-only.
+
+    Args:
+        path: the folder NAME/VERSION.
+        manifest: what the bundle says about itself.
+        class_effect: (K, C) float32, see models/tde.py.
+        mean_feature: (D,) float32, the mean training feature; information, as class_effect already holds it.
+        class_counts: (C,) int64 training images of each class.
+    """
+
+    path: Path
+    manifest: Manifest
+    class_effect: NDArray[np.float32]
+    mean_feature: NDArray[np.float32]
+    class_counts: NDArray[np.int64]
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX graph."""
+        return self.path / GRAPH
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read the bundle in the folder `path` = .../NAME/VERSION.
+
+    Raises:
+        BundleError: whatever cannot be vouched for, as one of its subclasses; the sentence starts with the folder.
+    """
+    folder = Path(path).resolve()
+    try:
+        return _load(folder)
+    except BundleError as error:
+        raise type(error)(f"bundle {folder.parent.name}/{folder.name}: {error}") from error
+    except OSError as error:
+        raise BundleMissingFileError(f"bundle {folder.parent.name}/{folder.name}: cannot be read: {error}") from error
+
+
+def save_bundle(
+    directory: Path,
+    manifest_without_checksums: Manifest,
+    *,
+    model_onnx: bytes,
+    class_effect: NDArray[Any],
+    mean_feature: NDArray[Any],
+    class_counts: NDArray[Any],
+    readme: str,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Write a bundle to `directory` = .../NAME/VERSION: all of it, verified, or nothing.
+
+    Args:
+        directory: must not exist; its last two parts are the manifest's name and version.
+        manifest_without_checksums: `sha256` is filled in here.
+        model_onnx: the graph, one file.
+        class_effect: (K, C).
+        mean_feature: (D,).
+        class_counts: (C,) training images of each class, the manifest's.
+        readme: the model card, Markdown.
+        extra_files: plain file name -> content, e.g. the card's picture.
+
+    Raises:
+        BundleExistsError: `directory` is there already.
+        BundleError: what was given is not a valid bundle.
+    """
+    directory = Path(directory).absolute()
+    if directory.exists() or directory.is_symlink():
+        raise BundleExistsError(f"{directory} is there already; delete it, or save as another version")
+    tensors: dict[str, NDArray[Any]] = {
+        "class_effect": np.ascontiguousarray(class_effect, np.float32),
+        "mean_feature": np.ascontiguousarray(mean_feature, np.float32),
+        "class_counts": np.ascontiguousarray(class_counts, np.int64),
+    }
+    files = {GRAPH: model_onnx, HEAD: safetensors.numpy.save(tensors), CARD: readme.encode()}
+    if clash := sorted(files.keys() & dict(extra_files or {}).keys()):
+        raise BundlePathError(f"extra file {clash[0]} would replace the bundle's own")
+    files |= extra_files or {}
+    checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    manifest = dataclasses.replace(manifest_without_checksums, sha256=checksums)
+    files[MANIFEST] = manifest.to_json().encode()
+
+    anchor = next(parent for parent in directory.parents if parent.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=anchor) as scratch:
+        folder = Path(scratch, directory.parent.name, directory.name)
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            _write(folder / name, content)
+        _sync_folder(folder)
+        bundle = load_bundle(folder)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(directory)
+        except OSError as error:
+            raise BundleExistsError(f"{directory} could not be put in place: {error}") from error
+        _sync_folder(directory.parent)
+    return dataclasses.replace(bundle, path=directory.resolve())
+
+
+def find_bundles(root: Path) -> list[Path]:
+    """Return the folders NAME/VERSION of a repository, by name, then version.
+
+    Hidden folders and plain files are ignored.
+
+    Raises:
+        BundleMissingFileError: there is no such folder.
+        BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
+    if (root / MANIFEST).exists():
+        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, which holds NAME/VERSION")
+    found = []
+    for model in _folders(root):
+        versions = _folders(model)
+        strangers = [folder.name for folder in versions if not _is_version(folder.name)]
+        if not NAME_PATTERN.fullmatch(model.name) or strangers or not versions:
+            wrong = f"{strangers[0]!r} is no version" if strangers else f"{model.name!r} is no model with versions"
+            raise BundlePathError(f"{model}: {wrong}; bundles lie as NAME/VERSION, a version is 1, 2, 3, ...")
+        found += sorted(versions, key=lambda folder: int(folder.name))
+    return found
+
+
+def _load(folder: Path) -> Bundle:
+    if not folder.is_dir():
+        raise BundleMissingFileError(f"there is no folder {folder}")
+    manifest = Manifest.from_json(_read(folder, MANIFEST))
+    if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
+        raise BundlePathError(
+            f"manifest.json says it is {manifest.name}/{manifest.version}; the folder must be named so"
+        )
+    listed = manifest.sha256
+    if missing := [name for name in (GRAPH, HEAD, CARD) if name not in listed]:
+        raise BundleChecksumError(f"manifest.json lists no sha256 for {', '.join(missing)}")
+    present = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+    if strangers := sorted(present - listed.keys() - {MANIFEST}):
+        raise BundleChecksumError(f"{strangers[0]} is not listed in manifest.json; remove it")
+    contents = {}
+    for name, digest in listed.items():
+        content = _read(folder, name)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BundleChecksumError(f"{name} is not the file that was saved: its sha256 differs from manifest.json's")
+        if name in (GRAPH, HEAD):
+            contents[name] = content
+    onnx_signature.check_contract(
+        onnx_signature.read_signature(contents[GRAPH]),
+        height=manifest.input.height,
+        width=manifest.input.width,
+        num_classes=len(manifest.classes),
+        num_heads=manifest.num_heads,
+    )
+    tensors = _read_tensors(contents[HEAD])
+    _check_tensors(tensors, manifest)
+    return Bundle(folder, manifest, **tensors)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """Return the content of a regular file that lies in the folder itself."""
+    path = folder / name
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: symlinks in a circle, before Python 3.13
+        raise BundleMissingFileError(f"{name} is missing") from error
+    if target.parent != folder:
+        raise BundlePathError(f"{name} leads out of the folder, to {target}; copy the file instead of linking it")
+    if not stat.S_ISREG(target.stat().st_mode):
+        raise BundlePathError(f"{name} is no regular file")
+    return target.read_bytes()
+
+
+def _read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
+    header_bytes = int.from_bytes(data[:8], "little")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise BundleShapeError(f"{HEAD} announces a header of {header_bytes} bytes; three tensors need a few hundred")
+    try:
+        entries = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]  # a Rust function
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise BundleShapeError(f"{HEAD} is not a safetensors file: {error}") from error
+    found = {name: entry["dtype"] for name, entry in entries.items()}
+    if found != _SAFETENSORS_TYPES:
+        raise BundleShapeError(f"{HEAD} holds {_listing(found)}; the format wants {_listing(_SAFETENSORS_TYPES)}")
+    return {
+        name: np.frombuffer(bytes(entry["data"]), _NUMPY_TYPES[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in entries.items()
+    }
+
+
+def _check_tensors(tensors: dict[str, NDArray[Any]], manifest: Manifest) -> None:
+    num_heads, num_classes = manifest.num_heads, len(manifest.classes)
+    effect, mean, counts = (tensors[name] for name in ("class_effect", "mean_feature", "class_counts"))
+    if effect.shape != (num_heads, num_classes):
+        raise BundleShapeError(
+            f"class_effect is {list(effect.shape)} but the manifest has {num_heads} heads and {num_classes} classes; "
+            "they come from different runs"
+        )
+    if mean.ndim != 1 or not mean.size or mean.size % num_heads:
+        raise BundleShapeError(f"mean_feature is {list(mean.shape)}, which {num_heads} heads cannot share equally")
+    if counts.shape != (num_classes,):
+        raise BundleShapeError(f"class_counts is {list(counts.shape)} but the manifest has {num_classes} classes")
+    for name in ("class_effect", "mean_feature"):
+        if not np.isfinite(tensors[name]).all():
+            raise BundleValueError(f"{name} holds NaN or infinity")
+    for index, (count, info) in enumerate(zip(counts.tolist(), manifest.classes, strict=True)):
+        if count != info.training_count:
+            raise BundleValueError(
+                f"class_counts[{index}] is {count} but the manifest gives {info.name!r} {info.training_count} images"
+            )
+
+
+def _listing(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name[:60]} {types[name]}" for name in sorted(types)[:10]) or "nothing"
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and not name.startswith("0")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

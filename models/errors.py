@@ -1,0 +1,98 @@
+"""Everything `models` can complain about, as one tree, so a caller may catch as widely or narrowly as it wants.
+
+    LongtailError
+    ├── BundleError                 a folder that cannot be vouched for as a bundle
+    │   ├── ManifestError           manifest.json: not JSON, a missing or unknown key, a value out of its range
+    │   ├── BundleMissingFileError  a file or folder is not there
+    │   ├── BundleChecksumError     a file's sha256 differs from the manifest's, or the manifest does not list the file
+    │   ├── BundleShapeError        head.safetensors: tensors missing, extra, or of a shape the manifest contradicts
+    │   ├── BundleValueError        head.safetensors: NaN, infinity, or counts the manifest contradicts
+    │   ├── BundleVersionError      a format version this code does not know
+    │   ├── BundlePathError         a path that leaves the folder, or a folder that is not NAME/VERSION
+    │   ├── BundleGraphError        model.onnx: not ONNX, or other inputs and outputs than the contract's
+    │   └── BundleExistsError       save_bundle would have to overwrite
+    └── ImageError                  bytes that cannot become an image
+        ├── UnreadableImageError    not an image, truncated, damaged, empty
+        ├── UnsupportedImageError   an image, but of a format we do not take
+        └── ImageTooLargeError      more pixels than allowed
+
+The message is the sentence a person reads; it says what is wrong, where, and what would work.
+"""
+
+__all__ = [
+    "BundleChecksumError",
+    "BundleError",
+    "BundleExistsError",
+    "BundleGraphError",
+    "BundleMissingFileError",
+    "BundlePathError",
+    "BundleShapeError",
+    "BundleValueError",
+    "BundleVersionError",
+    "ImageError",
+    "ImageTooLargeError",
+    "LongtailError",
+    "ManifestError",
+    "UnreadableImageError",
+    "UnsupportedImageError",
+]
+
+
+class LongtailError(Exception):
+    """Root of the tree."""
+
+
+class BundleError(LongtailError):
+    """The folder cannot be vouched for as a bundle."""
+
+
+class ManifestError(BundleError):
+    """manifest.json does not say what the format asks for."""
+
+
+class BundleMissingFileError(BundleError):
+    """A file or folder is not there."""
+
+
+class BundleChecksumError(BundleError):
+    """A file is not the one the manifest lists, or the manifest does not list it."""
+
+
+class BundleShapeError(BundleError):
+    """The tensors of head.safetensors do not fit together, or not with the manifest."""
+
+
+class BundleValueError(BundleError):
+    """A tensor holds NaN, infinity, or counts the manifest contradicts."""
+
+
+class BundleVersionError(BundleError):
+    """The bundle is of a format version this code does not know."""
+
+
+class BundlePathError(BundleError):
+    """A path leaves the bundle's folder, or the folder is not NAME/VERSION."""
+
+
+class BundleGraphError(BundleError):
+    """model.onnx is not ONNX, or has other inputs and outputs than the contract's."""
+
+
+class BundleExistsError(BundleError):
+    """Saving would overwrite something."""
+
+
+class ImageError(LongtailError):
+    """The bytes cannot become an image."""
+
+
+class UnreadableImageError(ImageError):
+    """Not an image, or a truncated, damaged or empty one."""
+
+
+class UnsupportedImageError(ImageError):
+    """An image, but of a format we do not take."""
+
+
+class ImageTooLargeError(ImageError):
+    """More pixels than allowed."""

@@ -1,0 +1,178 @@
+"""Bytes from a client into the pixels the network was trained to see: decode, turn upright, resize, crop.
+
+Training and serving must agree on every step here, or accuracy is lost without an error anywhere. Each unusual kind of
+picture has one defined meaning (README.md, "Image recipe"), and the number of pixels is checked before any is decoded.
+Resize and crop round as torchvision's Resize and CenterCrop do.
+"""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from models.manifest import ImageRecipe
+
+__all__ = ["decode_image"]
+
+# Pillow's own limit would warn or raise by its own rules; ours is checked on every image, before decoding.
+Image.MAX_IMAGE_PIXELS = None
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_OTHER_FORMATS = (  # offset, first bytes, name
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"<svg", "SVG"),
+    (0, b"%PDF", "PDF"),
+    (0, b"8BPS", "Photoshop"),
+)
+
+
+def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
+    """Return the picture in `data` as the recipe's pixels.
+
+    Args:
+        data: a JPEG, PNG or WebP file.
+        recipe: shorter side after resizing, and the size of the centre crop, in pixels.
+        max_pixels: largest width x height accepted, of the file and of the resized picture.
+
+    Returns:
+        (height, width, 3) uint8 RGB, contiguous.
+
+    Raises:
+        UnreadableImageError: empty, no image, truncated or damaged.
+        UnsupportedImageError: an image of another format.
+        ImageTooLargeError: more than `max_pixels`; found out before decoding.
+    """
+    with _open(data, max_pixels) as image:
+        _check_resized(image.size, recipe.resize, max_pixels)
+        rgb = _to_rgb(_load(image))
+        orientation = _orientation(image)
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    size = _resized(rgb.size, recipe.resize)
+    if rgb.size != size:
+        rgb = rgb.resize(size, Image.Resampling.BILINEAR)  # Pillow's bilinear is antialiased
+    left, top = round((size[0] - recipe.width) / 2), round((size[1] - recipe.height) / 2)
+    return np.array(rgb.crop((left, top, left + recipe.width, top + recipe.height)))
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only."""
+    if not data:
+        raise UnreadableImageError("the image is empty (0 bytes); send a JPEG, PNG or WebP file")
+    _check_pixels(_webp_size(data), max_pixels)
+    try:
+        image = Image.open(BytesIO(data), formats=_FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unreadable(data, error) from error
+    _check_pixels(image.size, max_pixels)
+    return image
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageTooLargeError(
+            f"the image has {size[0]} x {size[1]} pixels but at most {max_pixels} are accepted; send a smaller one"
+        )
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Return a WebP file's (width, height), (0, 0) for any other file: Pillow's WebP reader allocates on opening."""
+    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return 0, 0
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
+def _load(image: Image.Image) -> Image.Image:
+    """Decode the (first) frame."""
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        raise UnreadableImageError(f"the {image.format} image is truncated or damaged: {error}") from error
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none or, as in browsers, where EXIF is unreadable."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # a damaged tag may raise anything
+        return 1
+    return value if isinstance(value, int) and value in _UPRIGHT else 1
+
+
+def _check_resized(size: tuple[int, int], shorter: int, max_pixels: int) -> None:
+    width, height = _resized(size, shorter)
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"the image has {size[0]} x {size[1]} pixels, which is too long and thin: with its shorter side "
+            f"at {shorter} it would have {width} x {height}, but at most {max_pixels} pixels are accepted"
+        )
+
+
+def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Return the size whose shorter side is `shorter`; the longer one is cut to a whole pixel, as in torchvision."""
+    width, height = size
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I"):  # PNG, 16-bit greyscale; RGB of 16 bits arrives here as its upper 8
+        wide = np.asarray(image).astype(np.int64)
+        grey = np.rint(wide / 257)
+        if (transparent := image.info.get("transparency")) is not None:
+            grey[wide == transparent] = 255
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return image.convert("RGB")
+
+
+def _unreadable(data: bytes, error: Exception) -> UnreadableImageError | UnsupportedImageError:
+    for offset, magic, name in _OTHER_FORMATS:
+        if data[offset : offset + len(magic)] == magic:
+            return UnsupportedImageError(f"the image is a {name} file; send JPEG, PNG or WebP")
+    if data[:3] == b"\xff\xd8\xff" or data[:4] in (b"\x89PNG", b"RIFF"):
+        return UnreadableImageError(f"the image is truncated or damaged: {str(error) or type(error).__name__}")
+    return UnreadableImageError("these bytes are not an image; send a JPEG, PNG or WebP file")
