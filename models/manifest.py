@@ -112,9 +112,7 @@ class Manifest:
         strict_json.check_tree(self.provenance, "provenance")
         for name, digest in self.sha256.items():
             if not _FILE_NAME.fullmatch(name) or name == "manifest.json":
-                raise ManifestError(
-                    f"manifest.json: sha256 key {name!r} is not the plain name of another file in the bundle's folder"
-                )
+                raise ManifestError(f"manifest.json: sha256 key {name!r} is not the plain name of another file in here")
             if not _SHA256.fullmatch(digest):
                 raise ManifestError(f"manifest.json: sha256 of {name} is not 64 lower-case hexadecimal digits")
 
@@ -126,7 +124,7 @@ class Manifest:
             ManifestError: not JSON, a key missing, unknown or twice, a wrong type, a rule broken.
             BundleVersionError: a format version other than this code's.
         """
-        tree = strict_json.parse(text, "manifest.json")
+        tree = strict_json.parse(text)
         version = tree.get("format_version")
         if type(version) is int and version != FORMAT_VERSION:
             raise BundleVersionError(

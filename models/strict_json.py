@@ -1,4 +1,4 @@
-"""JSON from strangers into frozen dataclasses: the wanted keys and no others, of the declared types.
+"""JSON from strangers into the frozen dataclasses of a manifest: the wanted keys and no others, of the declared types.
 
 Python's own reader takes NaN, keys given twice and nesting without end; a manifest may have none of these. The
 dataclasses' annotations are the schema, so it is written down once.
@@ -19,24 +19,24 @@ MAX_DEPTH = 16
 _TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", type(None): "null"}
 
 
-def parse(text: str | bytes, what: str) -> dict[str, Any]:
+def parse(text: str | bytes) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises:
         ManifestError: too large, not UTF-8 JSON, not an object, NaN or infinity, a key twice, nested too deeply.
     """
     if len(text) > MAX_BYTES:
-        raise ManifestError(f"{what} is larger than {MAX_BYTES} bytes; that is no manifest")
+        raise ManifestError(f"manifest.json is larger than {MAX_BYTES} bytes; that is no manifest")
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         tree = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise ManifestError(f"{what} is nested more than {MAX_DEPTH} deep") from error
+        raise ManifestError(f"manifest.json is nested more than {MAX_DEPTH} deep") from error
     except ValueError as error:  # also JSONDecodeError, UnicodeDecodeError and integers of thousands of digits
-        raise ManifestError(f"{what} is not JSON: {error}") from error
+        raise ManifestError(f"manifest.json is not JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise ManifestError(f"{what} is not a JSON object")
-    check_tree(tree, what)
+        raise ManifestError("manifest.json is not a JSON object")
+    check_tree(tree, "")
     return tree
 
 
@@ -50,11 +50,11 @@ def check_tree(tree: object, field: str) -> None:
     while pending:
         path, value, depth = pending.pop()
         if depth > MAX_DEPTH:
-            raise ManifestError(f"{path[:200]}: nested more than {MAX_DEPTH} deep")
+            raise ManifestError(f"manifest.json: {path[:60]}... is nested more than {MAX_DEPTH} deep")
         if isinstance(value, dict):
             for key in value:
                 _check_text(key, path)
-            pending += [(f"{path}.{key}", item, depth + 1) for key, item in value.items()]
+            pending += [(f"{path}.{key}".lstrip("."), item, depth + 1) for key, item in value.items()]
         elif isinstance(value, list | tuple):
             pending += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
         elif isinstance(value, str):
@@ -62,9 +62,9 @@ def check_tree(tree: object, field: str) -> None:
         elif isinstance(value, bool | None):
             continue
         elif not isinstance(value, int | float):
-            raise ManifestError(f"{path}: a {type(value).__name__} is no JSON value")
+            raise ManifestError(f"manifest.json: {path} is a {type(value).__name__}, which JSON has no type for")
         elif not abs(value) < math.inf or (isinstance(value, int) and abs(value) > 2**63):
-            raise ManifestError(f"{path} is not a finite number")
+            raise ManifestError(f"manifest.json: {path} is not a finite number")
 
 
 def build(wanted: Any, value: object, field: str) -> Any:
@@ -143,9 +143,9 @@ def _wrong(field: str, wanted: str, value: object) -> ManifestError:
 
 def _check_text(text: object, path: str) -> None:
     if not isinstance(text, str):
-        raise ManifestError(f"{path}: a key is no string: {text!r}")
+        raise ManifestError(f"manifest.json: {path} holds {text!r}, which is no string")
     if not text.replace("\n", "").replace("\t", "").isprintable():
-        raise ManifestError(f"{path[:200]!r} holds a character that cannot be printed: {text[:60]!r}")
+        raise ManifestError(f"manifest.json: {path} holds a character that cannot be printed: {text[:60]!r}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""`python -m models check DIR [DIR...]`: say what a bundle is, or in one sentence why it is refused.
+
+DIR is a bundle (NAME/VERSION), a model (NAME) or a whole repository. Exit code 0: everything was vouched for; 2: not.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from models.bundle import Bundle, find_bundles, load_bundle
+from models.errors import BundleError
+from models.manifest import Manifest
+
+__all__ = ["describe", "main"]
+
+PROTOCOL_COLUMNS = (
+    *("alpha", "overall", "balanced", "many", "medium", "few", "worst_class"),
+    *("harmonic", "geometric", "macro_f1", "ece"),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m models", description="Look at bundles: models on disk.")
+    commands = parser.add_subparsers(required=True)
+    check = commands.add_parser("check", help="say what a bundle is, or why it is refused (exit code 2)")
+    check.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a bundle, or a folder that holds bundles")
+    folders: list[Path] = parser.parse_args(arguments).folders
+    refused = 0
+    for folder in folders:
+        for found in _checked(folder):
+            if isinstance(found, Bundle):
+                print(describe(found), end="\n\n")
+            else:
+                print(found, file=sys.stderr)
+                refused += 1
+    return 2 if refused else 0
+
+
+def describe(bundle: Bundle) -> str:
+    """Return what `check` prints about a bundle: one block of text for a person."""
+    manifest = bundle.manifest
+    recipe = manifest.input
+    exempt = "none" if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
+    lines = [
+        f"{manifest.name}/{manifest.version}: {manifest.task}, format {manifest.format_version}, in {bundle.path}",
+        f"  input    shorter side to {recipe.resize} px, centre crop {recipe.height} x {recipe.width} px (H x W); "
+        f"mean {_numbers(recipe.mean)}, std {_numbers(recipe.std)} in the graph",
+        f"  head     K = {manifest.num_heads} heads, tau = {manifest.tau:g}, gamma = {manifest.gamma:g}, "
+        f"D = {len(bundle.mean_feature)} features, exempt class: {exempt}",
+        f"  classes  {_groups(manifest)}",
+        "  operating points",
+    ]
+    width = max(len(name) for name in manifest.operating_points)
+    for name, point in manifest.operating_points.items():
+        lines.append(f"    {name:{width}}  alpha {point.alpha:<8.4g}  {point.chosen_by}")
+    lines += _metrics(manifest.metrics)
+    lines.append("  provenance")
+    lines += [f"    {key}: {value}" for key, value in manifest.provenance.items()]
+    lines.append(f"  sha256 of {', '.join(manifest.sha256)}: verified")
+    return "\n".join(lines)
+
+
+def _checked(folder: Path) -> Iterator[Bundle | BundleError]:
+    """Load every bundle in `folder`; one that is refused does not hide the others."""
+    try:
+        paths = _bundles_in(folder)
+    except BundleError as error:
+        yield error
+        return
+    for path in paths:
+        try:
+            yield load_bundle(path)
+        except BundleError as error:
+            yield error
+
+
+def _bundles_in(folder: Path) -> list[Path]:
+    """A bundle itself, the versions of a model, or every bundle of a repository."""
+    inner = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    if not inner or (folder / "manifest.json").exists():
+        return [folder]
+    if all(entry.name.isdecimal() for entry in inner):
+        return sorted(inner, key=lambda entry: int(entry.name))
+    return find_bundles(folder)
+
+
+def _groups(manifest: Manifest) -> str:
+    counts = [info.training_count for info in manifest.classes]
+    groups = Counter(info.group for info in manifest.classes)
+    shares = ", ".join(f"{groups[group]} {group}-shot" for group in ("many", "medium", "few"))
+    return (
+        f"{len(counts)}: {shares} (over 100, 20 to 100, under 20 training images); "
+        f"{sum(counts)} training images, {min(counts)} to {max(counts)} a class"
+    )
+
+
+def _metrics(metrics: dict[str, Any]) -> list[str]:
+    """The protocol's table where training wrote one, then whatever else is there."""
+    protocol = metrics.get("protocol")
+    lines = ["  metrics" if metrics else "  metrics  none"]
+    if isinstance(protocol, dict) and all(isinstance(row, dict) for row in protocol.values()):
+        lines.append("    " + " " * 13 + "".join(f"{column:>12}" for column in PROTOCOL_COLUMNS))
+        for name, row in protocol.items():
+            cells = (_cell(column, row.get(column)) for column in PROTOCOL_COLUMNS)
+            lines.append(f"    {name:13}" + "".join(f"{cell:>12}" for cell in cells))
+    lines += [f"    {key}: {value}" for key, value in metrics.items() if key != "protocol"]
+    return lines
+
+
+def _cell(column: str, value: object) -> str:
+    """Accuracies as per cent, alpha as it is, "-" where there is nothing, as for a group without classes."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-"
+    return f"{value:.4g}" if column == "alpha" else f"{100 * value:.2f}%"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
