@@ -4,6 +4,7 @@ DIR is a bundle (NAME/VERSION), a model (NAME) or a whole repository. Exit code 
 """
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -123,4 +124,5 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends us quietly
     sys.exit(main())

@@ -68,7 +68,7 @@ def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_0
     """
     with _open(data, max_pixels) as image:
         _check_resized(image.size, recipe.resize, max_pixels)
-        rgb = _to_rgb(_load(image))
+        rgb = _decode(image)
         orientation = _orientation(image)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
@@ -116,15 +116,15 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _load(image: Image.Image) -> Image.Image:
-    """Decode the (first) frame."""
+def _decode(image: Image.Image) -> Image.Image:
+    """Decode the (first) frame into RGB."""
     try:
         image.load()
+        return _to_rgb(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise UnreadableImageError(f"the {image.format} image is truncated or damaged: {error}") from error
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
