@@ -81,7 +81,8 @@ def _checked(folder: Path) -> Iterator[Bundle | BundleError]:
 
 def _bundles_in(folder: Path) -> list[Path]:
     """A bundle itself, the versions of a model, or every bundle of a repository."""
-    inner = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    entries = folder.iterdir() if folder.is_dir() else ()
+    inner = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not inner or (folder / "manifest.json").exists():
         return [folder]
     if all(entry.name.isdecimal() for entry in inner):

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from models import onnx_signature
+from models import onnx_signature, strict_json
 from models.errors import (
     BundleChecksumError,
     BundleError,
@@ -65,7 +65,7 @@ class Bundle:
         return self.path / GRAPH
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path | str) -> Bundle:
     """Read the bundle in the folder `path` = .../NAME/VERSION.
 
     Raises:
@@ -107,9 +107,9 @@ def save_bundle(
         BundleExistsError: `directory` is there already.
         BundleError: what was given is not a valid bundle.
     """
-    directory = Path(directory).absolute()
     if directory.exists() or directory.is_symlink():
         raise BundleExistsError(f"{directory} is there already; delete it, or save as another version")
+    directory = directory.resolve()
     tensors: dict[str, NDArray[Any]] = {
         "class_effect": np.ascontiguousarray(class_effect, np.float32),
         "mean_feature": np.ascontiguousarray(mean_feature, np.float32),
@@ -137,7 +137,7 @@ def save_bundle(
         except OSError as error:
             raise BundleExistsError(f"{directory} could not be put in place: {error}") from error
         _sync_folder(directory.parent)
-    return dataclasses.replace(bundle, path=directory.resolve())
+    return dataclasses.replace(bundle, path=directory)
 
 
 def find_bundles(root: Path) -> list[Path]:
@@ -149,7 +149,6 @@ def find_bundles(root: Path) -> list[Path]:
         BundleMissingFileError: there is no such folder.
         BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
     """
-    root = Path(root)
     if not root.is_dir():
         raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
     if (root / MANIFEST).exists():
@@ -168,7 +167,7 @@ def find_bundles(root: Path) -> list[Path]:
 def _load(folder: Path) -> Bundle:
     if not folder.is_dir():
         raise BundleMissingFileError(f"there is no folder {folder}")
-    manifest = Manifest.from_json(_read(folder, MANIFEST))
+    manifest = Manifest.from_json(_read(folder, MANIFEST, strict_json.MAX_BYTES + 1))
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise BundlePathError(
             f"manifest.json says it is {manifest.name}/{manifest.version}; the folder must be named so"
@@ -198,8 +197,8 @@ def _load(folder: Path) -> Bundle:
     return Bundle(folder, manifest, **tensors)
 
 
-def _read(folder: Path, name: str) -> bytes:
-    """Return the content of a regular file that lies in the folder itself."""
+def _read(folder: Path, name: str, at_most: int = -1) -> bytes:
+    """Return the content, or its first `at_most` bytes, of a regular file that lies in the folder itself."""
     path = folder / name
     try:
         target = path.resolve(strict=True)
@@ -209,7 +208,8 @@ def _read(folder: Path, name: str) -> bytes:
         raise BundlePathError(f"{name} leads out of the folder, to {target}; copy the file instead of linking it")
     if not stat.S_ISREG(target.stat().st_mode):
         raise BundlePathError(f"{name} is no regular file")
-    return target.read_bytes()
+    with target.open("rb") as file:
+        return file.read(at_most)
 
 
 def _read_tensors(data: bytes) -> dict[str, NDArray[Any]]:

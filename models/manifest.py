@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from models import strict_json
 from models.errors import BundleVersionError, ManifestError
+from models.tde import MAX_ALPHA
 
 __all__ = [
     "FORMAT_VERSION",
@@ -211,8 +212,10 @@ def _check_operating_points(points: dict[str, OperatingPoint]) -> None:
         field = f"operating_points.{name}"
         if not NAME_PATTERN.fullmatch(name) or strict_json.is_number(name):
             raise ManifestError(f"manifest.json: {field}: the name must match [a-z0-9][a-z0-9._-]{{0,63}}, no number")
-        if not math.isfinite(point.alpha):
-            raise _refuse(f"{field}.alpha", point.alpha, "it must be finite")
+        if not abs(point.alpha) <= MAX_ALPHA:
+            raise _refuse(
+                f"{field}.alpha", point.alpha, f"it must be a number between -{MAX_ALPHA:g} and {MAX_ALPHA:g}"
+            )
         strict_json.check_tree(point.chosen_by, f"{field}.chosen_by")
     if points["head"].alpha != 0:
         raise _refuse("operating_points.head.alpha", points["head"].alpha, "head is the plain classifier, alpha 0")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from models.errors import ManifestError
 
-__all__ = ["build", "check_tree", "is_number", "parse"]
+__all__ = ["MAX_BYTES", "build", "check_tree", "is_number", "parse"]
 
 MAX_BYTES = 16 * 2**20  # a manifest of 100,000 classes has about 10 MB
 MAX_DEPTH = 16

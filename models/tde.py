@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MAX_ALPHA",
     "class_effect",
     "classifier_logits",
     "exempt_probabilities",
@@ -31,6 +32,8 @@ __all__ = [
     "softmax",
     "tde_logits",
 ]
+
+MAX_ALPHA = 1e6  # either sign; useful ones are below 10, and at 1e38 float32 logits would overflow
 
 Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
@@ -140,7 +143,7 @@ def tde_logits(logits: Float, head_cosine: Float, class_effect: Float, alpha: fl
         (B, C) logits of the same kind as `logits` (not probabilities).
 
     Raises:
-        ValueError: the shapes disagree, or an alpha is not finite.
+        ValueError: the shapes disagree, or an alpha is not finite or beyond MAX_ALPHA.
 
     >>> logits, cosine, effect = np.float32([[4, 1]]), np.float32([[1]]), np.float32([[3, -1]])  # head, tail class
     >>> [tde_logits(logits, cosine, effect, alpha).tolist() for alpha in (0.0, 1.0)]
@@ -149,12 +152,12 @@ def tde_logits(logits: Float, head_cosine: Float, class_effect: Float, alpha: fl
     effect = head_effect(head_cosine, class_effect)
     if logits.shape != effect.shape:
         raise ValueError(f"logits have shape {logits.shape} but head cosine and class effect give {effect.shape}")
-    alphas = np.asarray(alpha, dtype=effect.dtype)
+    alphas = np.asarray(alpha)
     if alphas.shape not in {(), (len(logits),)}:
         raise ValueError(f"alpha has shape {alphas.shape}; one number or one for each of {len(logits)} images fits")
-    if not np.isfinite(alphas).all():
-        raise ValueError("alpha must be finite; 0 is the plain classifier")
-    return logits - alphas[..., None] * effect
+    if not (np.abs(alphas) <= MAX_ALPHA).all():
+        raise ValueError(f"alpha must be a number between -{MAX_ALPHA:g} and {MAX_ALPHA:g}; 0 is the plain classifier")
+    return logits - alphas.astype(effect.dtype)[..., None] * effect
 
 
 def softmax(logits: Float) -> Float:

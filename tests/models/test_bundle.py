@@ -92,6 +92,13 @@ def test_a_save_that_is_cut_short_leaves_nothing_behind(tmp_path: Path, monkeypa
     assert tree(tmp_path) == []
 
 
+def test_dots_in_a_path_lead_where_they_say(tmp_path: Path) -> None:
+    model = TinyModel()
+    (tmp_path / "tiny").mkdir()
+    bundle = model.write(tmp_path / "tiny" / "..", model.manifest())
+    assert (bundle, tree(tmp_path)[:2]) == (tmp_path / "tiny" / "1", ["tiny", "tiny/1"])
+
+
 def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path)
     before = {file: file.read_bytes() for file in path.iterdir()}

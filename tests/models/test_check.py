@@ -55,6 +55,7 @@ def test_one_bad_bundle_does_not_hide_the_good_ones(tmp_path: Path, capsys: pyte
 def test_all_versions_of_a_model_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for version in (2, 10):
         write_tiny_bundle(tmp_path, version=version)
+    (tmp_path / "tiny" / ".cache").mkdir()
     assert main(["check", str(tmp_path / "tiny")]) == 0
     printed = capsys.readouterr().out
     assert printed.index("tiny/2:") < printed.index("tiny/10:")

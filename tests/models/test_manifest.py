@@ -106,6 +106,7 @@ def test_every_key_is_required(name: str) -> None:
         (change("exempt_class", to="x"), 'exempt_class must be an integer or null, not "x"'),
         (drop("operating_points", "tail"), "operating_points lacks tail"),
         (change("operating_points", "head", "alpha", to=0.5), "operating_points.head.alpha is 0.5; head is the plain"),
+        (change("operating_points", "tail", "alpha", to=2e6), "operating_points.tail.alpha is 2000000.0; it must be a"),
         (change("operating_points", "Big", to={"alpha": 1, "chosen_by": ""}), "operating_points.Big: the name must"),
         (change("operating_points", "1e3", to={"alpha": 1, "chosen_by": ""}), "operating_points.1e3: the name must"),
         (change("operating_points", "tail", to=1.5), "operating_points.tail must be an object, not 1.5"),

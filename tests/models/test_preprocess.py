@@ -57,6 +57,12 @@ def test_jpeg_is_decoded(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(decode_image(encode(flat, "JPEG", **options), AS_IT_IS), flat, atol=3)  # JPEG's own loss
 
 
+def test_a_phones_picture_with_a_second_one_inside_is_a_jpeg() -> None:
+    flat = Image.new("RGB", (WIDTH, HEIGHT), (200, 100, 50))
+    data = encode(flat, "MPO", save_all=True, append_images=[Image.new("RGB", (WIDTH, HEIGHT), "black")])
+    np.testing.assert_allclose(decode_image(data, AS_IT_IS), np.asarray(flat), atol=3)  # JPEG's own loss
+
+
 # EXIF's definition: which edge of the scene the stored first row and first column show.
 UPRIGHT_FROM_STORED = {
     1: lambda stored: stored,
