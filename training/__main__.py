@@ -6,7 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from models.errors import LongtailError
 from training.errors import TrainingError
+from training.evaluate import evaluate
+from training.export import export
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 
@@ -18,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except TrainingError as error:
+    except (TrainingError, LongtailError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -28,18 +31,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("train", help="train a recipe on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    command = commands.add_parser(
+        "train", help="train a recipe on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     command.set_defaults(run=_train)
     command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
-    command.add_argument("--data", type=Path, required=True, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE")
+    command.add_argument(
+        "--data", type=Path, required=True, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE"
+    )
     command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
-    command.add_argument("--imbalance-ratio", type=float, help="cut the training set to this ratio instead of the recipe's")
-    command.add_argument("--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion")
+    command.add_argument(
+        "--imbalance-ratio", type=float, help="cut the training set to this ratio instead of the recipe's"
+    )
+    command.add_argument(
+        "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
+    )
     command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    command.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto: bfloat16 where the hardware has it")
+    command.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="auto: bfloat16 where the hardware has it",
+    )
     command.add_argument("--threads", type=int, help="CPU threads of torch; by default one per core")
-    command.add_argument("--resume", action="store_true", help="continue the run in --out where it stopped, or start it")
+    command.add_argument(
+        "--resume", action="store_true", help="continue the run in --out where it stopped, or start it"
+    )
+
+    command = commands.add_parser("export", help="turn a finished run into a bundle")
+    command.set_defaults(run=_export)
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="the folder given to `train --out`")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
+    )
+    command.add_argument(
+        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one trained from"
+    )
+
+    command = commands.add_parser("evaluate", help="score a bundle on labelled images")
+    command.set_defaults(run=_evaluate)
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
+    command.add_argument("--data", type=Path, required=True, help="folder or zip with test/CLASS/IMAGE")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, per-class recall included")
+    command.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
+    )
     return parser
 
 
@@ -62,6 +99,15 @@ def _train(options: argparse.Namespace) -> None:
             command=f"python -m training {shlex.join(sys.argv[1:])}",
         ),
     )
+
+
+def _export(options: argparse.Namespace) -> None:
+    bundle = export(options.run_folder, options.out, options.data)
+    print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    evaluate(options.bundle, options.data, options.json, options.plot)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
         raise CheckpointError(f"{run}: no {CHECKPOINT_NAME} here; is this the folder given to `train --out`?")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch raises whatever its unpickler or zip reader meets in a broken file
-        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}); train again or restore it") from error
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); train again or restore it"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} written by `python -m training train`")
     return state
@@ -53,7 +55,10 @@ def source_commit() -> str:
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607  git, from the PATH
-            cwd=root, capture_output=True, text=True, check=True,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

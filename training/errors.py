@@ -1,10 +1,10 @@
 """What can be wrong with what a user of `python -m training` gives us.
 
-    TrainingError          every error a user can mend; the command prints it and exits with 2
-    ├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
-    ├── RecipeError        a recipe: an unknown name, a field that makes no sense
-    ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
-    └── ExportError        an export: ONNX and torch disagree, a head that has no TDE
+TrainingError          every error a user can mend; the command prints it and exits with 2
+├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
+├── RecipeError        a recipe: an unknown name, a field that makes no sense
+├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
+└── ExportError        an export: ONNX and torch disagree, a head that has no TDE
 """
 
 __all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError"]

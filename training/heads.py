@@ -42,7 +42,13 @@ class NormalisedHead(nn.Module):
     """
 
     def __init__(
-        self, feature_dim: int, num_classes: int, *, num_heads: int = 2, tau: float = 16.0, gamma: float = 1 / 32,
+        self,
+        feature_dim: int,
+        num_classes: int,
+        *,
+        num_heads: int = 2,
+        tau: float = 16.0,
+        gamma: float = 1 / 32,
         squash: bool = False,
     ) -> None:
         super().__init__()
@@ -70,7 +76,7 @@ class NormalisedHead(nn.Module):
         return (self.normalise(features) * direction).sum(dim=2)
 
     def _split(self, vectors: Tensor) -> Tensor:
-        return vectors.view(len(vectors), self.num_heads, -1)
+        return vectors.unflatten(1, (self.num_heads, -1))
 
 
 def build_head(kind: str, feature_dim: int, num_classes: int, *, num_heads: int, tau: float, gamma: float) -> nn.Module:

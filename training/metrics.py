@@ -8,7 +8,9 @@ import numpy.typing as npt
 __all__ = ["expected_calibration_error", "per_class_recall", "summarise"]
 
 
-def per_class_recall(predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.float64]:
+def per_class_recall(
+    predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], num_classes: int
+) -> npt.NDArray[np.float64]:
     """Return (C,) the share of each class's images that were recognised; every class must occur in `labels`."""
     hits = np.bincount(labels[predicted == labels], minlength=num_classes)
     return hits / np.bincount(labels, minlength=num_classes)
@@ -38,7 +40,11 @@ def summarise(
             "geometric": float(np.exp(np.mean(np.log(recall)))),
             "worst_class": float(recall.min()),
         }
-    precision = recall * np.bincount(labels, minlength=num_classes) / np.maximum(np.bincount(predicted, minlength=num_classes), 1)
+    precision = (
+        recall
+        * np.bincount(labels, minlength=num_classes)
+        / np.maximum(np.bincount(predicted, minlength=num_classes), 1)
+    )
     f1 = 2.0 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
     figures |= {"macro_f1": float(f1.mean()), "ece": expected_calibration_error(probabilities, labels)}
     return figures

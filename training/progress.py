@@ -25,8 +25,12 @@ class TrainingProgress:
         self.epochs = epochs
         self.console = Console(highlight=False)
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), _ImagesPerSecond(), TimeRemainingColumn(),
-            console=self.console, disable=not self.console.is_terminal,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _ImagesPerSecond(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
         )
         self.task = self.bar.add_task("training", total=epochs * images_per_epoch, completed=done * images_per_epoch)
         self.images_per_epoch = images_per_epoch
@@ -36,7 +40,9 @@ class TrainingProgress:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop drawing and leave the terminal as it was."""
         self.bar.stop()
 
@@ -61,6 +67,11 @@ def images_progress() -> Progress:
     """Return a bar for one pass over a set of images."""
     console = Console(highlight=False, stderr=True)
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _ImagesPerSecond(), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _ImagesPerSecond(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )

@@ -76,9 +76,13 @@ class Recipe:
         if self.schedule not in ("milestones", "cosine"):
             raise RecipeError(f"recipe {self.name}: schedule {self.schedule!r} is neither 'milestones' nor 'cosine'")
         if self.mean_feature not in ("clean", "running"):
-            raise RecipeError(f"recipe {self.name}: mean_feature {self.mean_feature!r} is neither 'clean' nor 'running'")
+            raise RecipeError(
+                f"recipe {self.name}: mean_feature {self.mean_feature!r} is neither 'clean' nor 'running'"
+            )
         if self.resize < max(self.height, self.width):
-            raise RecipeError(f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}")
+            raise RecipeError(
+                f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}"
+            )
 
     @property
     def image_recipe(self) -> ImageRecipe:

@@ -58,7 +58,9 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     test_set = load_split(options.data, "test", recipe)
     if test_set.classes != training_set.classes:
         differing = sorted(set(test_set.classes) ^ set(training_set.classes))
-        raise DataError(f"{options.data}: train and test do not have the same classes; these are in one only: {differing}")
+        raise DataError(
+            f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
+        )
 
     trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision)
     state = before or _new_state(recipe, options, training_set)
@@ -82,7 +84,9 @@ def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
     return load_images(folders, recipe.image_recipe)
 
 
-def _train_epochs(trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter) -> None:
+def _train_epochs(
+    trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter
+) -> None:
     epochs, look_every = trainer.recipe.epochs, trainer.recipe.evaluate_every or trainer.recipe.epochs
     with TrainingProgress(epochs, trainer.images_per_epoch, done=state["epochs_done"]) as progress:
         for epoch in range(state["epochs_done"], epochs):
@@ -135,6 +139,7 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "recipe": recipe.to_dict(),
         "seed": options.seed,
         "data": options.data.name,
+        "data_path": str(options.data.resolve()),
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
@@ -152,7 +157,9 @@ def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | 
     """Return the state to continue from, None to start anew; refuse to mix two runs in one folder."""
     exists = (options.out / CHECKPOINT_NAME).exists()
     if exists and not options.resume:
-        raise CheckpointError(f"{options.out}: holds a run already; add --resume to continue it, or choose another --out")
+        raise CheckpointError(
+            f"{options.out}: holds a run already; add --resume to continue it, or choose another --out"
+        )
     if not exists:
         return None
     state = load_checkpoint(options.out)
@@ -160,7 +167,9 @@ def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | 
     asked = {"recipe": recipe, "seed": options.seed, "data": options.data.name}
     for what, value in asked.items():
         if stored[what] != value:
-            raise CheckpointError(f"{options.out}: this run was started with another {what} ({stored[what]}); --resume needs the same")
+            raise CheckpointError(
+                f"{options.out}: this run was started with another {what} ({stored[what]}); --resume needs the same"
+            )
     return state
 
 

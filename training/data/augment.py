@@ -104,7 +104,9 @@ def apply_operation(images: Tensor, operation: str, level: int | None, sign: int
     return _OPERATIONS[operation](images, share, sign)
 
 
-def _affine(images: Tensor, angle: float = 0.0, shift: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+def _affine(
+    images: Tensor, angle: float = 0.0, shift: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
     center = [0, 0] if any(shear) else None
     return F.affine(images, angle, list(shift), 1.0, list(shear), fill=FILL, center=center)
 

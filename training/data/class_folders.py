@@ -68,17 +68,19 @@ def _in_zip(archive: zipfile.ZipFile, split: str) -> tuple[set[str], list[str], 
     return classes, files, archive.read
 
 
-def _arrange(
-    source: str, class_names: set[str], names: list[str], read: Callable[[str], bytes]
-) -> ClassFolders:
+def _arrange(source: str, class_names: set[str], names: list[str], read: Callable[[str], bytes]) -> ClassFolders:
     classes = tuple(sorted(name for name in class_names if not name.startswith(".")))
     if len(classes) < 2:
-        raise DataError(f"{source}: found {len(classes)} class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)")
+        raise DataError(
+            f"{source}: found {len(classes)} class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)"
+        )
     by_class: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith("."):
             by_class[name.split("/")[1]].append(name)
     for name in classes:
         if not by_class[name]:
-            raise DataError(f"{source}/{name}: no images in this class folder; remove it or add {sorted(IMAGE_SUFFIXES)} files")
+            raise DataError(
+                f"{source}/{name}: no images in this class folder; remove it or add {sorted(IMAGE_SUFFIXES)} files"
+            )
     return ClassFolders(source, classes, tuple(tuple(sorted(by_class[name])) for name in classes), read)

@@ -61,7 +61,9 @@ class LabelledImages:
         return _decode(self.folders, [self.names[i] for i in indices], self.recipe)
 
 
-def load_images(folders: ClassFolders, recipe: ImageRecipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES) -> LabelledImages:
+def load_images(
+    folders: ClassFolders, recipe: ImageRecipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
+) -> LabelledImages:
     """Decode a split into one uint8 array, or prepare to decode batch by batch where that would exceed `memory_bytes`.
 
     Raises:

@@ -19,7 +19,9 @@ def long_tail_counts(largest: int, num_classes: int, imbalance_ratio: float) -> 
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
     if not imbalance_ratio >= 1:
-        raise DataError(f"imbalance ratio {imbalance_ratio:g} is below 1; 1 keeps the classes equal, 100 is the usual long tail")
+        raise DataError(
+            f"imbalance ratio {imbalance_ratio:g} is below 1; 1 keeps the classes equal, 100 is the usual long tail"
+        )
     smallest_share = 1.0 / imbalance_ratio
     return [int(largest * smallest_share ** (i / (num_classes - 1.0))) for i in range(num_classes)]
 
@@ -33,7 +35,9 @@ def cut_long_tail(folders: ClassFolders, imbalance_ratio: float) -> ClassFolders
     counts = long_tail_counts(len(folders.files[0]), len(folders.classes), imbalance_ratio)
     for name, files, count in zip(folders.classes, folders.files, counts, strict=True):
         if count == 0:
-            raise DataError(f"{folders.source}: ratio {imbalance_ratio:g} leaves class {name!r} without images; take a smaller one")
+            raise DataError(
+                f"{folders.source}: ratio {imbalance_ratio:g} leaves class {name!r} without images; take a smaller one"
+            )
         if count > len(files):
             raise DataError(
                 f"{folders.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, there are {len(files)}; "

@@ -28,7 +28,9 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         return CifarResNet32(), CifarResNet32.feature_dim
     if name not in backbone_names():
         raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(backbone_names())}")
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in {"googlenet", "inception_v3"} else {}
+    options: dict[str, Any] = (
+        {"aux_logits": False, "init_weights": True} if name in {"googlenet", "inception_v3"} else {}
+    )
     network = torchvision.models.get_model(name, weights=None, **options)
     if name.startswith("squeezenet"):
         network.classifier = nn.AdaptiveAvgPool2d(1)  # its classifier is a convolution; the features before it are 512

@@ -6,5 +6,9 @@ uv run --group train python -m training train cifar10-lt-strong --data cifar10-l
 from training.recipe import Recipe
 
 RECIPE = Recipe(
-    name="cifar10-lt-strong", schedule="cosine", nesterov=True, auto_augment=True, cutout=16,
+    name="cifar10-lt-strong",
+    schedule="cosine",
+    nesterov=True,
+    auto_augment=True,
+    cutout=16,
 )
