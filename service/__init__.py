@@ -1,0 +1,1 @@
+"""How a model is served: HTTP in, one batched run, alpha per image, HTTP out."""

@@ -1,0 +1,67 @@
+"""`python -m service`: serve every bundle in a folder over HTTP. `--check` only says whether it would work."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+
+import numpy as np
+
+from models.errors import LongtailError
+from service.app import create_app
+from service.context import Context
+from service.engines.base import EngineError
+from service.server import serve, serve_in_processes
+from service.settings import Settings, SettingsError
+
+__all__ = ["main"]
+
+EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_MAX_PIXELS. Flags win."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the service; return the exit code: 0 after a clean stop, 2 when the user has to mend something."""
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
+    parser.add_argument(
+        "--check", action="store_true", help="load, warm up, run one batch per model, say what was found, exit"
+    )
+    Settings.add_flags(parser)
+    flags = vars(parser.parse_args(arguments))
+    check = flags.pop("check")
+    logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = Settings.read(os.environ, flags)
+        logging.getLogger("longtail").setLevel(settings.log_level.upper())
+        app = create_app(settings)
+    except (SettingsError, LongtailError, EngineError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if check:
+        _report(app.state.context)
+    elif settings.workers > 1:
+        del app  # it showed that everything loads; each process makes its own
+        serve_in_processes(settings)
+    else:
+        serve(app, settings)
+    return 0
+
+
+def _report(context: Context) -> None:
+    for served in context.registry:
+        manifest, images = served.bundle.manifest, context.settings.max_batch_images
+        pixels = np.zeros((images, manifest.input.height, manifest.input.width, 3), np.uint8)
+        started = time.perf_counter()
+        served.engine.run(pixels)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        points = ", ".join(f"{name} {point.alpha:.3g}" for name, point in manifest.operating_points.items())
+        print(
+            f"{served.name} version {manifest.version}: {len(manifest.classes)} classes, "
+            f"{manifest.input.width}x{manifest.input.height} px, {served.engine.description}; "
+            f"a batch of {images} took {milliseconds:.1f} ms; alpha: {points}"
+        )
+    print("ok: every model is loaded, warmed up and gives finite numbers")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The application: the only module that knows all the others."""
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
+
+from service.context import Context, Lifecycle
+from service.engines.base import EngineFactory
+from service.metrics import Metrics
+from service.middleware import RequestEnvelope, add_error_handlers
+from service.registry import load_registry
+from service.routes import classify, health, models
+from service.settings import Settings
+from service.worker import Worker
+
+__all__ = ["app_from_environment", "create_app"]
+
+DESCRIPTION = """
+Image classifiers trained on long-tailed data. Every request may say with one number, **alpha**, how much of the learnt
+preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has operating
+points with a name. Asking for many alpha costs what one costs.
+"""
+
+
+def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastAPI:
+    """Load and warm up all models, and return the application.
+
+    Args:
+        settings: see there.
+        engine: bundle -> engine; ONNX Runtime on `settings.device` if not given.
+    Raises:
+        models.errors.BundleError: a bundle is refused.
+        service.engines.base.EngineError: a graph does not run, or the device is not there.
+    """
+    registry = load_registry(
+        settings.models, engine or _onnx_engines(settings), warm_up_images=settings.max_batch_images
+    )
+    metrics, lifecycle = Metrics(), Lifecycle()
+    worker = Worker(
+        {served.name: served.engine for served in registry},
+        threads=settings.inference_threads,
+        max_batch_images=settings.max_batch_images,
+        max_pending_images=settings.max_pending_images,
+        metrics=metrics,
+    )
+    decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        lifecycle.started = True
+        yield
+        lifecycle.draining = True
+        await worker.close()
+        decoders.shutdown()
+
+    app = FastAPI(
+        title="Longtail",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.context = Context(settings, registry, worker, decoders, metrics, lifecycle)
+    for module in (classify, models, health):
+        app.include_router(module.router)
+    _add_documentation_page(app)
+    add_error_handlers(app, metrics)
+    app.add_middleware(RequestEnvelope, metrics=metrics)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
+    return create_app(Settings.read(os.environ))
+
+
+def _onnx_engines(settings: Settings) -> EngineFactory:
+    from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that a fake engine needs no onnxruntime
+
+    return lambda bundle: OnnxEngine(bundle, settings.device)
+
+
+def _add_documentation_page(app: FastAPI) -> None:
+    """Serve /docs with the page's scripts from this server: FastAPI's own page would fetch them from the internet."""
+    assets = str(files("fastapi_swagger") / "resources")
+    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="Longtail",
+            swagger_js_url="docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="docs/assets/swagger-ui.css",
+            swagger_favicon_url="docs/assets/favicon-32x32.png",
+            swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+        )
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("docs")

@@ -1,0 +1,50 @@
+"""What every route needs, made once per app and reached through the request."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+from service.worker import Worker
+
+__all__ = ["Context", "Lifecycle", "context_of", "request_id_of"]
+
+
+@dataclass
+class Lifecycle:
+    """Where the server is in its life: it answers while `started`, and is ready until it is `draining`."""
+
+    started: bool = False
+    draining: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """New work is welcome."""
+        return self.started and not self.draining
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of a running service."""
+
+    settings: Settings
+    registry: Registry
+    worker: Worker
+    decoders: ThreadPoolExecutor
+    metrics: Metrics
+    lifecycle: Lifecycle
+
+
+def context_of(request: Request) -> Context:
+    """Return the app's context."""
+    context: Context = request.app.state.context
+    return context
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id this request was given, or brought along."""
+    request_id: str = request.scope["state"]["request_id"]
+    return request_id

@@ -1,0 +1,32 @@
+"""What the service asks of whatever runs a network."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+
+__all__ = ["Engine", "EngineError", "EngineFactory", "Float", "Pixels"]
+
+Pixels = NDArray[np.uint8]
+Float = NDArray[np.floating[Any]]
+
+
+class EngineError(Exception):
+    """A bundle's graph cannot be run here; the sentence says why and what would help."""
+
+
+class Engine(Protocol):
+    """One model, ready to run; safe to call from several threads at once."""
+
+    @property
+    def description(self) -> str:
+        """What computes and where, in a few words."""
+
+    def run(self, images: Pixels) -> tuple[Float, Float]:
+        """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i."""
+
+
+EngineFactory = Callable[[Bundle], Engine]

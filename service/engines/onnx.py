@@ -1,0 +1,89 @@
+"""ONNX Runtime: the only place that imports it."""
+
+import contextlib
+from importlib import metadata
+
+import onnxruntime as ort
+
+from models.bundle import Bundle
+from service.engines.base import EngineError, Float, Pixels
+
+__all__ = ["OnnxEngine", "check_packages"]
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+OUTPUTS = ["logits", "head_cosine"]
+
+
+class OnnxEngine:
+    """A bundle's graph in one ONNX Runtime session.
+
+    On the CPU the session uses one thread per call, and the service calls it from several threads: two callers with one
+    thread each beat one caller with two under load, as no thread waits for another (benchmarks/README.md).
+
+    Args:
+        bundle: as of `models.bundle.load_bundle`, so its graph keeps the contract.
+        device: `cpu` or `cuda`.
+    Raises:
+        EngineError: the graph cannot be loaded, or the device is not to be had; never a silent change of device.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        check_packages()
+        provider = PROVIDERS[device]
+        if device == "cuda":
+            _require_cuda()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors; what is only a warning there is checked below
+        who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
+        try:
+            self._session = ort.InferenceSession(str(bundle.model_path), options, providers=[provider])
+        except Exception as error:
+            raise EngineError(f"{who}: ONNX Runtime cannot load model.onnx: {error}") from error
+        self._session.disable_fallback()
+        came_up = self._session.get_providers()[0]
+        if came_up != provider:
+            raise EngineError(
+                f"asked for {device.upper()}, onnxruntime came up on {came_up} (see README, GPU); "
+                "set LONGTAIL_DEVICE=cpu if that is what you want"
+            )
+        self._where = f"ONNX Runtime {ort.__version__}, {came_up}"
+
+    @property
+    def description(self) -> str:
+        """Version and execution provider."""
+        return self._where
+
+    def run(self, images: Pixels) -> tuple[Float, Float]:
+        """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
+        logits, head_cosine = self._session.run(OUTPUTS, {"images": images})
+        return logits, head_cosine
+
+
+def check_packages() -> None:
+    """Refuse an environment with both ONNX Runtime packages: they install into one folder and overwrite each other.
+
+    Raises:
+        EngineError: both are installed.
+    """
+    installed = []
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed.append(f"{package} {metadata.version(package)}")
+    if len(installed) > 1:
+        raise EngineError(
+            f"both {' and '.join(installed)} are installed and overwrite each other; keep one: "
+            "`uv sync` for the CPU, `uv sync --no-default-groups --group gpu` for CUDA"
+        )
+
+
+def _require_cuda() -> None:
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN from the wheels, where the system has none
+    if PROVIDERS["cuda"] not in ort.get_available_providers():
+        raise EngineError(
+            "asked for CUDA, but this onnxruntime is built without it (see README, GPU): "
+            "`uv run --no-default-groups --group gpu python -m service --device cuda`; "
+            "set LONGTAIL_DEVICE=cpu if the CPU is what you want"
+        )

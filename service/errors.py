@@ -1,0 +1,110 @@
+"""The one table: what went wrong -> HTTP status -> code.
+
+`models` raises, this file translates, nobody else knows a status.
+
+Every error leaves as {"error": {"code", "message", "request_id"}}. The client's fault gets a sentence that says what
+would work; ours gets an id, and the log everything.
+"""
+
+from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+
+__all__ = [
+    "ERRORS", "AlphaError", "AlphaRangeError", "BodyTooLargeError", "ClientGoneError", "EmptyBodyError",
+    "InferenceError", "MultipartError", "NotReadyError", "OverloadedError", "RequestError", "ServiceError", "TooManyAlphasError",
+    "TooManyFilesError", "TopKError", "UnknownModelError", "UnsupportedMediaTypeError", "translate",
+]  # fmt: skip
+
+
+class ServiceError(Exception):
+    """Anything the service itself refuses or fails at; the message goes to the client."""
+
+
+class RequestError(ServiceError):
+    """The request as a whole makes no sense."""
+
+
+class UnknownModelError(ServiceError):
+    """No such model, or no such version."""
+
+
+class AlphaError(ServiceError):
+    """An alpha that is neither a finite number nor an operating point's name."""
+
+
+class AlphaRangeError(ServiceError):
+    """An alpha larger than this server allows."""
+
+
+class TooManyAlphasError(ServiceError):
+    """More values of alpha than this server allows in one request."""
+
+
+class TopKError(ServiceError):
+    """A top_k below 1 or above the number of classes."""
+
+
+class EmptyBodyError(ServiceError):
+    """No picture came with the request."""
+
+
+class MultipartError(ServiceError):
+    """A multipart body that cannot be parsed, or that has no `files`."""
+
+
+class TooManyFilesError(ServiceError):
+    """More files than this server allows in one request."""
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """A Content-Type that is no picture and no multipart form."""
+
+
+class BodyTooLargeError(ServiceError):
+    """The body exceeds the limit."""
+
+
+class OverloadedError(ServiceError):
+    """Too much work is waiting already."""
+
+
+class NotReadyError(ServiceError):
+    """The server is starting or stopping."""
+
+
+class InferenceError(ServiceError):
+    """The network failed, or gave numbers that are not finite."""
+
+
+class ClientGoneError(ServiceError):
+    """The client hung up; nobody hears the answer."""
+
+
+# The first class an exception is an instance of decides.
+ERRORS: dict[type[Exception], tuple[int, str]] = {
+    UnknownModelError: (404, "unknown_model"),
+    RequestError: (422, "invalid_request"),
+    AlphaError: (422, "alpha_invalid"),
+    AlphaRangeError: (422, "alpha_out_of_range"),
+    TooManyAlphasError: (422, "too_many_alphas"),
+    TopKError: (422, "top_k_out_of_range"),
+    EmptyBodyError: (400, "empty_body"),
+    MultipartError: (400, "bad_multipart"),
+    TooManyFilesError: (413, "too_many_files"),
+    BodyTooLargeError: (413, "body_too_large"),
+    ImageTooLargeError: (413, "image_too_large"),
+    UnsupportedMediaTypeError: (415, "unsupported_media_type"),
+    UnsupportedImageError: (415, "unsupported_image"),
+    UnreadableImageError: (422, "unreadable_image"),
+    OverloadedError: (503, "overloaded"),
+    NotReadyError: (503, "not_ready"),
+    InferenceError: (500, "inference_failed"),
+    ClientGoneError: (499, "client_gone"),
+}
+
+
+def translate(error: Exception) -> tuple[int, str, str]:
+    """Return status, code and the message for the client; what the table does not know is an internal error."""
+    for kind, (status, code) in ERRORS.items():
+        if isinstance(error, kind):
+            return status, code, str(error)
+    return 500, "internal_error", "something went wrong on our side; the server's log has it under this request id"

@@ -1,0 +1,56 @@
+"""What is counted, for Prometheus. Names carry units; labels are models, codes and stages, never what a client sent.
+
+With several server processes (`--workers`) each writes its figures to files in PROMETHEUS_MULTIPROC_DIR, and whichever
+process answers /metrics adds them up, so that the figures are the service's and not one process's.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+__all__ = ["MULTIPROCESS_VARIABLE", "Metrics"]
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The service's counters, one registry per app."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "longtail_requests", "Requests answered.", ["route", "status"], registry=registry
+        )  # route is the template, not the path
+        self.request_seconds = Histogram(
+            "longtail_request_seconds",
+            "From the first byte to the answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.errors = Counter("longtail_errors", "Error answers, by code.", ["code"], registry=registry)
+        self.images = Counter("longtail_images", "Images classified.", ["model"], registry=registry)
+        self.image_errors = Counter(
+            "longtail_image_errors", "Images refused, by code.", ["model", "code"], registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "longtail_stage_seconds", "One image in decode or queue, one batch in inference.", ["model", "stage"],
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.batch_images = Histogram(
+            "longtail_batch_images", "Images per batch.", ["model"], buckets=IMAGES, registry=registry
+        )
+        self.pending_images = Gauge(
+            "longtail_pending_images", "Images accepted and not answered yet.", registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+
+    def render(self) -> bytes:
+        """Return the Prometheus text format, of all processes together."""
+        if MULTIPROCESS_VARIABLE not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

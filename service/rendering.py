@@ -1,0 +1,53 @@
+"""From one image's logits and head cosine to the predictions at each alpha asked for.
+
+The network ran once; here alpha is applied (`models/tde.py`), per request, so a batch may mix any number of them.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from models import tde
+from service.engines.base import Float
+from service.registry import ServedModel
+
+__all__ = ["predictions"]
+
+
+def predictions(
+    served: ServedModel, logits: Float, head_cosine: Float, alphas: list[float], top_k: int
+) -> list[dict[str, Any]]:
+    """Return one prediction per alpha, each with its top classes, most probable first, lower index first where equal.
+
+    Args:
+        served: the model.
+        logits: (C,) at alpha 0.
+        head_cosine: (K,).
+        alphas: A numbers.
+        top_k: how many classes.
+    """
+    manifest, count = served.bundle.manifest, len(alphas)
+    factual = np.broadcast_to(logits, (count, len(logits)))
+    cosines = np.broadcast_to(head_cosine, (count, len(head_cosine)))
+    shifted = tde.tde_logits(factual, cosines, served.bundle.class_effect, np.asarray(alphas))
+    if manifest.exempt_class is None:
+        probabilities = tde.softmax(shifted)
+    else:
+        probabilities = tde.exempt_probabilities(factual, shifted, manifest.exempt_class)
+    order = np.lexsort((-shifted, -probabilities), axis=-1)[:, :top_k]
+    return [
+        {
+            "alpha": alpha,
+            "classes": [
+                {
+                    "index": int(index),
+                    "name": manifest.classes[index].name,
+                    "probability": probabilities[row, index],
+                    "logit": shifted[row, index],
+                    "group": manifest.classes[index].group,
+                }
+                for index in order[row]
+            ],
+        }
+        for row, alpha in enumerate(alphas)
+    ]

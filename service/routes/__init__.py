@@ -1,0 +1,1 @@
+"""HTTP: parse, submit, render; no arithmetic here."""

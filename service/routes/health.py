@@ -1,0 +1,32 @@
+"""GET /livez, /readyz, /metrics: for whoever watches the service."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.context import context_of
+from service.errors import NotReadyError
+from service.schemas import ErrorResponse, Health
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> Health:
+    """Answers as long as the event loop turns."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="May work be sent here?", responses={503: {"model": ErrorResponse}})
+async def readyz(request: Request) -> Health:
+    """Ready once all models are loaded and warmed up, and no longer once the server is told to stop."""
+    if not context_of(request).lifecycle.ready:
+        raise NotReadyError("the server is starting or stopping")
+    return Health(status="ready")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counters and histograms in the Prometheus text format."""
+    return Response(context_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,38 @@
+"""GET /v1/models and /v1/models/{model}: what this server can classify, and how well."""
+
+import dataclasses
+
+from fastapi import APIRouter, Request
+
+from service.context import context_of
+from service.schemas import ErrorResponse, ModelDetail, ModelList, ModelSummary
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models", summary="List the models")
+async def list_models(request: Request) -> ModelList:
+    """Every model of this server, with its operating points."""
+    return ModelList(
+        models=[
+            ModelSummary(
+                name=served.name,
+                version=served.bundle.manifest.version,
+                versions=list(served.versions),
+                classes=len(served.bundle.manifest.classes),
+                operating_points={name: point.alpha for name, point in served.bundle.manifest.operating_points.items()},
+            )
+            for served in context_of(request).registry
+        ]
+    )
+
+
+@router.get("/v1/models/{model}", summary="Describe a model", responses={404: {"model": ErrorResponse}})
+async def describe_model(request: Request, model: str) -> ModelDetail:
+    """Classes and groups, operating points and how they were chosen, accuracy, provenance."""
+    served = context_of(request).registry.get(model)
+    manifest = dataclasses.asdict(served.bundle.manifest)
+    shown = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
+    return ModelDetail(**shown, versions=list(served.versions), engine=served.engine.description)

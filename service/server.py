@@ -1,0 +1,56 @@
+"""uvicorn, with an ending that an orchestrator can rely on: SIGTERM finishes accepted work and exits with 0."""
+
+import os
+import tempfile
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from service.context import Lifecycle
+from service.metrics import MULTIPROCESS_VARIABLE
+from service.settings import Settings
+
+__all__ = ["serve", "serve_in_processes"]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's own server raises the signal again once it has stopped, so that a clean stop looks like a death."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self.lifecycle = lifecycle
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is signal's
+        """First signal: not ready any more, finish what was accepted. Second: now."""
+        self.lifecycle.draining = True
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve in this process until a signal."""
+    _Server(_config(app, settings), app.state.context.lifecycle).run()
+
+
+def serve_in_processes(settings: Settings) -> None:
+    """Serve in several processes behind one port, until a signal; a process that dies is replaced."""
+    with tempfile.TemporaryDirectory(prefix="longtail-metrics-") as folder:
+        os.environ |= settings.as_environment() | {MULTIPROCESS_VARIABLE: folder}
+        config = _config("service.app:app_from_environment", settings)
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )

@@ -1,0 +1,104 @@
+"""All the service can be told, in one frozen value: from LONGTAIL_* in the environment, and flags, which win.
+
+A name in the environment that starts with LONGTAIL_ but means nothing is refused: a misspelt limit is no limit.
+"""
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
+
+__all__ = ["Settings", "SettingsError"]
+
+PREFIX = "LONGTAIL_"
+SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
+
+
+class SettingsError(Exception):
+    """The environment or a flag says something that cannot be used."""
+
+
+class Settings(BaseModel):
+    """The service's settings; every field is also `LONGTAIL_<FIELD>` and `--<field>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(
+        SHIPPED_MODELS, description="folder that holds NAME/VERSION bundles; each NAME's highest is served"
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="where to compute; cuda is never silently replaced by cpu"
+    )
+    workers: int = Field(1, ge=1, le=64, description="server processes; each loads all models")
+    inference_threads: int = Field(
+        os.cpu_count() or 1, ge=1, le=256, description="batches computed at a time, one CPU thread each"
+    )
+    decode_threads: int = Field(os.cpu_count() or 1, ge=1, le=256, description="threads that decode pictures")
+    max_batch_images: int = Field(8, ge=1, le=1024, description="most images computed at once")
+    max_pending_images: int = Field(512, ge=1, description="most images accepted and not answered yet; beyond it: 503")
+    max_body_mb: float = Field(20.0, gt=0, le=1024, description="largest request body, in megabytes (10^6 bytes)")
+    max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width × height, found out before decoding")
+    max_files: int = Field(64, ge=1, description="most pictures in one multipart request")
+    max_alphas: int = Field(128, ge=1, description="most values of alpha in one request")
+    max_alpha: float = Field(100.0, gt=0, le=1e6, description="largest size of alpha")
+    drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Self:
+        """Return the settings of an environment and of flags already parsed; flags win.
+
+        Raises:
+            SettingsError: an unknown LONGTAIL_ name, or a value that does not fit; the sentence names it.
+        """
+        known = {f"{PREFIX}{name.upper()}": name for name in cls.model_fields}
+        values: dict[str, Any] = {}
+        for variable, value in environment.items():
+            if variable in known:
+                values[known[variable]] = value
+            elif variable.startswith(PREFIX):
+                near = difflib.get_close_matches(variable, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+                raise SettingsError(f"{variable} is not a setting; {hint}")
+        values |= flags or {}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise SettingsError(
+                f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) is {first['input']!r}: {first['msg'].lower()}"
+            ) from error
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Give a parser one flag per field; a flag that is not used leaves no value behind."""
+        for name, field in cls.model_fields.items():
+            default = "" if field.default is PydanticUndefined else f" (default: {_shown(field.default)})"
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=name,
+                default=argparse.SUPPRESS,
+                metavar=name.upper().rpartition("_")[2],
+                help=f"{field.description}{default}".replace("%", "%%"),
+            )
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body in bytes."""
+        return int(self.max_body_mb * 1_000_000)
+
+
+def _shown(default: object) -> str:
+    return "models/shipped" if default == SHIPPED_MODELS else str(default)

@@ -1,0 +1,99 @@
+"""Pictures out of a request's body: one raw picture, or a multipart form with `files`; never more than the limits."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    BodyTooLargeError,
+    EmptyBodyError,
+    MultipartError,
+    TooManyFilesError,
+    UnsupportedMediaTypeError,
+)
+from service.settings import Settings
+
+__all__ = ["IMAGE_TYPES", "Upload", "read_uploads"]
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+MULTIPART = "multipart/form-data"
+FIELD = "files"
+LONGEST_NAME = 255
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One picture as it came: the id its result will carry, and its bytes."""
+
+    id: str
+    data: bytes
+
+
+async def read_uploads(request: Request, settings: Settings) -> tuple[list[Upload], bool]:
+    """Return the request's pictures, and whether they came as a form (where each may fail alone).
+
+    Raises:
+        BodyTooLargeError, EmptyBodyError, MultipartError, TooManyFilesError, UnsupportedMediaTypeError.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
+        raise _too_large(settings)
+    limited = Request(request.scope, _limited(request.receive, settings))
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in IMAGE_TYPES:
+        body = await limited.body()
+        if not body:
+            raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
+        return [Upload("0", body)], False
+    if media_type == MULTIPART:
+        return await _read_form(limited, settings), True
+    raise UnsupportedMediaTypeError(
+        f"content type {media_type[:64]!r} is not supported; send one picture as {', '.join(IMAGE_TYPES)}, "
+        f"or one or more as {MULTIPART} in the field {FIELD!r}"
+    )
+
+
+async def _read_form(request: Request, settings: Settings) -> list[Upload]:
+    try:
+        form = await request.form(max_files=settings.max_files, max_fields=settings.max_files)
+    except HTTPException as error:  # Starlette's word for a form it cannot parse
+        if "Too many files" in str(error.detail):
+            raise TooManyFilesError(f"more than {settings.max_files} files; send them in several requests") from error
+        raise MultipartError(f"the form cannot be read: {error.detail}") from error
+    try:
+        parts = form.getlist(FIELD)
+        files = [part for part in parts if isinstance(part, UploadFile)]
+        if not files or len(files) < len(parts):
+            raise MultipartError(f"the form has no pictures in the field {FIELD!r}; send at least one, as files")
+        return [
+            Upload((file.filename or str(index))[:LONGEST_NAME], await file.read()) for index, file in enumerate(files)
+        ]
+    finally:
+        await form.close()
+
+
+def _limited(receive: Receive, settings: Settings) -> Receive:
+    """Count the body as it arrives, whatever its Content-Length says, and stop at the limit."""
+    received = 0
+
+    async def counted() -> Any:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > settings.max_body_bytes:
+            raise _too_large(settings)
+        return message
+
+    return counted
+
+
+def _too_large(settings: Settings) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"the body exceeds {settings.max_body_mb:g} MB; send smaller pictures, or fewer in one request"
+    )
