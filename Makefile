@@ -1,0 +1,29 @@
+# Thin: each target does all of its own set-up. uv is used where it is there, else fetched into .uv/, private to this checkout.
+UV := $(shell command -v uv || echo .uv/bin/uv)
+ARGS ?=
+
+.PHONY: serve test test-training check format
+
+serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
+	$(UV) run python -m service $(ARGS)
+
+test: $(UV)  ## the tests; training's run where torch is installed
+	$(UV) run --group dev pytest $(ARGS)
+
+test-training: $(UV)  ## training's tests; installs torch first (several GB)
+	$(UV) run --group dev --group train pytest tests/training training $(ARGS)
+
+check: $(UV)  ## format, lint, types, imports
+	$(UV) run --group dev ruff format --check .
+	$(UV) run --group dev ruff check .
+	$(UV) run --group dev mypy
+	$(UV) run --group dev lint-imports
+
+format: $(UV)  ## put the code into its format
+	$(UV) run --group dev ruff format .
+	$(UV) run --group dev ruff check --fix .
+
+.uv/bin/uv:
+	@echo "uv is not installed; fetching it into .uv/, for this checkout only"
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
