@@ -31,9 +31,10 @@ class Recipe:
         warmup_epochs: the learning rate rises linearly over these.
         schedule: `milestones` multiplies the rate by `milestone_factor` at each of `milestones` (epochs), `cosine` lets
             it fall to 0.
+        restarts: (epoch, learning rate) from which the cosine falls anew, to 0 at the next one or the end (SGDR).
         crop_padding: pixels a random crop may shift; 0 turns crop and flip off.
         auto_augment, cutout: the CIFAR-10 policy; the side of the blank square in pixels, 0 for none.
-        progressive_sizes: (share of the epochs from which on, pixels): train on smaller pictures first.
+        progressive_sizes: (epoch from which on, pixels): train on smaller pictures first.
         ema_decay: of the weights' moving average, which is then what is evaluated and exported; None for none.
         mean_feature: `clean` (one pass in evaluation mode after training) or `running` (the authors' running mean).
         evaluate_every: epochs between looks at the test set (never used to choose anything); 0 only looks at the end.
@@ -61,6 +62,7 @@ class Recipe:
     schedule: Literal["milestones", "cosine"] = "milestones"
     milestones: tuple[float, ...] = (120.0, 160.0)
     milestone_factor: float = 0.01
+    restarts: tuple[tuple[float, float], ...] = ()
     crop_padding: int = 4
     auto_augment: bool = False
     cutout: int = 0
@@ -90,12 +92,19 @@ class Recipe:
         return ImageRecipe(height=self.height, width=self.width, resize=self.resize, mean=self.mean, std=self.std)
 
     def with_epochs(self, epochs: int) -> Self:
-        """The same recipe stretched or shortened: milestones and warm-up move in proportion."""
+        """The same recipe stretched or shortened: all that happens at an epoch moves in proportion."""
         if epochs < 1:
             raise RecipeError(f"--epochs {epochs}: at least 1")
         scale = epochs / self.epochs
         milestones = tuple(epoch * scale for epoch in self.milestones)
-        return replace(self, epochs=epochs, milestones=milestones, warmup_epochs=self.warmup_epochs * scale)
+        return replace(
+            self,
+            epochs=epochs,
+            warmup_epochs=self.warmup_epochs * scale,
+            milestones=milestones,
+            restarts=tuple((epoch * scale, rate) for epoch, rate in self.restarts),
+            progressive_sizes=tuple((epoch * scale, pixels) for epoch, pixels in self.progressive_sizes),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -19,8 +19,10 @@ def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
     if epoch < recipe.warmup_epochs:
         return recipe.learning_rate * epoch / recipe.warmup_epochs
     if recipe.schedule == "cosine":
-        done = (epoch - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
-        return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+        starts = [(recipe.warmup_epochs, recipe.learning_rate), *recipe.restarts]
+        number = max(index for index, (start, _) in enumerate(starts) if epoch >= start)
+        (start, peak), end = starts[number], [start for start, _ in (*starts[1:], (recipe.epochs, 0.0))][number]
+        return peak * 0.5 * (1.0 + math.cos(math.pi * (epoch - start) / (end - start)))
     passed = sum(epoch >= milestone for milestone in recipe.milestones)
     return recipe.learning_rate * recipe.milestone_factor**passed
 
@@ -28,7 +30,7 @@ def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
 def image_size_at(recipe: "Recipe", epoch: int) -> int | None:
     """Return the side in pixels to train this epoch on, or None for the full picture."""
     size = None
-    for share, pixels in recipe.progressive_sizes:
-        if epoch >= share * recipe.epochs:
+    for start, pixels in recipe.progressive_sizes:
+        if epoch >= start:
             size = pixels
     return None if size == recipe.height == recipe.width else size
