@@ -10,8 +10,9 @@ from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedI
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "BodyTooLargeError", "ClientGoneError", "EmptyBodyError",
-    "InferenceError", "MultipartError", "NotReadyError", "OverloadedError", "RequestError", "ServiceError", "TooManyAlphasError",
-    "TooManyFilesError", "TopKError", "UnknownModelError", "UnsupportedMediaTypeError", "translate",
+    "InferenceError", "MultipartError", "NotReadyError", "OverloadedError", "RequestError", "ServiceError",
+    "TooManyAlphasError", "TooManyFilesError", "TopKError", "UnknownModelError", "UnsupportedMediaTypeError",
+    "translate",
 ]  # fmt: skip
 
 

@@ -84,6 +84,6 @@ def _require_cuda() -> None:
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         raise EngineError(
             "asked for CUDA, but this onnxruntime is built without it (see README, GPU): "
-            "`uv run --no-default-groups --group gpu python -m service --device cuda`; "
+            "`uv sync --no-default-groups --group gpu`, then `uv run --no-sync python -m service --device cuda`; "
             "set LONGTAIL_DEVICE=cpu if the CPU is what you want"
         )

@@ -49,12 +49,10 @@ _BODY = {"requestBody": {"required": True, "content": {MULTIPART: _FORM, **dict.
 async def classify(
     request: Request,
     model: str,
-    alpha: Annotated[
-        list[str] | None, Query(description=_ALPHA, examples=[["0"], ["0", "1.5"], ["tail"]])
-    ] = None,
+    alpha: Annotated[list[str] | None, Query(description=_ALPHA, examples=[["0"], ["0", "1.5"], ["tail"]])] = None,
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
 ) -> Response:
-    """Send one picture as the raw body, or one or more as a form's `files`: JPEG, PNG or WebP, told apart by their bytes.
+    """Send one picture as the raw body, or one or more as a form's `files`: JPEG, PNG or WebP, told by their bytes.
 
     In a form a broken picture fails alone: its result holds an `error` instead of `predictions`. If all of them
     are broken, the request fails as the first one does.
@@ -124,8 +122,9 @@ async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
             raise ClientGoneError("the client hung up")
         return working.result()
     finally:
-        working.cancel()
-        leaving.cancel()
+        unfinished = {task for task in (working, leaving) if not task.done() and task.cancel()}
+        if unfinished:
+            await asyncio.wait(unfinished)
 
 
 async def _hang_up(request: Request) -> None:

@@ -1,0 +1,41 @@
+"""What needs a CUDA device and onnxruntime-gpu; skips aloud elsewhere.
+
+uv sync --no-default-groups --group gpu --group dev && uv run --no-sync pytest tests/gpu
+"""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from models.bundle import Bundle
+from service.engines.onnx import OnnxEngine
+from tests.tiny_bundle import TinyModel
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        "CUDAExecutionProvider" not in ort.get_available_providers(),
+        reason="needs onnxruntime-gpu and a CUDA device (README, On a GPU)",
+    ),
+]
+
+
+def images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+def test_cuda_comes_up_on_cuda(tiny_bundle: Bundle) -> None:
+    assert "CUDAExecutionProvider" in OnnxEngine(tiny_bundle, "cuda").description
+
+
+def test_cuda_answers_as_the_arithmetic_does(tiny_bundle: Bundle) -> None:
+    logits, head_cosine = OnnxEngine(tiny_bundle, "cuda").run(images(32))
+    np.testing.assert_allclose(logits, TinyModel().logits(images(32)), atol=5e-3)  # TF32 keeps 10 bits of a product
+    np.testing.assert_allclose(head_cosine, TinyModel().head_cosine(images(32)), atol=5e-3)
+
+
+def test_a_batch_of_one_equals_a_batch_of_many(tiny_bundle: Bundle) -> None:
+    engine = OnnxEngine(tiny_bundle, "cuda")
+    many, _ = engine.run(images(32))
+    alone, _ = engine.run(images(32)[5:6])
+    np.testing.assert_allclose(alone[0], many[5], atol=5e-3)

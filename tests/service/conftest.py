@@ -1,0 +1,80 @@
+"""A service in this process, with the engine that is exact and instant or with the real one."""
+
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from models.bundle import Bundle
+from service.app import create_app
+from service.engines.fake import FakeEngine
+from service.settings import Settings
+
+CLASSIFY = "/v1/models/tiny/classify"
+
+
+@dataclass
+class Service:
+    """A running app, a client for it, and the fake engine of each model."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    engines: dict[str, FakeEngine]
+
+    async def classify(self, data: bytes, query: str = "", **options: Any) -> httpx.Response:
+        headers = {"Content-Type": "image/png"} | options.pop("headers", {})
+        return await self.client.post(f"{CLASSIFY}{query}", content=data, headers=headers, **options)
+
+
+Running = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+def running(tiny_bundle: Bundle) -> Running:
+    """`async with running(max_batch_images=2) as service:`; `real=True` computes with ONNX Runtime."""
+
+    @asynccontextmanager
+    async def run(
+        *, models: Path = tiny_bundle.path.parent.parent, real: bool = False, **options: Any
+    ) -> AsyncIterator[Service]:
+        engines: dict[str, FakeEngine] = {}
+
+        def make(bundle: Bundle) -> FakeEngine:
+            engines[bundle.manifest.name] = engine = FakeEngine(bundle)
+            return engine
+
+        app = create_app(Settings(models=models, **options), None if real else make)
+        for engine in engines.values():
+            engine.batches.clear()
+            while engine.running.acquire(blocking=False):
+                pass
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            yield Service(app, client, engines)
+
+    return run
+
+
+def picture(seed: int, side: int = 8) -> bytes:
+    """A PNG of random pixels, another one for every seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The service runs on asyncio."""
+    return "asyncio"
