@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, LongtailError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the last epoch's checkpoint stays, `--resume` goes on from it", file=sys.stderr)
+        return 130
     return 0
 
 

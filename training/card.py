@@ -16,32 +16,38 @@ def model_card(manifest: Manifest) -> str:
     groups = Counter(info.group for info in manifest.classes)
     made = manifest.provenance
     size = f"{manifest.input.width}×{manifest.input.height}"
+    data, metrics = manifest.metrics["data"], manifest.metrics
+    ratio = made["imbalance_ratio"] or "of the data"
     sections = [
         f"# {manifest.name}, version {manifest.version}",
-        f"An image classifier for {len(counts)} classes, trained on a long tail ({max(counts):,} images of the most frequent class, "
-        f"{min(counts):,} of the rarest), for {size} pictures. Each request may choose α: 0 is the plain classifier, larger values take "
-        "out more of the learnt preference for frequent classes.",
+        f"An image classifier for {len(counts)} classes, trained on a long tail ({max(counts):,} images of the most "
+        f"frequent class, {min(counts):,} of the rarest), for {size} pictures. Each request may choose α: 0 is the "
+        "plain classifier, larger values take out more of the learnt preference for frequent classes.",
         "![Accuracy against α](curve.svg)",
-        f"Accuracy on the {manifest.metrics['images']:,} images of {manifest.metrics['data']}. *cross-fitted* is what to expect: α chosen on one "
-        "half of the images and scored on the other, both ways. *hindsight* is the best α on the images it is scored on, an upper bound.",
-        _protocol_table(manifest.metrics["protocol"]),
-        f"Groups by training images: many (more than 100) {groups['many']} classes, medium (20 to 100) {groups['medium']}, "
-        f"few (fewer than 20) {groups['few']}. Figures are percentages; ece is the expected calibration error, 15 bins.",
+        f"Accuracy on the {metrics['images']:,} images of {data}. *cross-fitted* is what to expect: α chosen on one "
+        "half of the images and scored on the other, both ways. *hindsight* is the best α on the images it is scored on, an "
+        "upper bound.",
+        _protocol_table(metrics["protocol"]),
+        f"Groups by training images: many (more than 100) {groups['many']} classes, medium (20 to 100) "
+        f"{groups['medium']}, few (fewer than 20) {groups['few']}. Figures are percentages; ece is the expected "
+        "calibration error, 15 bins.",
         "## Operating points",
         _operating_points(manifest),
         "## How it was made",
-        f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, γ = {manifest.gamma:g}), recipe "
-        f"`{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance ratio {made['imbalance_ratio'] or 'of the data'}, "
-        f"{made['precision']}, {made['training_seconds'] / 60:.0f} minutes of training on: {made['hardware']}. {made['weights'].capitalize()}'s "
-        f"weights; mean feature: {made['mean_feature']}. Commit {made['commit']}, {made['date']}.",
+        f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
+        f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
+        f"ratio {ratio}, {made['precision']}, {made['training_seconds'] / 60:.0f} minutes of training on: "
+        f"{made['hardware']}. Weights: {made['weights']}; mean feature: {made['mean_feature']}. "
+        f"Commit {made['commit']}, {made['date']}.",
         f"```sh\nuv run --group train {made['command']}\n```",
-        "The figures above come from the bundle's own ONNX graph and are had again with\n\n"
+        "The figures above come from the bundle's own ONNX graph and are had again with",
         f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
-        f"--data {manifest.metrics['data'].split(',')[0]}\n```",
-        f"ONNX Runtime and torch differ by at most {made['onnx_torch_difference']:.1g} in any TDE logit over α from −1 to 8.",
+        f"--data {data.split(',')[0]}\n```",
+        f"ONNX Runtime and torch differ by at most {made['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
         "## Limits",
-        "Trained on small pictures of a benchmark; not for decisions about people. α was chosen for classes that are equally frequent; "
-        "where traffic is not, choose it again (`balanced` and `tail` used the test labels above, `label_free` used none).",
+        "Trained on small pictures of a benchmark; not for decisions about people. α was chosen for classes that are "
+        "equally frequent; where traffic is not, choose it again (`balanced` and `tail` used the test labels above, "
+        "`label_free` used none).",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -1,4 +1,4 @@
-"""`python -m training evaluate`: the evaluation protocol on a bundle, from its ONNX graph, as table, JSON and picture."""
+"""`python -m training evaluate`: a bundle by the evaluation protocol, as table, JSON and picture."""
 
 import json
 from collections import Counter
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, load_bundle
+from training.errors import TrainingError
 from training.plot import check_format, curve_picture
 from training.protocol import evaluate_scores, group_curves
 from training.scoring import Scores, load_test_images, run_graph
@@ -26,6 +27,9 @@ def evaluate(bundle_path: Path, data: Path, json_file: Path | None, plot_file: P
         DataError: the test set lacks a class, knows others, or has an unreadable image.
     """
     picture_format = check_format(plot_file) if plot_file else "svg"
+    for file in (json_file, plot_file):
+        if file is not None and not file.parent.is_dir():
+            raise TrainingError(f"{file}: the folder {file.parent} does not exist; make it first")
     bundle = load_bundle(bundle_path)
     scores, source = score_bundle(bundle, data)
     protocol = evaluate_scores(scores, bundle.manifest.operating_points["label_free"].alpha)
@@ -44,7 +48,7 @@ def evaluate(bundle_path: Path, data: Path, json_file: Path | None, plot_file: P
         )
     )
     console.print(
-        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound, not a result.",
+        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound.",
         style="dim",
     )
     if json_file:

@@ -5,6 +5,7 @@ scored on the test split, operating points are chosen, and the bundle is saved w
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from models import tde
 from models.bundle import Bundle, save_bundle
+from models.errors import BundleExistsError
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint
 from training.card import model_card
 from training.checkpoint import load_checkpoint
@@ -32,6 +34,7 @@ from training.scoring import Scores, load_test_images, open_graph, run_graph
 __all__ = ["compare_with_torch", "export", "restore_classifier", "to_onnx"]
 
 OPSET = 18
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 COMPARED_IMAGES = 200
 METRICS_NOTE = "alpha is chosen for balanced accuracy; cross_fitted is what to expect, hindsight an upper bound"
 COMPARED_ALPHAS = (-1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 8.0)
@@ -50,19 +53,21 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
         ExportError: a head without TDE, or a graph that disagrees with torch.
         models.errors.BundleError: the place is taken, or the name is not a bundle's.
     """
+    place = _place(out)
+    if place.exists():
+        raise BundleExistsError(f"{place} is there already; delete it, or save as another version")
     state = load_checkpoint(run)
     recipe = Recipe.from_dict(state["recipe"])
     model = restore_classifier(state, recipe)
     data = data or Path(state["data_path"])
     images = load_test_images(data, tuple(state["classes"]), recipe.image_recipe)
+    label_free = _label_free_alpha(state)
     graph = to_onnx(model, state["mean_feature"], recipe)
     difference = compare_with_torch(graph, model, state["mean_feature"], images)
 
     logits, cosine = run_graph(graph, images)
     scores = Scores(logits, cosine, _class_effect(model, state["mean_feature"]), images.labels, tuple(state["groups"]))
-    label_free = float(1.0 / state["mean_head_cosine"].mean())
     protocol = evaluate_scores(scores, label_free)
-    place = _place(out)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=place.parent.name,
@@ -95,7 +100,8 @@ def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:
     """Return the trained model in evaluation mode, on the CPU; the moving average where the recipe keeps one."""
     if not state["finished"]:
         raise CheckpointError(
-            f"the run stopped after {state['epochs_done']} of {recipe.epochs} epochs; finish it with `train … --resume`, then export"
+            f"the run stopped after {state['epochs_done']} of {recipe.epochs} epochs; finish it with "
+            "`train … --resume`, then export"
         )
     model = Classifier(recipe, len(state["classes"]))
     if not isinstance(model.head, NormalisedHead):
@@ -181,7 +187,7 @@ def compare_with_torch(graph: bytes, model: Classifier, mean_feature: Tensor, im
     difference = max(difference, float(np.abs(alone - expected[0][:1]).max()))
     if not difference <= TOLERANCE:
         raise ExportError(
-            f"ONNX Runtime and torch differ by {difference:.2g} in a logit, allowed are {TOLERANCE:g}; nothing was written"
+            f"ONNX Runtime and torch differ by {difference:.2g} in a logit, over {TOLERANCE:g}; nothing is written"
         )
     return difference
 
@@ -191,6 +197,13 @@ def _class_effect(model: Classifier, mean_feature: Tensor) -> npt.NDArray[np.flo
     return tde.class_effect(
         head.weight.detach().numpy(), mean_feature.numpy(), num_heads=head.num_heads, tau=head.tau, gamma=head.gamma
     )
+
+
+def _label_free_alpha(state: dict[str, Any]) -> float:
+    try:
+        return tde.label_free_alpha(state["mean_head_cosine"].numpy()[None])
+    except ValueError as error:
+        raise ExportError(f"{error}; train longer, or with a clean mean feature") from error
 
 
 def _operating_points(scores: Scores, label_free: float, data: Path) -> dict[str, OperatingPoint]:
@@ -209,6 +222,10 @@ def _operating_points(scores: Scores, label_free: float, data: Path) -> dict[str
 
 def _place(out: Path) -> Path:
     """Return NAME/VERSION: as given, or the next free version of NAME."""
+    if not _NAME.fullmatch(out.parent.name if out.name.isdecimal() else out.name):
+        raise ExportError(
+            f"--out {out}: a model's name is of small letters, digits, '.', '_' and '-', such as cifar10-lt"
+        )
     if out.name.isdecimal():
         return out
     taken = [int(folder.name) for folder in out.iterdir() if folder.name.isdecimal()] if out.is_dir() else []

@@ -111,7 +111,7 @@ class Trainer:
         return loss.detach(), logits.detach()
 
     def augmented_batches(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield normalised (B, 3, S, S) images and (B,) labels in random order; the incomplete last batch is left out."""
+        """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out."""
         recipe, batch = self.recipe, self.recipe.batch_size
         order = torch.randperm(len(self.data), generator=generator).numpy()
         order = order[: self.images_per_epoch]

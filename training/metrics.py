@@ -53,7 +53,7 @@ def summarise(
 def expected_calibration_error(
     probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], bins: int = 15
 ) -> float:
-    """Return Σ_bins (n_bin / N)·|accuracy − confidence| over equal-width bins of the top-1 confidence (Guo et al. 2017)."""
+    """Return Σ_bins (n_bin / N)·|accuracy − confidence| over equal bins of the top-1 confidence (Guo et al. 2017)."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     which = np.minimum((confidence * bins).astype(np.int64), bins - 1)

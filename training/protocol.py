@@ -54,7 +54,7 @@ def tail_alpha(scores: Scores) -> float:
 
 
 def group_curves(scores: Scores) -> dict[str, AccuracyCurve]:
-    """Return accuracy against α, exactly: `overall`, and each group that has classes (mean of its per-class recalls)."""
+    """Return accuracy against α, exactly: `overall`, and each group that has classes (mean per-class recall)."""
     intervals = scores.intervals()
     curves = {"overall": accuracy_curve(intervals, np.full(len(scores.labels), 1.0 / len(scores.labels)))}
     weights, group_of_class = _balanced_weights(scores), np.asarray(scores.groups)

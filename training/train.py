@@ -68,6 +68,7 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
         _restore(trainer, before)
     options.out.mkdir(parents=True, exist_ok=True)
     state |= {"hardware": describe_hardware(device), "precision": str(precision).removeprefix("torch.")}
+    state |= {"commit": source_commit(), "command": options.command}
     with SummaryWriter(str(options.out / "tensorboard"), purge_step=state["epochs_done"]) as scalars:
         _train_epochs(trainer, test_set, state, options.out, scalars)
     if not state["finished"]:
@@ -143,8 +144,6 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
-        "commit": source_commit(),
-        "command": options.command,
         "date": datetime.now(UTC).date().isoformat(),
         "epochs_done": 0,
         "seconds": 0.0,

@@ -67,15 +67,15 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_sigterm_answers_what_was_accepted_and_exits_0(tiny_bundle: Bundle) -> None:
-    files = [("files", (str(i), slow_picture())) for i in range(20)]
+    files = [("files", (str(i), slow_picture())) for i in range(10)]
     with server(tiny_bundle) as (process, url), httpx.Client() as client, ThreadPoolExecutor(4) as threads:
         posts = [threads.submit(httpx.post, url + CLASSIFY, files=files, timeout=100) for _ in range(4)]
-        while "longtail_pending_images 80.0" not in client.get(f"{url}/metrics").text:
+        while "longtail_pending_images 40.0" not in client.get(f"{url}/metrics").text:
             assert not any(post.done() for post in posts), "answered before all were accepted; make the picture slower"
         process.send_signal(signal.SIGTERM)
         answers = [post.result() for post in posts]
         assert process.wait(timeout=60) == 0
-    assert all(answer.status_code == 200 and len(answer.json()["results"]) == 20 for answer in answers)
+    assert all(answer.status_code == 200 and len(answer.json()["results"]) == 10 for answer in answers)
 
 
 def test_two_processes_answer_behind_one_port_and_add_up_their_metrics(tiny_bundle: Bundle) -> None:

@@ -40,7 +40,8 @@ def cut_long_tail(folders: ClassFolders, imbalance_ratio: float) -> ClassFolders
             )
         if count > len(files):
             raise DataError(
-                f"{folders.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, there are {len(files)}; "
+                f"{folders.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, "
+                f"there are {len(files)}; "
                 "take a larger ratio"
             )
     kept = tuple(files[:count] for files, count in zip(folders.files, counts, strict=True))
