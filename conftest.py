@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 HAS_TORCH = find_spec("torch") is not None
-collect_ignore_glob = [] if HAS_TORCH else ["training/*", "tests/training/*"]
+collect_ignore_glob = [] if HAS_TORCH else ["training/*", "tests/training", "tests/training/*"]
 
 
 def pytest_report_header() -> str:

@@ -25,8 +25,8 @@ def model_card(manifest: Manifest) -> str:
         "plain classifier, larger values take out more of the learnt preference for frequent classes.",
         "![Accuracy against α](curve.svg)",
         f"Accuracy on the {metrics['images']:,} images of {data}. *cross-fitted* is what to expect: α chosen on one "
-        "half of the images and scored on the other, both ways. *hindsight* is the best α on the images it is scored on, an "
-        "upper bound.",
+        "half of the images, scored on the other, both ways. *hindsight* is the best α on the images it is scored on, "
+        "an upper bound.",
         _protocol_table(metrics["protocol"]),
         f"Groups by training images: many (more than 100) {groups['many']} classes, medium (20 to 100) "
         f"{groups['medium']}, few (fewer than 20) {groups['few']}. Figures are percentages; ece is the expected "
