@@ -29,7 +29,11 @@ async def list_models(request: Request) -> ModelList:
     )
 
 
-@router.get("/v1/models/{model}", summary="Describe a model", responses={404: {"model": ErrorResponse}})
+@router.get(
+    "/v1/models/{model}",
+    summary="Describe a model",
+    responses={404: {"model": ErrorResponse}, 422: {"model": ErrorResponse}},
+)
 async def describe_model(request: Request, model: str) -> ModelDetail:
     """Classes and groups, operating points and how they were chosen, accuracy, provenance."""
     served = context_of(request).registry.get(model)
