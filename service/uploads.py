@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.errors import (
     BodyTooLargeError,
+    ClientGoneError,
     EmptyBodyError,
     MultipartError,
     TooManyFilesError,
@@ -45,14 +47,21 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
     if declared.isdecimal() and int(declared) > settings.max_body_bytes:
         raise _too_large(settings)
     limited = Request(request.scope, _limited(request.receive, settings))
+    try:
+        return await _read(limited, settings)
+    except ClientDisconnect as error:
+        raise ClientGoneError("the client hung up while it was sending") from error
+
+
+async def _read(request: Request, settings: Settings) -> tuple[list[Upload], bool]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in IMAGE_TYPES:
-        body = await limited.body()
+        body = await request.body()
         if not body:
             raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
         return [Upload("0", body)], False
     if media_type == MULTIPART:
-        return await _read_form(limited, settings), True
+        return await _read_form(request, settings), True
     raise UnsupportedMediaTypeError(
         f"content type {media_type[:64]!r} is not supported; send one picture as {', '.join(IMAGE_TYPES)}, "
         f"or one or more as {MULTIPART} in the field {FIELD!r}"

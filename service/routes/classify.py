@@ -122,9 +122,8 @@ async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
             raise ClientGoneError("the client hung up")
         return working.result()
     finally:
-        unfinished = {task for task in (working, leaving) if not task.done() and task.cancel()}
-        if unfinished:
-            await asyncio.wait(unfinished)
+        unfinished = [task for task in (working, leaving) if not task.done() and task.cancel()]
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
 
 async def _hang_up(request: Request) -> None:

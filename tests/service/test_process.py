@@ -78,6 +78,24 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(tiny_bundle: Bundle) -> N
     assert all(answer.status_code == 200 and len(answer.json()["results"]) == 10 for answer in answers)
 
 
+def test_clients_that_hang_up_leave_nothing_behind(tiny_bundle: Bundle) -> None:
+    data = picture(1)
+    head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
+    request = head.encode() + data
+    with server(tiny_bundle) as (process, url):
+        for part in (request, request[:-20], request[:30]) * 30:
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+                connection.sendall(part)
+        answer = httpx.post(url + CLASSIFY, content=data, headers=PNG, timeout=60)
+        while "longtail_pending_images 0.0" not in (metrics := httpx.get(f"{url}/metrics").text):
+            pass
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=60)[1]
+    assert answer.status_code == 200
+    assert "internal_error" not in metrics
+    assert (process.returncode, "Traceback" in log) == (0, False)
+
+
 def test_two_processes_answer_behind_one_port_and_add_up_their_metrics(tiny_bundle: Bundle) -> None:
     with server(tiny_bundle, "--workers", "2") as (process, url):
         for number in range(12):
