@@ -48,7 +48,10 @@ class Prediction(BaseModel):
 class ImageResult(BaseModel):
     """One picture's answer."""
 
-    id: str = Field(description="the file's name, or its position", examples=["cat.webp"])
+    id: str = Field(
+        description="the result's own, for POST /v1/feedback", examples=["01a20dac039c7aa3912d77855a3cfdb1"]
+    )
+    name: str | None = Field(description="the file's name; null for a raw body", examples=["cat.webp"])
     predictions: list[Prediction] = Field(description="one per alpha, in the order asked")
     head_cosine: list[float] = Field(
         description="how far the picture leans to the frequent classes' direction, per head, -1 to 1",
@@ -60,6 +63,7 @@ class ImageFailure(BaseModel):
     """One picture of a form that could not be classified; its neighbours were."""
 
     id: str
+    name: str | None
     error: ErrorBody
 
 

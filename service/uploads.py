@@ -31,9 +31,9 @@ Receive = Callable[[], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One picture as it came: the id its result will carry, and its bytes."""
+    """One picture as it came: its file's name, None where it has none, and its bytes."""
 
-    id: str
+    name: str | None
     data: bytes
 
 
@@ -59,7 +59,7 @@ async def _read(request: Request, settings: Settings) -> tuple[list[Upload], boo
         body = await request.body()
         if not body:
             raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
-        return [Upload("0", body)], False
+        return [Upload(None, body)], False
     if media_type == MULTIPART:
         return await _read_form(request, settings), True
     raise UnsupportedMediaTypeError(
@@ -80,9 +80,7 @@ async def _read_form(request: Request, settings: Settings) -> list[Upload]:
         files = [part for part in parts if isinstance(part, UploadFile)]
         if not files or len(files) < len(parts):
             raise MultipartError(f"the form has no pictures in the field {FIELD!r}; send at least one, as files")
-        return [
-            Upload((file.filename or str(index))[:LONGEST_NAME], await file.read()) for index, file in enumerate(files)
-        ]
+        return [Upload((file.filename or "")[:LONGEST_NAME] or None, await file.read()) for file in files]
     finally:
         await form.close()
 

@@ -15,6 +15,7 @@ from service.errors import ClientGoneError, ServiceError, translate
 from service.parsing import parse_alphas, parse_top_k
 from service.registry import ServedModel
 from service.rendering import predictions
+from service.result_ids import new_result_id
 from service.schemas import ClassifyResponse, ErrorResponse
 from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
 
@@ -94,7 +95,8 @@ async def _classify_one(
     logits, head_cosine = await context.worker.infer(served.name, pixels)
     context.metrics.images.labels(served.name).inc()
     return {
-        "id": upload.id,
+        "id": new_result_id(),
+        "name": upload.name,
         "predictions": predictions(served, logits, head_cosine, alphas, top_k),
         "head_cosine": head_cosine,
     }
@@ -109,7 +111,8 @@ def _rendered(
         raise answer
     _, code, message = translate(answer)
     context.metrics.image_errors.labels(served.name, code).inc()
-    return {"id": upload.id, "error": {"code": code, "message": message, "request_id": request_id_of(request)}}
+    failure = {"code": code, "message": message, "request_id": request_id_of(request)}
+    return {"id": new_result_id(), "name": upload.name, "error": failure}
 
 
 async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:

@@ -89,7 +89,8 @@ async def test_a_form_takes_several_pictures_and_a_broken_one_fails_alone(runnin
         alone = await service.classify(picture(6), "?alpha=0")
     first, broken, last = answer.json()["results"]
     assert answer.status_code == 200
-    assert [first["id"], broken["id"], last["id"]] == ["a.png", "b.png", "c.png"]
+    assert [first["name"], broken["name"], last["name"]] == ["a.png", "b.png", "c.png"]
+    assert len({first["id"], broken["id"], last["id"]}) == 3
     assert broken["error"]["code"] == "unreadable_image"
     assert last["predictions"] == alone.json()["results"][0]["predictions"]
 
