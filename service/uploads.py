@@ -1,16 +1,14 @@
 """Pictures out of a request's body: one raw picture, or a multipart form with `files`; never more than the limits."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.bodies import limited
 from service.errors import (
-    BodyTooLargeError,
     ClientGoneError,
     EmptyBodyError,
     MultipartError,
@@ -25,8 +23,6 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 MULTIPART = "multipart/form-data"
 FIELD = "files"
 LONGEST_NAME = 255
-
-Receive = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,8 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
     Raises:
         BodyTooLargeError, EmptyBodyError, MultipartError, TooManyFilesError, UnsupportedMediaTypeError.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
-        raise _too_large(settings)
-    limited = Request(request.scope, _limited(request.receive, settings))
     try:
-        return await _read(limited, settings)
+        return await _read(limited(request, settings), settings)
     except ClientDisconnect as error:
         raise ClientGoneError("the client hung up while it was sending") from error
 
@@ -83,24 +75,3 @@ async def _read_form(request: Request, settings: Settings) -> list[Upload]:
         return [Upload((file.filename or "")[:LONGEST_NAME] or None, await file.read()) for file in files]
     finally:
         await form.close()
-
-
-def _limited(receive: Receive, settings: Settings) -> Receive:
-    """Count the body as it arrives, whatever its Content-Length says, and stop at the limit."""
-    received = 0
-
-    async def counted() -> Any:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > settings.max_body_bytes:
-            raise _too_large(settings)
-        return message
-
-    return counted
-
-
-def _too_large(settings: Settings) -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"the body exceeds {settings.max_body_mb:g} MB; send smaller pictures, or fewer in one request"
-    )
