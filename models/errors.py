@@ -11,6 +11,8 @@
     │   ├── BundlePathError         a path that leaves the folder, or a folder that is not NAME/VERSION
     │   ├── BundleGraphError        model.onnx: not ONNX, or other inputs and outputs than the contract's
     │   └── BundleExistsError       save_bundle would have to overwrite
+    ├── TuningError                 alpha cannot be chosen: an objective, a constraint or labels that make no sense
+    │   └── InfeasibleError         no alpha meets the constraints
     └── ImageError                  bytes that cannot become an image
         ├── UnreadableImageError    not an image, truncated, damaged, empty
         ├── UnsupportedImageError   an image, but of a format we do not take
@@ -31,8 +33,10 @@ __all__ = [
     "BundleVersionError",
     "ImageError",
     "ImageTooLargeError",
+    "InfeasibleError",
     "LongtailError",
     "ManifestError",
+    "TuningError",
     "UnreadableImageError",
     "UnsupportedImageError",
 ]
@@ -80,6 +84,14 @@ class BundleGraphError(BundleError):
 
 class BundleExistsError(BundleError):
     """Saving would overwrite something."""
+
+
+class TuningError(LongtailError):
+    """Alpha cannot be chosen from what was given."""
+
+
+class InfeasibleError(TuningError):
+    """No alpha meets the constraints."""
 
 
 class ImageError(LongtailError):

@@ -8,11 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from models import tde
 from models.bundle import Bundle, load_bundle
+from models.scores import Scores
 from training.errors import TrainingError
 from training.plot import check_format, curve_picture
 from training.protocol import evaluate_scores, group_curves
-from training.scoring import Scores, load_test_images, run_graph
+from training.scoring import load_test_images, run_graph
 
 __all__ = ["evaluate", "picture_of", "protocol_table", "score_bundle"]
 
@@ -66,7 +68,8 @@ def score_bundle(bundle: Bundle, data: Path) -> tuple[Scores, str]:
     images = load_test_images(data, tuple(info.name for info in manifest.classes), manifest.input)
     logits, cosine = run_graph(bundle.model_path, images)
     groups = tuple(info.group for info in manifest.classes)
-    scores = Scores(logits, cosine, bundle.class_effect, images.labels, groups, manifest.exempt_class)
+    slope = tde.head_effect(cosine, bundle.class_effect)
+    scores = Scores(logits, slope, images.labels, groups, manifest.exempt_class)
     return scores, f"{data.name}, test split"
 
 
@@ -78,7 +81,7 @@ def picture_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], f
         "cross-fitted": protocol["cross_fitted"]["alpha"],
     }
     title = f"{name}: accuracy on {len(scores.labels):,} test images"
-    return curve_picture(group_curves(scores), Counter(scores.groups), marks, title, file_format)
+    return curve_picture(group_curves(scores.labelled_intervals()), Counter(scores.groups), marks, title, file_format)
 
 
 def protocol_table(protocol: dict[str, dict[str, Any]], title: str) -> Table:

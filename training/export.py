@@ -20,6 +20,7 @@ from models import tde
 from models.bundle import Bundle, save_bundle
 from models.errors import BundleExistsError
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint
+from models.scores import Scores
 from training.card import model_card
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
@@ -29,7 +30,7 @@ from training.evaluate import picture_of
 from training.heads import NormalisedHead
 from training.protocol import balanced_alpha, evaluate_scores, tail_alpha
 from training.recipe import Recipe
-from training.scoring import Scores, load_test_images, open_graph, run_graph
+from training.scoring import load_test_images, open_graph, run_graph
 
 __all__ = ["compare_with_torch", "export", "restore_classifier", "to_onnx"]
 
@@ -66,7 +67,8 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
     difference = compare_with_torch(graph, model, state["mean_feature"], images)
 
     logits, cosine = run_graph(graph, images)
-    scores = Scores(logits, cosine, _class_effect(model, state["mean_feature"]), images.labels, tuple(state["groups"]))
+    class_effect = _class_effect(model, state["mean_feature"])
+    scores = Scores(logits, tde.head_effect(cosine, class_effect), images.labels, tuple(state["groups"]))
     protocol = evaluate_scores(scores, label_free)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -88,7 +90,7 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
         place,
         manifest,
         model_onnx=graph,
-        class_effect=scores.class_effect,
+        class_effect=class_effect,
         mean_feature=state["mean_feature"].numpy(),
         class_counts=np.asarray(state["class_counts"]),
         readme=model_card(manifest),
@@ -207,15 +209,16 @@ def _label_free_alpha(state: dict[str, Any]) -> float:
 
 
 def _operating_points(scores: Scores, label_free: float, data: Path) -> dict[str, OperatingPoint]:
+    labelled = scores.labelled_intervals()
     on_test = f"on the {len(scores.labels):,} images of {data.name}, test split"
     return {
         "head": OperatingPoint(0.0, "the plain classifier"),
         "label_free": OperatingPoint(label_free, "1 / mean head cosine of the training set; no labels used"),
         "balanced": OperatingPoint(
-            balanced_alpha(scores), f"best mean per-class recall {on_test}; middle of the best interval"
+            balanced_alpha(labelled), f"best mean per-class recall {on_test}; middle of the best interval"
         ),
         "tail": OperatingPoint(
-            tail_alpha(scores), f"best accuracy of the rarest group, overall no worse than at alpha 0, {on_test}"
+            tail_alpha(labelled), f"best accuracy of the rarest group, overall no worse than at alpha 0, {on_test}"
         ),
     }
 

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from models.alpha_path import AccuracyCurve
+from models.accuracy import AccuracyCurve
 from training.errors import TrainingError
 
 __all__ = ["check_format", "curve_picture"]

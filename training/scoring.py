@@ -1,71 +1,22 @@
 """A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from models import tde
-from models.alpha_path import winning_intervals
 from models.manifest import ImageRecipe
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
 from training.errors import DataError
 from training.progress import images_progress
 
-__all__ = ["Scores", "load_test_images", "open_graph", "run_graph"]
+__all__ = ["load_test_images", "open_graph", "run_graph"]
 
 Float = npt.NDArray[np.float32]
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Scores:
-    """All that any α needs about N labelled images, after one forward pass.
-
-    Attributes:
-        logits: (N, C) at α = 0.
-        head_cosine: (N, K).
-        class_effect: (K, C), the bundle's.
-        labels: (N,) indices of the bundle's classes.
-        groups: C times many, medium or few.
-        exempt_class: the class TDE leaves alone, or None.
-    """
-
-    logits: Float
-    head_cosine: Float
-    class_effect: Float
-    labels: npt.NDArray[np.int64]
-    groups: tuple[str, ...]
-    exempt_class: int | None = None
-
-    def probabilities(self, alpha: float) -> npt.NDArray[np.floating]:
-        """Return (N, C) class probabilities at this α."""
-        shifted = tde.tde_logits(self.logits, self.head_cosine, self.class_effect, alpha)
-        if self.exempt_class is not None:
-            return tde.exempt_probabilities(self.logits, shifted, self.exempt_class)
-        return tde.softmax(shifted)
-
-    def intervals(self) -> npt.NDArray[np.float64]:
-        """Return (N, 2): where along α each image is classified rightly. Exact where no class is exempt."""
-        if self.exempt_class is not None:
-            raise DataError(
-                "choosing alpha with an exempt class is not supported: its probabilities are not affine in alpha"
-            )
-        return winning_intervals(self.logits, tde.head_effect(self.head_cosine, self.class_effect), self.labels)
-
-    def part(self, chosen: npt.NDArray[np.bool_]) -> "Scores":
-        """Return the scores of some of the images, (N,) bool."""
-        return Scores(
-            self.logits[chosen],
-            self.head_cosine[chosen],
-            self.class_effect,
-            self.labels[chosen],
-            self.groups,
-            self.exempt_class,
-        )
 
 
 def load_test_images(path: Path, class_names: tuple[str, ...], recipe: ImageRecipe) -> LabelledImages:

@@ -1,5 +1,6 @@
 """The closed forms along alpha against brute force over dense grids."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models import alpha_path
-from models.alpha_path import AccuracyCurve, accuracy_curve, best_interval, winning_intervals
+from models.alpha_path import PathStep, top_k_intervals, winning_intervals
+from models.alpha_path import alpha_path as path_of
 
 GRID = np.linspace(-10, 10, 1501) + np.pi / 2000
 # Small integers make ties, parallel lines and three lines through one point common; their crossings are fractions
@@ -32,13 +34,6 @@ def winners(logits: NDArray[Any], slope: NDArray[Any]) -> NDArray[Any]:
 def inside(intervals: NDArray[Any]) -> NDArray[Any]:
     """(len(GRID), N) whether the grid's alpha lies in the interval; NaN compares false."""
     return (GRID[:, None] > intervals[:, 0]) & (GRID[:, None] < intervals[:, 1])
-
-
-def random_problem(seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(N, 2) intervals of random images, weights (N,)."""
-    rng = np.random.default_rng(seed)
-    logits, slope = rng.standard_normal((2, 30, 4))
-    return winning_intervals(logits, slope, rng.integers(0, 4, 30)), rng.uniform(0, 1, 30)
 
 
 def test_the_grid_holds_no_crossing_of_small_integers() -> None:
@@ -96,11 +91,15 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(winning_intervals(logits, slope, labels), whole)
 
 
-def test_no_images_have_no_intervals_and_a_flat_curve() -> None:
-    intervals = winning_intervals(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, np.int64))
-    curve = accuracy_curve(intervals, np.zeros(0))
-    assert intervals.shape == (0, 2)
-    assert (curve.breakpoints.tolist(), curve.values.tolist()) == ([], [0.0])
+def test_no_images_have_no_intervals() -> None:
+    assert winning_intervals(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, np.int64)).shape == (0, 2)
+
+
+def test_one_slope_for_all_images_is_the_same_as_repeating_it() -> None:
+    rng = np.random.default_rng(5)
+    logits, slope, labels = rng.standard_normal((40, 6)), rng.standard_normal(6), rng.integers(0, 6, 40)
+    repeated = winning_intervals(logits, np.tile(slope, (40, 1)), labels)
+    np.testing.assert_array_equal(winning_intervals(logits, slope, labels), repeated)
 
 
 @pytest.mark.parametrize(
@@ -119,58 +118,88 @@ def test_images_that_make_no_sense_are_refused(logits: Any, slope: Any, labels: 
         winning_intervals(logits, slope, labels)
 
 
+@given(lines)
+def test_the_path_names_the_winner_everywhere(rows: list[list[tuple[int, int]]]) -> None:
+    for logits, slope in np.array(rows, dtype=np.float64).transpose(0, 2, 1):
+        steps = path_of(logits, slope)
+        begins = np.array([step.low for step in steps])
+        named = np.array([step.class_index for step in steps])[np.searchsorted(begins, GRID, side="right") - 1]
+        np.testing.assert_array_equal(named, winners(logits[None], slope[None])[:, 0])
+
+
+@given(lines)
+def test_a_path_is_gapless_and_names_no_class_twice(rows: list[list[tuple[int, int]]]) -> None:
+    for logits, slope in np.array(rows, dtype=np.float64).transpose(0, 2, 1):
+        steps = path_of(logits, slope)
+        assert (steps[0].low, steps[-1].high) == (-np.inf, np.inf)
+        assert all(before.high == after.low for before, after in pairwise(steps))
+        assert all(step.low < step.high for step in steps)
+        assert len({step.class_index for step in steps}) == len(steps)
+
+
 @given(seeds)
-def test_the_accuracy_curve_matches_counting(seed: int) -> None:
-    intervals, weights = random_problem(seed)
-    counted = inside(intervals) @ weights
-    away = (np.abs(GRID[:, None, None] - intervals) > 1e-9).all(axis=(1, 2))
-    curve = accuracy_curve(intervals, weights)
-    np.testing.assert_allclose(curve.at(GRID)[away], counted[away], atol=1e-12)
-    assert curve.at(1e300) == pytest.approx(weights[intervals[:, 1] == np.inf].sum(), abs=1e-12)
+def test_path_and_interval_of_a_class_are_the_same(seed: int) -> None:
+    logits, slope = np.random.default_rng(seed).standard_normal((2, 9)).astype(np.float32)
+    for step in path_of(logits, slope):
+        interval = winning_intervals(logits[None], slope[None], np.array([step.class_index]))[0]
+        np.testing.assert_allclose(interval, [step.low, step.high], rtol=1e-12)
 
 
-@given(seeds, st.floats(-3, 3), st.floats(0, 3))
-def test_the_best_interval_is_where_a_dense_grid_is_highest(seed: int, low: float, width: float) -> None:
-    curve = accuracy_curve(*random_problem(seed))
-    lo, hi, value = best_interval(curve, low, low + width)
-    assert low <= lo <= hi <= low + width
-    assert value == pytest.approx(float(curve.at((lo + hi) / 2)), abs=1e-9)
-    assert value >= curve.at(np.linspace(low, low + width, 500)[:-1]).max() - 1e-9
+@given(lines, st.floats(-5, 5), st.floats(0.01, 5))
+def test_a_part_of_the_path_is_the_path_cut_off(rows: list[list[tuple[int, int]]], low: float, width: float) -> None:
+    high = low + width
+    for logits, slope in np.array(rows, dtype=np.float64).transpose(0, 2, 1):
+        cut = [
+            PathStep(max(step.low, low), min(step.high, high), step.class_index)
+            for step in path_of(logits, slope)
+            if max(step.low, low) < min(step.high, high)
+        ]
+        assert path_of(logits, slope, low, high) == cut
 
 
-def test_of_equal_optima_the_one_nearest_to_the_plain_classifier_is_chosen() -> None:
-    curve = AccuracyCurve(np.array([-3.0, -2.0, 1.0, 2.0]), np.array([0.1, 0.9, 0.2, 0.9, 0.0]))
-    assert best_interval(curve, -5.0, 5.0) == (1.0, 2.0, 0.9)
-    assert best_interval(curve, -2.5, 5.0) == (1.0, 2.0, 0.9)
-    assert best_interval(curve, -5.0, 0.0) == (-3.0, -2.0, 0.9)
+def test_one_class_wins_everywhere() -> None:
+    assert path_of(np.array([3.0]), np.array([2.0])) == [PathStep(-np.inf, np.inf, 0)]
 
 
-def test_rounding_does_not_choose_between_equal_optima() -> None:
-    curve = AccuracyCurve(np.array([0.0, 1.0, 5.0, 6.0]), np.array([0.0, 0.3, 0.0, 0.1 + 0.2, 0.0]))
-    assert best_interval(curve, -1.0, 7.0)[:2] == (0.0, 1.0)  # 0.1 + 0.2 is 0.30000000000000004
+def test_nearly_parallel_lines_of_any_size_give_a_finite_answer() -> None:
+    logits, slope = np.array([1e300, -1e300, 0.0]), np.array([1.0, np.nextafter(1.0, 2.0), 1.0])
+    steps = path_of(logits, slope)
+    assert (steps[0].low, steps[-1].high) == (-np.inf, np.inf)
+    assert not any(np.isnan([step.low, step.high]).any() for step in steps)
 
 
-def test_one_image_right_as_another_turns_wrong_is_no_step() -> None:
-    curve = accuracy_curve(np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([0.5, 0.5]))
-    assert curve.breakpoints.tolist() == [0.0, 2.0]
-    assert best_interval(curve, -1.0, 3.0) == (0.0, 2.0, 0.5)
+@given(lines, st.integers(1, 7))
+def test_a_label_is_among_the_top_k_exactly_inside_its_union(rows: list[list[tuple[int, int]]], k: int) -> None:
+    array = np.array(rows, dtype=np.float64)
+    logits, slope = array[:, :, 0], array[:, :, 1]
+    shifted = logits[None] - GRID[:, None, None] * slope[None]
+    ranks = np.argsort(np.argsort(-shifted, axis=2, kind="stable"), axis=2)  # ties go to the lower index
+    for label in range(logits.shape[1]):
+        unions = top_k_intervals(logits, slope, np.full(len(logits), label), k)
+        for image, union in enumerate(unions):
+            assert (union[1:, 0] > union[:-1, 1]).all()
+            held = ((GRID[:, None] > union[:, 0]) & (GRID[:, None] < union[:, 1])).any(axis=1)
+            np.testing.assert_array_equal(held, ranks[:, image, label] < k)
 
 
-def test_a_range_of_one_point_is_answered() -> None:
-    curve = accuracy_curve(np.array([[0.0, 1.0]]), np.array([1.0]))
-    assert best_interval(curve, 0.5, 0.5) == (0.5, 0.5, 1.0)
+@pytest.mark.parametrize(
+    ("logits", "slope", "low", "high", "sentence"),
+    [
+        (np.zeros(0), np.zeros(0), -1.0, 1.0, "fit"),
+        (np.zeros(2), np.zeros(3), -1.0, 1.0, "fit"),
+        (np.array([np.inf, 0.0]), np.zeros(2), -1.0, 1.0, "not finite"),
+        (np.zeros(2), np.array([np.nan, 0.0]), -1.0, 1.0, "not finite"),
+        (np.zeros(2), np.zeros(2), 1.0, 1.0, "has no length"),
+        (np.zeros(2), np.zeros(2), np.nan, 1.0, "has no length"),
+    ],
+)
+def test_a_path_that_makes_no_sense_is_refused(logits: Any, slope: Any, low: float, high: float, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        path_of(logits, slope, low, high)
 
 
-@pytest.mark.parametrize(("low", "high"), [(1.0, 0.0), (-np.inf, 0.0), (0.0, np.nan)])
-def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
-    with pytest.raises(ValueError, match="give finite numbers"):
-        best_interval(AccuracyCurve(np.array([]), np.array([0.5])), low, high)
-
-
-def test_a_curve_refuses_what_it_cannot_weigh() -> None:
-    with pytest.raises(ValueError, match="fit"):
-        accuracy_curve(np.zeros((3, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match="a weight is not finite"):
-        accuracy_curve(np.zeros((1, 2)), np.array([np.nan]))
-    with pytest.raises(ValueError, match="not a number"):
-        AccuracyCurve(np.array([]), np.array([0.5])).at(np.nan)
+def test_the_top_0_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="k is 1 or more"):
+        top_k_intervals(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0]), 0)
+    with pytest.raises(ValueError, match="not finite"):
+        top_k_intervals(np.full((1, 2), np.inf), np.zeros((1, 2)), np.array([0]), 1)

@@ -1,0 +1,283 @@
+"""Accuracy against alpha, exactly: a step function made of one interval per labelled image.
+
+A labelled image is right for alpha in one interval [lo, hi] (`alpha_path.py`). So the accuracy of any set of images, of
+a class, of a group, or any mean of per-class recalls, changes only where an interval begins or ends: N images give at
+most 2N steps, and between two of them nothing can happen that a grid would have to find.
+
+    overall      share of images that are right            many, medium, few   mean recall of the group's classes
+    balanced     arithmetic mean of the classes' recalls   worst_class         the lowest recall
+    harmonic     C / Σ_c 1/recall_c                        geometric           (Π_c recall_c)^(1/C)
+
+Classes without an image have no recall and count in no mean; a group without such a class has no curve. At a breakpoint
+the value is that of the step to its right. Shapes: N images, C classes, M breakpoints.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import TuningError
+
+__all__ = ["FIGURES", "AccuracyCurve", "LabelledIntervals", "accuracy_curve"]
+
+Float = NDArray[np.floating[Any]]
+Float64 = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+FIGURES = ("overall", "balanced", "many", "medium", "few", "harmonic", "geometric", "worst_class")
+GROUPS = ("many", "medium", "few")
+_SAME = 1e-9  # values closer than this differ by rounding only; one image in 10^8 still counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccuracyCurve:
+    """A step function of alpha.
+
+    Args:
+        breakpoints: (M,) ascending alphas at which the value changes.
+        values: (M + 1,) the value between them, from -inf to the first, ..., from the last to +inf.
+    """
+
+    breakpoints: Float64
+    values: Float64
+
+    def at(self, alpha: float | Float) -> Float64:
+        """Return the value at each alpha, in alpha's shape; at a breakpoint, that of the step to its right.
+
+        Raises:
+            ValueError: an alpha is NaN.
+        """
+        alphas = np.asarray(alpha, np.float64)
+        if np.isnan(alphas).any():
+            raise ValueError("accuracy was asked for at an alpha that is not a number")
+        return np.asarray(self.values[np.searchsorted(self.breakpoints, alphas, side="right")])
+
+
+def accuracy_curve(intervals: Float, weights: Float) -> AccuracyCurve:
+    """Return the weighted share of images that are right, at every alpha.
+
+    Args:
+        intervals: (N, 2) from `alpha_path.winning_intervals`; (nan, nan) for an image that is right nowhere.
+        weights: (N,) what each image counts; 1/N for the overall accuracy, 1/(C·n_c) for the balanced one.
+
+    Raises:
+        ValueError: the shapes disagree, or a weight is not finite.
+
+    >>> curve = accuracy_curve(np.array([[-np.inf, 1.0], [0.5, 2.0]]), np.array([0.5, 0.5]))
+    >>> curve.breakpoints.tolist(), curve.values.tolist()
+    ([0.5, 1.0, 2.0], [0.5, 1.0, 0.5, 0.0])
+    """
+    _check_intervals(intervals)
+    if weights.shape != intervals.shape[:1]:
+        raise ValueError(f"intervals {intervals.shape} and weights {weights.shape}; (N, 2) and (N,) fit")
+    if not np.isfinite(weights).all():
+        raise ValueError("a weight is not finite")
+    weight = np.asarray(weights, np.float64)
+    return _without_flat_steps(*_Events(intervals).sums(weight))
+
+
+class LabelledIntervals:
+    """N labelled images, each as the one interval of alpha where it is classified rightly.
+
+    Args:
+        labels: (N,) class indices.
+        intervals: (N, 2) from `alpha_path.winning_intervals`; (nan, nan) for an image that is right nowhere.
+        groups: C times `many`, `medium` or `few`.
+
+    Raises:
+        ValueError: the shapes disagree, or a label is no class.
+    """
+
+    def __init__(self, labels: NDArray[np.integer[Any]], intervals: Float, groups: tuple[str, ...]) -> None:
+        _check_intervals(intervals)
+        if labels.shape != intervals.shape[:1]:
+            raise ValueError(f"labels {labels.shape} and intervals {intervals.shape}; (N,) and (N, 2) fit")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(groups):
+            raise ValueError(f"labels run from {labels.min()} to {labels.max()} but there are {len(groups)} classes")
+        self.labels: Int = np.asarray(labels, np.int64)
+        self.intervals: Float64 = np.asarray(intervals, np.float64)
+        self.groups = groups
+        self.class_images: Int = np.bincount(self.labels, minlength=len(groups)).astype(np.int64)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.labels)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of FIGURES that these images have: no group without an image, nothing at all without any image."""
+        present = set(np.asarray(self.groups)[self.class_images > 0].tolist())
+        return tuple(name for name in FIGURES if len(self) and (name not in GROUPS or name in present))
+
+    def part(self, chosen: NDArray[np.bool_]) -> "LabelledIntervals":
+        """Return some of the images, (N,) bool."""
+        return LabelledIntervals(self.labels[chosen], self.intervals[chosen], self.groups)
+
+    def recall_at(self, alpha: float) -> Float64:
+        """Return (C,) each class's recall at this alpha; NaN for a class without images."""
+        right = (self.intervals[:, 0] <= alpha) & (alpha < self.intervals[:, 1])
+        with np.errstate(invalid="ignore"):
+            hits = np.bincount(self.labels[right], minlength=len(self.groups))
+            recall: Float64 = hits / self.class_images
+        return recall
+
+    def curve(self, figure: str, repeats: Int | None = None) -> AccuracyCurve:
+        """Return one of FIGURES as an exact function of alpha.
+
+        Args:
+            figure: its name.
+            repeats: (N,) how often each image counts, as in a bootstrap sample that keeps each class's size.
+
+        Raises:
+            TuningError: no such figure, or no image of that group.
+        """
+        self._check(figure)
+        counts = np.ones(len(self), np.int64) if repeats is None else repeats
+        if figure == "worst_class":
+            return _without_flat_steps(*self._lowest_recall(counts))
+        if figure in ("harmonic", "geometric"):
+            return _without_flat_steps(*self._mean_of_recalls(figure, counts))
+        weights = self._class_weights(figure)[self.labels] * counts
+        return _without_flat_steps(*self._events.sums(weights))
+
+    def recall_curve(self, class_index: int) -> AccuracyCurve:
+        """Return one class's recall as an exact function of alpha.
+
+        Raises:
+            TuningError: the class has no image.
+        """
+        if not self.class_images[class_index]:
+            raise TuningError(f"no image has the label {class_index}, so that class has no recall")
+        mine = self.labels == class_index
+        hits = accuracy_curve(self.intervals[mine], np.ones(int(mine.sum())))
+        return AccuracyCurve(hits.breakpoints, hits.values / self.class_images[class_index])
+
+    def _check(self, figure: str) -> None:
+        if figure not in FIGURES:
+            raise TuningError(f"{figure[:64]!r} is no figure; there are: {', '.join(FIGURES)}")
+        if figure not in self.figures:
+            of_what = f"of a {figure}-shot class" if len(self) else "at all"
+            raise TuningError(f"there is no labelled image {of_what}, so {figure} cannot be measured")
+
+    def _class_weights(self, figure: str) -> Float64:
+        """(C,) what one image of each class counts in a figure that is a weighted sum of right images."""
+        if figure == "overall":
+            return np.full(len(self.groups), 1.0 / len(self))
+        counted = self.class_images > 0
+        if figure != "balanced":
+            counted &= np.asarray(self.groups) == figure
+        weights = np.zeros(len(self.groups))
+        weights[counted] = 1.0 / (counted.sum() * self.class_images[counted])
+        return weights
+
+    @cached_property
+    def _events(self) -> "_Events":
+        return _Events(self.intervals)
+
+    @cached_property
+    def _by_class(self) -> Int:
+        """The events in order of class, within a class in order of alpha."""
+        return np.argsort(self.labels[self._events.image], kind="stable")
+
+    def _hits(self, counts: Int) -> tuple[Int, Int, Int]:
+        """(C,) images right at -inf; (E,) right images of the event's own class before and after each event."""
+        events, order = self._events, self._by_class
+        start = np.bincount(self.labels, events.begins_open * counts, minlength=len(self.groups)).astype(np.int64)
+        label = self.labels[events.image]
+        change = events.sign * counts[events.image]
+        running = np.cumsum(change[order])
+        per_class = np.bincount(label, change, minlength=len(self.groups)).astype(np.int64)
+        before_class = np.concatenate([[0], np.cumsum(per_class)[:-1]])
+        after = np.empty_like(running)
+        after[order] = running - before_class[label[order]] + start[label[order]]
+        return start, after - change, after
+
+    def _mean_of_recalls(self, figure: str, counts: Int) -> tuple[Float64, Float64]:
+        """Sum a term per class, and count the classes at zero apart: one of those makes the whole mean zero."""
+        start, before, after = self._hits(counts)
+        images = self.class_images[self.labels[self._events.image]]
+        present = self.class_images > 0
+
+        def term(hits: Int, of: Int) -> Float64:
+            share = np.divide(hits, of, out=np.ones(len(hits)), where=hits > 0)
+            return 1.0 / share if figure == "harmonic" else np.log(share)
+
+        first = np.where(start > 0, term(start, self.class_images), 0.0)[present].sum()
+        steps = np.where(after > 0, term(after, images), 0.0) - np.where(before > 0, term(before, images), 0.0)
+        zeros = (after == 0).astype(np.int64) - (before == 0)
+        alphas, total = self._events.running(first, steps)
+        _, classes_at_zero = self._events.running(float((start[present] == 0).sum()), zeros.astype(np.float64))
+        classes = present.sum()
+        with np.errstate(divide="ignore"):
+            mean = classes / total if figure == "harmonic" else np.exp(total / classes)
+        return alphas, np.where(classes_at_zero > 0.5, 0.0, mean)
+
+    def _lowest_recall(self, counts: Int) -> tuple[Float64, Float64]:
+        """Paint every class's steps over alpha, the highest recalls first: what stays on top is the lowest."""
+        start, _, after = self._hits(counts)
+        events, order = self._events, self._by_class
+        label, position = self.labels[events.image][order], events.position[order]
+        steps = len(events.alphas) + 1
+        until = np.append(position[1:], 0) + 1
+        until[np.append(label[1:] != label[:-1], True)[: len(label)]] = steps
+        present = np.flatnonzero(self.class_images)
+        first_event = np.full(len(self.groups), steps)
+        np.minimum.at(first_event, label, position + 1)
+        begin = np.concatenate([np.zeros(len(present), np.int64), position + 1])
+        end = np.concatenate([first_event[present], until])
+        recall = np.concatenate([start[present], after[order]]) / np.concatenate(
+            [self.class_images[present], self.class_images[label]]
+        )
+        values = np.empty(steps)
+        highest_first = np.argsort(-recall, kind="stable")
+        for a, b, value in zip(*(array[highest_first].tolist() for array in (begin, end, recall)), strict=True):
+            values[a:b] = value
+        return events.alphas, values
+
+
+class _Events:
+    """Where intervals begin and end, in order of alpha: E events at M different alphas.
+
+    Attributes:
+        image: (E,) whose interval it is.
+        sign: (E,) +1 where it begins, -1 where it ends.
+        position: (E,) index into `alphas`.
+        alphas: (M,) ascending.
+        begins_open: (N,) 1 for an image that is right from -inf on, else 0.
+    """
+
+    def __init__(self, intervals: Float) -> None:
+        low, high = np.asarray(intervals, np.float64).T
+        self.begins_open: Int = (low == -np.inf).astype(np.int64)
+        beginning, ending = np.flatnonzero(np.isfinite(low)), np.flatnonzero(np.isfinite(high))
+        unsorted = np.concatenate([low[beginning], high[ending]])
+        order = np.argsort(unsorted)
+        self.image: Int = np.concatenate([beginning, ending])[order]
+        self.sign: Int = np.repeat(np.array([1, -1]), [len(beginning), len(ending)])[order]
+        in_order = unsorted[order]
+        is_new = np.append(True, in_order[1:] != in_order[:-1])[: len(in_order)]
+        self.alphas: Float64 = in_order[is_new]
+        self.position: Int = np.cumsum(is_new) - 1
+
+    def sums(self, weights: Float64) -> tuple[Float64, Float64]:
+        """Return (alphas, values) of the sum of the weights, (N,), of all images that are right."""
+        return self.running(float((weights * self.begins_open).sum()), self.sign * weights[self.image])
+
+    def running(self, start: float, changes: Float64) -> tuple[Float64, Float64]:
+        """Return (alphas, (M + 1,) values) of a sum that starts at -inf and changes at every event."""
+        last = np.append(np.flatnonzero(np.diff(self.position)), len(changes) - 1)[: len(self.alphas)]
+        return self.alphas, np.concatenate([[start], start + np.cumsum(changes)[last]])
+
+
+def _check_intervals(intervals: Float) -> None:
+    if intervals.ndim != 2 or intervals.shape[1] != 2:
+        raise ValueError(f"intervals have shape {intervals.shape}; (N, 2) fits")
+
+
+def _without_flat_steps(alphas: Float64, values: Float64) -> AccuracyCurve:
+    """Drop the breakpoints at which nothing changes: as many images turn right there as wrong."""
+    kept = np.abs(np.diff(values)) > _SAME * np.abs(values).max()
+    return AccuracyCurve(alphas[kept], values[np.concatenate([[True], kept])])

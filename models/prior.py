@@ -1,0 +1,232 @@
+"""How frequent the classes are: in training, in today's traffic, and in what a caller expects.
+
+A classifier trained on p_train leans to its frequent classes. Where the caller knows the frequencies that matter to
+them, adding log p_target − log p_train to the logits moves the prediction there (Menon et al., ICLR 2021,
+arXiv:2007.07314). Where nobody knows them, but unlabelled traffic is at hand, two things can be had without a label:
+the alpha at which the mean predicted distribution comes closest to a target (`match_prior`), and, from calibrated
+probabilities, the traffic's own class frequencies by expectation maximisation (`estimate_prior`; Saerens, Latinne &
+Decaestecker, Neural Computation 14, 2002; calibrated by bias-corrected temperature scaling: Alexandari, Kundaje &
+Shrikumar, ICML 2020, arXiv:1901.06852). Shapes: N images, C classes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import TuningError
+from models.tde import softmax
+
+__all__ = ["Calibration", "PriorMatch", "estimate_prior", "log_prior", "match_prior", "prior_shift", "target_prior"]
+
+Float = NDArray[np.floating[Any]]
+Float64 = NDArray[np.float64]
+
+_CHUNK_ELEMENTS = 1 << 16
+_GRID_STEP = 0.25
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+_ALPHA_TOLERANCE = 1e-4
+
+
+def log_prior(class_counts: NDArray[np.integer[Any]]) -> Float64:
+    """Return (C,) log p_train of (C,) training images per class.
+
+    Raises:
+        ValueError: a class without training images: log 0 is not finite.
+
+    >>> np.exp(log_prior(np.array([3, 1]))).round(6).tolist()
+    [0.75, 0.25]
+    """
+    if (missing := np.flatnonzero(class_counts < 1)).size:
+        raise ValueError(
+            f"{missing.size} of {len(class_counts)} classes have no training images (the first has index "
+            f"{missing[0]}), so there is no log prior to adjust by"
+        )
+    counts = np.asarray(class_counts, np.float64)
+    return np.asarray(np.log(counts) - np.log(counts.sum()))
+
+
+def target_prior(
+    wanted: str | Mapping[str, float], class_names: Sequence[str], class_counts: NDArray[np.integer[Any]]
+) -> Float64:
+    """Return (C,) the class frequencies a caller asks for, summing to 1.
+
+    Args:
+        wanted: `train`, `uniform`, or a weight for every class; only their ratios matter.
+        class_names: C names.
+        class_counts: (C,) training images of each class.
+
+    Raises:
+        ValueError: another word, a class missing or unknown, a weight that is not a finite number above 0.
+
+    >>> target_prior({"cat": 1, "dog": 3}, ("cat", "dog"), np.array([5, 5])).tolist()
+    [0.25, 0.75]
+    """
+    if wanted == "uniform":
+        return np.full(len(class_names), 1.0 / len(class_names))
+    if wanted == "train":
+        return np.exp(log_prior(class_counts))
+    weight_of = {} if isinstance(wanted, str) else wanted
+    if not weight_of:
+        raise ValueError(f"prior {wanted!r:.64} is neither 'train' nor 'uniform' nor an object of class weights")
+    if unknown := weight_of.keys() - set(class_names):
+        raise ValueError(f"prior: {min(unknown)[:64]!r} is no class of this model")
+    if missing := [name for name in class_names if name not in weight_of]:
+        raise ValueError(
+            f"prior lacks {len(missing)} of {len(class_names)} classes, such as {missing[0]!r}; give each a weight"
+        )
+    weights = np.array([weight_of[name] for name in class_names], np.float64)
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not (np.isfinite(total) and (weights > 0).all() and (weights / total > 0).all()):
+        raise ValueError("prior: every weight must be a finite number above 0, and their sum finite")
+    return np.asarray(weights / total)
+
+
+def prior_shift(target: Float64, class_counts: NDArray[np.integer[Any]]) -> Float64:
+    """Return (C,) log p_target − log p_train, to be added to the logits at any alpha.
+
+    Raises:
+        ValueError: the shapes disagree, a target is not above 0, or a class has no training images.
+    """
+    if target.shape != class_counts.shape or not (target > 0).all():
+        raise ValueError(f"a target prior needs a number above 0 for each of {len(class_counts)} classes")
+    return np.asarray(np.log(target) - log_prior(class_counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PriorMatch:
+    """The alpha at which unlabelled traffic, as predicted, looks most like the target.
+
+    Args:
+        alpha: where the divergence is lowest.
+        divergence: KL(target ‖ mean prediction) there, in nats.
+        divergence_at_zero: the same at alpha 0.
+        predicted: (C,) mean predicted distribution at `alpha`.
+    """
+
+    alpha: float
+    divergence: float
+    divergence_at_zero: float
+    predicted: Float64
+
+
+def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high: float) -> PriorMatch:
+    """Return the alpha in [low, high] with the lowest KL(target ‖ mean_n softmax(logits_n − alpha·slope_n)).
+
+    The divergence is smooth in alpha but may have several minima: a grid of step 0.25 finds the deepest, golden-section
+    search refines it to 1e-4. Of equal grid points the one nearest to 0 is refined.
+
+    Args:
+        logits: (N, C) of unlabelled images at alpha 0.
+        slope: (N, C) `tde.head_effect`.
+        target: (C,) sums to 1.
+        low: least alpha.
+        high: largest alpha.
+
+    Raises:
+        TuningError: there is no image.
+        ValueError: the shapes disagree, or the range is none.
+    """
+    if logits.ndim != 2 or logits.shape != slope.shape or target.shape != logits.shape[1:]:
+        raise ValueError(f"logits {logits.shape}, slope {slope.shape}, target {target.shape}; (N, C), (N, C), (C,) fit")
+    if not len(logits):
+        raise TuningError("there is no traffic to choose alpha from; classify some images first")
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"alpha was to be chosen in [{low}, {high}]; give finite numbers, the lower one first")
+
+    def divergence(alpha: float) -> float:
+        return _divergence(target, _mean_prediction(logits, slope, alpha))
+
+    grid = np.linspace(low, high, max(2, math.ceil((high - low) / _GRID_STEP)) + 1)
+    on_grid = np.array([divergence(alpha) for alpha in grid])
+    lowest = np.flatnonzero(on_grid <= on_grid.min() + 1e-12)
+    best = lowest[np.abs(grid[lowest]).argmin()]
+    alpha = _golden_section(divergence, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    alpha = min((alpha, float(grid[best])), key=divergence)
+    predicted = _mean_prediction(logits, slope, alpha)
+    return PriorMatch(alpha, _divergence(target, predicted), divergence(0.0), predicted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Bias-corrected temperature scaling: p = softmax(logits / temperature + bias), calibrated for p_train.
+
+    Args:
+        temperature: above 0.
+        bias: (C,).
+    """
+
+    temperature: float
+    bias: Float64
+
+    def probabilities(self, logits: Float) -> Float:
+        """Return (N, C) calibrated probabilities of (N, C) logits at alpha 0."""
+        return softmax(logits.astype(np.float64) / self.temperature + self.bias)
+
+
+def estimate_prior(
+    probabilities: Float, train_prior: Float, *, tolerance: float = 1e-7, max_steps: int = 10_000
+) -> Float64:
+    """Return (C,) the class frequencies of unlabelled images, by expectation maximisation (Saerens et al., 2002).
+
+    Repeats p(c) ← mean_n [ p(c)/p_train(c) · p_n(c) / Σ_j p(j)/p_train(j) · p_n(j) ] until nothing moves: the maximum
+    likelihood estimate, which is only as good as the probabilities are calibrated for the training distribution.
+
+    Args:
+        probabilities: (N, C) calibrated, for p_train.
+        train_prior: (C,) p_train, sums to 1.
+        tolerance: largest change of a frequency at which it stops.
+        max_steps: it stops there in any case.
+
+    Raises:
+        TuningError: there is no image.
+        ValueError: the shapes disagree, or a training frequency is not above 0.
+    """
+    if probabilities.ndim != 2 or train_prior.shape != probabilities.shape[1:] or not (train_prior > 0).all():
+        raise ValueError(f"probabilities {probabilities.shape} and prior {train_prior.shape}; (N, C), (C,) above 0 fit")
+    if not len(probabilities):
+        raise TuningError("there is no traffic to estimate class frequencies from; classify some images first")
+    likelihood = np.asarray(probabilities, np.float64) / train_prior
+    prior = np.asarray(train_prior, np.float64)
+    for _ in range(max_steps):
+        evidence = likelihood @ prior
+        updated = prior * (likelihood / evidence[:, None]).mean(axis=0)
+        moved = np.abs(updated - prior).max()
+        prior = updated
+        if moved < tolerance:
+            break
+    return np.asarray(prior / prior.sum())
+
+
+def _mean_prediction(logits: Float, slope: Float, alpha: float) -> Float64:
+    total = np.zeros(logits.shape[1])
+    step = max(1, _CHUNK_ELEMENTS // logits.shape[1])
+    for start in range(0, len(logits), step):
+        rows = slice(start, start + step)
+        total += softmax(logits[rows] - np.asarray(alpha, slope.dtype) * slope[rows]).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / len(logits))
+
+
+def _divergence(target: Float, predicted: Float64) -> float:
+    wanted = target > 0  # 0·log 0 = 0
+    smallest = np.finfo(np.float64).tiny  # a probability that underflowed to 0
+    return float((target[wanted] * np.log(target[wanted] / np.maximum(predicted[wanted], smallest))).sum())
+
+
+def _golden_section(function: Any, low: float, high: float) -> float:
+    inner = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    values = function(inner[0]), function(inner[1])
+    while high - low > _ALPHA_TOLERANCE:
+        if values[0] <= values[1]:
+            high = inner[1]
+            inner = high - _GOLDEN * (high - low), inner[0]
+            values = function(inner[0]), values[0]
+        else:
+            low = inner[0]
+            inner = inner[1], low + _GOLDEN * (high - low)
+            values = values[1], function(inner[1])
+    return float((low + high) / 2.0)

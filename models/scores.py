@@ -1,0 +1,91 @@
+"""What N labelled images need for any value of a knob, after one forward pass: logits, and a slope along the knob.
+
+    logits(knob) = logits − knob · slope
+
+For alpha the slope is an image's head effect (`tde.py`); for post-hoc logit adjustment (Menon et al., ICLR 2021,
+arXiv:2007.07314) it is the log prior of the training set, the same for all images. Everything that chooses alpha works
+on these lines, so the rival is tuned and measured by the same code. Shapes: N images, C classes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import tde
+from models.accuracy import LabelledIntervals
+from models.alpha_path import winning_intervals
+from models.errors import TuningError
+from models.prior import log_prior
+
+__all__ = ["Scores"]
+
+Float = NDArray[np.floating[Any]]
+Int = NDArray[np.int64]
+_CHUNK_ELEMENTS = 1 << 16  # N x C is worked through in pieces that stay in a core's cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """N labelled images as lines along a knob.
+
+    Args:
+        logits: (N, C) at knob 0.
+        slope: (N, C) what knob = 1 takes out; (C,) where it is the same for all images.
+        labels: (N,) class indices.
+        groups: C times `many`, `medium` or `few`.
+        exempt_class: the class TDE leaves alone, or None.
+    """
+
+    logits: Float
+    slope: Float
+    labels: Int
+    groups: tuple[str, ...]
+    exempt_class: int | None = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.labels)
+
+    def probabilities(self, knob: float) -> Float:
+        """Return (N, C) class probabilities at this value of the knob."""
+        shifted: Float = self.logits - np.asarray(knob, self.slope.dtype) * self.slope
+        if self.exempt_class is not None:
+            return tde.exempt_probabilities(self.logits, shifted, self.exempt_class)
+        return tde.softmax(shifted)
+
+    def top_1(self, knob: float) -> tuple[Int, Float]:
+        """Return each image's predicted class and its probability, (N,) both."""
+        predicted, confidence = np.empty(len(self), np.int64), np.empty(len(self), np.float32)
+        step = max(1, _CHUNK_ELEMENTS // len(self.groups))
+        for start in range(0, len(self), step):
+            rows = slice(start, start + step)
+            probabilities = self.part(rows).probabilities(knob)
+            predicted[rows], confidence[rows] = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        return predicted, confidence
+
+    def labelled_intervals(self) -> LabelledIntervals:
+        """Return where along the knob each image is classified rightly, exactly.
+
+        Raises:
+            TuningError: a class is exempt: its probabilities are not affine in alpha.
+        """
+        if self.exempt_class is not None:
+            raise TuningError(
+                "choosing alpha with an exempt class is not supported: its probabilities are not affine in alpha"
+            )
+        return LabelledIntervals(self.labels, winning_intervals(self.logits, self.slope, self.labels), self.groups)
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> "Scores":
+        """Return some of the images, (N,) bool or a slice."""
+        slope = self.slope if self.slope.ndim == 1 else self.slope[chosen]
+        return replace(self, logits=self.logits[chosen], slope=slope, labels=self.labels[chosen])
+
+    def logit_adjustment(self, class_counts: NDArray[np.integer[Any]]) -> "Scores":
+        """Return the same images along the strength of post-hoc logit adjustment: slope = log prior.
+
+        Raises:
+            ValueError: a class has no training images, so its prior has no logarithm.
+        """
+        return replace(self, slope=log_prior(class_counts).astype(self.logits.dtype))
