@@ -3,7 +3,10 @@
 from importlib.util import find_spec
 
 HAS_TORCH = find_spec("torch") is not None
-collect_ignore_glob = [] if HAS_TORCH else ["training/*", "tests/training", "tests/training/*"]
+collect_ignore_glob = [
+    "service/storage/migrations/env.py",  # Alembic's: it acts when it is imported
+    *([] if HAS_TORCH else ["training/*", "tests/training", "tests/training/*"]),
+]
 
 
 def pytest_report_header() -> str:

@@ -10,9 +10,10 @@ from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedI
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "BodyTooLargeError", "ClientGoneError", "EmptyBodyError",
-    "InferenceError", "MultipartError", "NotReadyError", "OverloadedError", "RequestError", "ServiceError",
-    "TooManyAlphasError", "TooManyFilesError", "TopKError", "UnknownModelError", "UnsupportedMediaTypeError",
-    "translate",
+    "ExemptClassError", "ExpiredResultError", "InferenceError", "MultipartError", "NotReadyError", "OverloadedError",
+    "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError",
+    "TooManyLabelsError", "TopKError", "UnknownLabelError", "UnknownModelError", "UnknownResultError",
+    "UnsupportedMediaTypeError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -76,6 +77,34 @@ class InferenceError(ServiceError):
     """The network failed, or gave numbers that are not finite."""
 
 
+class UnknownResultError(ServiceError):
+    """No result of that id."""
+
+
+class ExpiredResultError(ServiceError):
+    """A result that was kept once and is no more."""
+
+
+class UnknownLabelError(ServiceError):
+    """A label that is no class of the model."""
+
+
+class ExemptClassError(ServiceError):
+    """The model has an exempt class, for which nothing along alpha is one interval."""
+
+
+class VersionNotServedError(ServiceError):
+    """A result of a model or a version that this server does not serve."""
+
+
+class TooManyLabelsError(ServiceError):
+    """More labels than this server allows in one request."""
+
+
+class StorageUnavailableError(ServiceError):
+    """The database is away, or too slow."""
+
+
 class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
@@ -93,11 +122,18 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     TooManyFilesError: (413, "too_many_files"),
     BodyTooLargeError: (413, "body_too_large"),
     ImageTooLargeError: (413, "image_too_large"),
+    UnknownResultError: (404, "unknown_result"),
+    ExpiredResultError: (410, "expired_result"),
+    UnknownLabelError: (422, "unknown_label"),
+    ExemptClassError: (422, "exempt_class"),
+    VersionNotServedError: (409, "version_not_served"),
+    TooManyLabelsError: (413, "too_many_labels"),
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     UnsupportedImageError: (415, "unsupported_image"),
     UnreadableImageError: (422, "unreadable_image"),
     OverloadedError: (503, "overloaded"),
     NotReadyError: (503, "not_ready"),
+    StorageUnavailableError: (503, "storage_unavailable"),
     InferenceError: (500, "inference_failed"),
     ClientGoneError: (499, "client_gone"),
 }

@@ -14,7 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import LongtailError
 from service.context import request_id_of
-from service.errors import ClientGoneError, OverloadedError, RequestError, ServiceError, translate
+from service.errors import (
+    ClientGoneError,
+    OverloadedError,
+    RequestError,
+    ServiceError,
+    StorageUnavailableError,
+    translate,
+)
 from service.metrics import Metrics
 
 __all__ = ["RequestEnvelope", "add_error_handlers"]
@@ -63,7 +70,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
 
     async def expected(request: Request, error: Exception) -> Response:
-        headers = {"Retry-After": "1"} if isinstance(error, OverloadedError) else None
+        headers = {"Retry-After": "1"} if isinstance(error, OverloadedError | StorageUnavailableError) else None
         if isinstance(error, ClientGoneError):
             headers = {"Connection": "close"}
         return answer(request, *translate(error), headers)

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticUndefined
+
+from service.storage.engines import read_url
 
 __all__ = ["Settings", "SettingsError"]
 
@@ -26,7 +28,7 @@ class SettingsError(Exception):
 class Settings(BaseModel):
     """The service's settings; every field is also `LONGTAIL_<FIELD>` and `--<field>`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -48,8 +50,26 @@ class Settings(BaseModel):
     max_files: int = Field(64, ge=1, description="most pictures in one multipart request")
     max_alphas: int = Field(128, ge=1, description="most values of alpha in one request")
     max_alpha: float = Field(100.0, gt=0, le=1e6, description="largest size of alpha")
+    keep_results: int = Field(
+        10_000, ge=0, description="results of each model kept so that feedback finds their numbers; 0 keeps none"
+    )
+    keep_results_seconds: float = Field(3600.0, gt=0, description="how long a result is kept for feedback")
+    keep_feedback: int = Field(1_000_000, ge=1, description="labels kept of each model, the newest")
+    max_feedback: int = Field(1000, ge=1, description="most labels in one request")
+    drift_labels: int = Field(1000, ge=1, description="newest labels that drift is measured on")
     drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after SIGTERM")
+    database: str = Field(
+        "sqlite:///state/longtail.db",
+        repr=False,
+        description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+
+    @field_validator("database")
+    @classmethod
+    def _is_a_url(cls, text: str) -> str:
+        read_url(text)
+        return text
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Self:
@@ -73,9 +93,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            raise SettingsError(
-                f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) is {first['input']!r}: {first['msg'].lower()}"
-            ) from error
+            where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
+            if name == "database":  # whose value may hold a password
+                raise SettingsError(f"{where} is refused: {first['msg'].removeprefix('Value error, ')}") from error
+            raise SettingsError(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:

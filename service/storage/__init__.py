@@ -1,0 +1,1 @@
+"""What the service keeps: recent results, feedback, operating points and jobs, in SQLite or PostgreSQL."""

@@ -1,0 +1,134 @@
+"""SQLAlchemy engines that keep our promises: what is committed stays, and no caller waits for ever.
+
+SQLite: write-ahead log, synced at every commit, so that killing the process or the power loses nothing acknowledged.
+PostgreSQL: every wait for the server has an end, also where the server hangs with its connections open.
+"""
+
+import sqlite3
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from service.errors import StorageUnavailableError
+
+__all__ = ["EXAMPLES", "IMMEDIATE", "BadDatabaseUrlError", "make_engine", "read_url"]
+
+EXAMPLES = "sqlite:///state/longtail.db or postgresql://USER:PASSWORD@HOST/NAME"
+IMMEDIATE = "longtail_immediate"  # execution option: take SQLite's write lock at once
+OPTIONS = {
+    "application_name", "host", "passfile", "port", "sslcert", "sslkey", "sslmode", "sslrootcert",
+    "target_session_attrs",
+}  # fmt: skip  # of a URL; a password has its own place, where it can be told from the rest
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 5.0  # for one statement
+POOL_SECONDS = 2.0
+
+
+class BadDatabaseUrlError(ValueError):
+    """The text is no URL of a database we support; the sentence never shows it, for it may hold a password."""
+
+
+def read_url(text: str) -> URL:
+    """Return the URL, with the driver we use.
+
+    Raises:
+        BadDatabaseUrlError: not a URL, another kind of database, or SQLite without a file.
+
+    >>> read_url("postgres://me:secret@localhost/longtail").drivername
+    'postgresql+psycopg'
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise BadDatabaseUrlError(f"not a database's URL; something like {EXAMPLES} works") from None
+    if url.query.keys() - OPTIONS:
+        raise BadDatabaseUrlError(f"after the ? of the URL may be: {', '.join(sorted(OPTIONS))}; nothing else")
+    match url.drivername:
+        case "sqlite" | "sqlite+pysqlite":
+            if url.database in {None, "", ":memory:"} or url.host or url.query:
+                raise BadDatabaseUrlError("SQLite needs a file, as in sqlite:///state/longtail.db")
+            return url.set(drivername="sqlite+pysqlite")
+        case "postgresql" | "postgres" | "postgresql+psycopg":
+            return url.set(drivername="postgresql+psycopg")
+    raise BadDatabaseUrlError(f"only SQLite and PostgreSQL are supported; something like {EXAMPLES} works")
+
+
+def make_engine(
+    url: URL, *, connections: int, answer_seconds: float = ANSWER_SECONDS, pool: type[Pool] = QueuePool
+) -> Engine:
+    """Return an engine, which connects when it is first used.
+
+    Args:
+        url: as `read_url` gives it.
+        connections: most connections open at a time.
+        answer_seconds: how long one statement may take.
+        pool: sqlalchemy.NullPool closes each connection after use.
+    """
+    sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS} if pool is QueuePool else {}
+    if url.drivername.startswith("sqlite"):
+        return _sqlite(url, answer_seconds, poolclass=pool, **sizes)
+    return _postgresql(url, answer_seconds, poolclass=pool, pool_pre_ping=True, **sizes)
+
+
+def _sqlite(url: URL, answer_seconds: float, **options: Any) -> Engine:
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": answer_seconds}, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def make_folder(*_: object) -> None:
+        try:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageUnavailableError(f"the database's folder cannot be made: {error.strerror}") from error
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says so, not at the first write
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get(IMMEDIATE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, answer_seconds: float, **options: Any) -> Engine:
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "options": f"-c statement_timeout={round(1000 * answer_seconds)} -c timezone=UTC",
+        "application_name": url.query.get("application_name", "longtail"),
+    }
+    engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
+    patience = answer_seconds + 1.0  # the server gives up first, and can say so
+
+    class PatientConnection(psycopg.Connection[Any]):
+        """Gives up on a server that does not answer; psycopg itself would wait for as long as the socket is open."""
+
+        def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+            return super().wait(_until(gen, self, time.monotonic() + patience), *arguments, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, positional: list[Any], named: dict[str, Any]) -> Any:
+        return PatientConnection.connect(*positional, **named)
+
+    return engine
+
+
+def _until(work: Generator[Any, Any, Any], connection: psycopg.Connection[Any], deadline: float) -> Any:
+    """Pass psycopg's conversation with its socket on, until the deadline; psycopg looks at it every 0.1 s."""
+    try:
+        wanted = next(work)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                connection.pgconn.finish()
+                raise psycopg.OperationalError("the server does not answer")
+            wanted = work.send(ready)
+    except StopIteration as done:
+        return done.value

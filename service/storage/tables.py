@@ -1,0 +1,85 @@
+"""The tables, as the code reads and writes them. `migrations/` makes them; a test holds the two together.
+
+Times are seconds since 1970. A version is a model's; nothing here outlives the meaning of (model, version).
+"""
+
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+
+__all__ = ["feedback", "jobs", "kept_results", "metadata", "operating_point_changes"]
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# What the network said about recent pictures, for a bounded time, so that a label that comes back can be used.
+kept_results = Table(
+    "kept_results",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("time", Double, nullable=False),
+    Column("alpha", Double, nullable=False),  # the first alpha asked for
+    Column("predicted", Integer, nullable=False),  # the top class there
+    Column("plain", Integer, nullable=False),  # the top class at alpha 0
+    Column("logits", LargeBinary, nullable=False),  # (C,) float32, little-endian
+    Column("head_cosine", LargeBinary, nullable=False),  # (K,) float32, little-endian
+    Index(None, "model", "version", "time"),
+    Index(None, "time"),
+)
+
+# A label that came back: the one interval of alpha on which it wins. Both ends NULL: it wins nowhere; ±inf: unbounded.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("result_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("label", Integer, nullable=False),
+    Column("low", Double),
+    Column("high", Double),
+    Column("time", Double, nullable=False),
+    Index(None, "model", "version", "time"),
+)
+
+# Who set an operating point to what: rows are added, never changed. The newest of a name is what is stored.
+operating_point_changes = Table(
+    "operating_point_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("alpha", Double),  # NULL: the stored point was removed
+    Column("chosen_by", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("from_alpha", Double),  # in force before; NULL: there was no such point
+    Column("time", Double, nullable=False),
+    Index(None, "model", "version", "name", "id"),
+    sqlite_autoincrement=True,  # an id that was seen once never comes again
+)
+
+# Work that takes longer than a request.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("result", Text),  # JSON
+    Column("error", Text),  # JSON
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("finished", Double),
+    Column("cancel_requested", Boolean, nullable=False),
+)
