@@ -7,6 +7,7 @@ process answers /metrics adds them up, so that the figures are the service's and
 import os
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.registry import Collector
 
 __all__ = ["MULTIPROCESS_VARIABLE", "Metrics"]
 
@@ -47,10 +48,24 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
 
+        self.results_dropped = Counter(
+            "longtail_results_dropped", "Results not kept for feedback: the database was away.", ["model"],
+            registry=registry,
+        )  # fmt: skip
+
+        self._shared: list[Collector] = []
+
+    def add_shared(self, collector: Collector) -> None:
+        """Show what a collector knows of something all processes share; whichever answers /metrics speaks for all."""
+        self._shared.append(collector)
+        self._registry.register(collector)
+
     def render(self) -> bytes:
         """Return the Prometheus text format, of all processes together."""
         if MULTIPROCESS_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        for collector in self._shared:
+            registry.register(collector)
         return generate_latest(registry)
