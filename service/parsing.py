@@ -1,13 +1,14 @@
-"""What a query string means: alpha values and top_k."""
+"""What a query string means: alpha values, top_k, and since when."""
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from models.manifest import Manifest
-from service.errors import AlphaError, AlphaRangeError, TooManyAlphasError, TopKError
+from service.errors import AlphaError, AlphaRangeError, RequestError, TooManyAlphasError, TopKError
 from service.settings import Settings
 
-__all__ = ["DEFAULT_ALPHA", "DEFAULT_TOP_K", "parse_alphas", "parse_top_k"]
+__all__ = ["DEFAULT_ALPHA", "DEFAULT_TOP_K", "parse_alphas", "parse_since", "parse_top_k"]
 
 DEFAULT_ALPHA = "balanced"
 DEFAULT_TOP_K = 5
@@ -38,6 +39,35 @@ def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
     if not 1 <= top_k <= classes:
         raise TopKError(f"top_k {top_k} is outside 1..{classes}, the number of classes of {manifest.name}")
     return top_k
+
+
+def parse_since(text: str | None, now: float) -> float | None:
+    """Return the time meant by `since=…` in seconds since 1970: a time of ISO 8601, or so many seconds before now.
+
+    A time without an offset is UTC.
+
+    Raises:
+        RequestError: neither, or not a time a clock can show.
+
+    >>> parse_since("2026-11-23T12:00:00Z", 0), parse_since("90", 1000), parse_since(None, 0)
+    (1795435200.0, 910.0, None)
+    """
+    if text is None:
+        return None
+    try:
+        seconds = float(text) if "_" not in text else math.nan
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise RequestError(
+            f"since {text[:64]!r} is no time; write 2026-11-23T12:00:00Z (a + in an address is %2B), or 3600 for the "
+            "last hour"
+        )
+    return now - seconds
 
 
 def _parse_alpha(text: str, manifest: Manifest, largest: float) -> float:

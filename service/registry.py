@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ class ServedModel:
     def name(self) -> str:
         """The name in the URL."""
         return self.bundle.manifest.name
+
+    @cached_property
+    def class_indices(self) -> dict[str, int]:
+        """Class name -> index."""
+        return {each.name: index for index, each in enumerate(self.bundle.manifest.classes)}
 
 
 class Registry:

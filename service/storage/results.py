@@ -245,7 +245,7 @@ class KeptResults:
                 self.delete_old()
         except StorageUnavailableError as error:
             if not self._in_trouble:
-                log.warning("results wait in memory, at most %d, and classification goes on: %s", MAX_WAITING_ROWS, error)
+                log.warning("results wait in memory, at most %d, classification goes on: %s", MAX_WAITING_ROWS, error)
             self._in_trouble = True
         except Exception:
             if not self._in_trouble:

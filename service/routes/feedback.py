@@ -1,0 +1,147 @@
+"""POST /v1/feedback and GET /v1/models/{model}/feedback: the right answers that come back, and what they say."""
+
+import math
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from service.bodies import read_json
+from service.context import context_of, request_id_of
+from service.errors import RequestError, ServiceError, TooManyLabelsError, translate
+from service.parsing import parse_since
+from service.registry import ServedModel
+from service.schemas import ErrorResponse
+from service.schemas_feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
+from service.storage.feedback import Feedback
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["feedback"])
+_SINCE = "Only labels since then: a time such as 2026-11-23T12:00:00Z (UTC without an offset), or so many seconds ago."
+_LAST = "How many of the newest labels the optimum is of. Default: the setting `drift_labels`."
+_ITEM = FeedbackItem.model_json_schema()
+_ID = _ITEM["properties"]["id"]["examples"][0]
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [_ITEM, {"type": "array", "items": _ITEM}]},
+                "examples": {
+                    "one": {"value": {"id": _ID, "label": "truck"}},
+                    "several": {"value": [{"id": _ID, "label": "truck"}, {"id": _ID, "label": 9}]},
+                },
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/feedback",
+    summary="Send the right answer for one or more results",
+    responses={
+        200: {"model": FeedbackAnswer | FeedbackAnswers},
+        **{status: {"model": ErrorResponse} for status in (404, 409, 410, 413, 415, 422, 503)},
+    },
+    openapi_extra=_BODY,
+    response_class=Response,
+)
+async def give_feedback(request: Request) -> Response:
+    """Send `{"id": a result's id, "label": class name or index}`, or a list of these.
+
+    The answer comes once the label is stored for good, and says at which alphas the label is the top class. Sending it
+    again changes nothing; another label replaces the first, as long as the result is kept (`keep_results_seconds`).
+    In a list each label stands for itself: what is wrong with one is its `error`.
+    """
+    context = context_of(request)
+    body = await read_json(request, context.settings)
+    if not isinstance(body, list):
+        outcome = (await context.feedback.record([_item(body)]))[0]
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return _json(_rendered(context.registry.get(outcome.model), outcome))
+    if len(body) > context.settings.max_feedback:
+        raise TooManyLabelsError(
+            f"{len(body)} labels; at most {context.settings.max_feedback} fit into one request, send them in several"
+        )
+    read = [_item_or_error(entry) for entry in body]
+    outcomes = iter(await context.feedback.record([item for item in read if not isinstance(item, ServiceError)]))
+    results = []
+    for entry, item in zip(body, read, strict=True):
+        outcome = item if isinstance(item, ServiceError) else next(outcomes)
+        if isinstance(outcome, Feedback):
+            results.append(_rendered(context.registry.get(outcome.model), outcome))
+        else:
+            _, code, message = translate(outcome)
+            failure = {"code": code, "message": message, "request_id": request_id_of(request)}
+            name = entry.get("id") if isinstance(entry, dict) else None
+            results.append({"id": name if isinstance(name, str) else None, "error": failure})
+    return _json({"results": results})
+
+
+@router.get(
+    "/v1/models/{model}/feedback",
+    summary="What the labels of a model say",
+    responses={200: {"model": FeedbackSummary}, **{s: {"model": ErrorResponse} for s in (404, 422, 503)}},
+    response_class=Response,
+)
+async def describe_feedback(
+    request: Request,
+    model: str,
+    since: Annotated[str | None, Query(description=_SINCE, examples=["3600", "2026-11-23T12:00:00Z"])] = None,
+    last: Annotated[int | None, Query(description=_LAST, ge=1)] = None,
+) -> Response:
+    """Counts, the alpha that would have been best for the newest labels, and how far the one in force is from it."""
+    context = context_of(request)
+    served = context.registry.get(model)
+    after = parse_since(since, context.feedback.clock())
+    return _json(
+        await context.database.run(
+            lambda connection: context.watch.summary(connection, served, since=after, last=last)
+        )
+    )
+
+
+def _item(entry: Any) -> tuple[str, str | int]:
+    """Return id and label of what should be one label.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not isinstance(entry, dict):
+        raise RequestError('a label is an object, {"id": "…", "label": "…"}, or a list of these')
+    if unknown := entry.keys() - {"id", "label"}:
+        raise RequestError(f"{min(unknown)[:64]!r} is no field of a label; there are id and label")
+    result_id, label = entry.get("id"), entry.get("label")
+    if not isinstance(result_id, str):
+        raise RequestError("a label's `id` is a result's id, a text of 32 hexadecimal digits")
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise RequestError("a label's `label` is a class's name, a text, or its index, an integer")
+    return result_id, label
+
+
+def _item_or_error(entry: Any) -> tuple[str, str | int] | RequestError:
+    try:
+        return _item(entry)
+    except RequestError as error:
+        return error
+
+
+def _rendered(served: ServedModel, stored: Feedback) -> dict[str, Any]:
+    ends = None
+    if stored.low is not None and stored.high is not None:
+        ends = [end if math.isfinite(end) else None for end in (stored.low, stored.high)]
+    label = {"index": stored.label, "name": served.bundle.manifest.classes[stored.label].name}
+    return {
+        "id": stored.result_id,
+        "model": stored.model,
+        "version": stored.version,
+        "label": label,
+        "interval": ends,
+    }
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

@@ -1,0 +1,170 @@
+"""Watches how alpha fares: what the labels that came back call for, against what is in force.
+
+Every few seconds a thread reads the shared database, and /metrics shows what it found; requests never pay for it. Every
+process watches the same database, so /metrics shows the figures of whichever process answers, and adds nothing up. A
+figure that cannot be known (no labels, no pictures, no database) has no sample, rather than a zero.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
+
+from models.accuracy import LabelledIntervals
+from models.tuning import Objective, optimum
+from service.errors import StorageUnavailableError
+from service.parsing import DEFAULT_ALPHA
+from service.registry import Registry, ServedModel
+from service.storage.database import Database
+from service.storage.feedback import FeedbackStore, count_labels, read_intervals
+from service.storage.results import KeptResults
+
+__all__ = ["WATCH_SECONDS", "Watch"]
+
+log = logging.getLogger("longtail.watch")
+WATCH_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+GROUPS = ("many", "medium", "few")
+
+
+class Watch(Collector):
+    """Reads what feedback says of each model; a Prometheus collector of what it read last.
+
+    Args:
+        database: where labels and predictions are.
+        registry: the models.
+        feedback: their labels.
+        results: their recent predictions.
+        in_force: (model, name of an operating point) -> alpha.
+        last: how many of the newest labels the optimum is of.
+        interval: seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        feedback: FeedbackStore,
+        results: KeptResults,
+        in_force: Callable[[ServedModel, str], float],
+        *,
+        last: int,
+        interval: float = WATCH_SECONDS,
+    ) -> None:
+        self._database, self._registry, self._feedback, self._results = database, registry, feedback, results
+        self._in_force, self._last, self._interval = in_force, last, interval
+        self._latest: Mapping[str, dict[str, Any]] = {}
+        self._closing, self._in_trouble = threading.Event(), False
+        self._thread = threading.Thread(target=self._serve, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread that looks."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it; a database that hangs is not waited for."""
+        self._closing.set()
+        self._thread.join(CLOSE_SECONDS)
+
+    def look(self) -> None:
+        """Read the figures of all models once, and delete labels beyond those kept.
+
+        Raises:
+            StorageUnavailableError: the database is away; there are no figures then.
+        """
+        self._latest = {}
+        self._latest = self._database.run_sync(
+            lambda connection: {served.name: self.summary(connection, served) for served in self._registry}
+        )
+        self._feedback.delete_old()
+
+    def summary(
+        self, connection: Connection, served: ServedModel, *, since: float | None = None, last: int | None = None
+    ) -> dict[str, Any]:
+        """Return what the labels of a model say, as GET /v1/models/{model}/feedback answers it.
+
+        Args:
+            connection: in a transaction.
+            served: the model.
+            since: only labels and pictures since then, in seconds since 1970.
+            last: how many of the newest labels the optimum is of.
+        """
+        name, version = served.name, served.bundle.manifest.version
+        groups = np.array([each.group for each in served.bundle.manifest.classes])
+        counts = count_labels(connection, name, version, len(groups), since)
+        labels, intervals, _ = read_intervals(connection, name, version, since, last or self._last)
+        alpha = self._in_force(served, DEFAULT_ALPHA)
+        best = optimum(LabelledIntervals(labels, intervals, tuple(groups)), Objective()) if len(labels) else None
+        return {
+            "model": name,
+            "version": version,
+            "labels": int(counts.sum()),
+            "by_group": {group: int(counts[groups == group].sum()) for group in GROUPS if (groups == group).any()},
+            "last": len(labels),
+            "optimum": best and {"alpha": best.alpha, "interval": [best.low, best.high], "balanced": best.value},
+            "in_force": {"name": DEFAULT_ALPHA, "alpha": alpha},
+            "drift": best and best.alpha - alpha,
+            "predictions": _shares(self._results.predictions(connection, name, version, since), groups),
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the gauges, as Prometheus asks for them."""
+        labels = GaugeMetricFamily("longtail_feedback_labels", "Labels stored.", labels=["model"])
+        best = GaugeMetricFamily("longtail_alpha_optimum", "Best alpha of the newest labels.", labels=["model"])
+        alpha = GaugeMetricFamily("longtail_alpha_in_force", "Alpha of `balanced`.", labels=["model"])
+        drift = GaugeMetricFamily("longtail_alpha_drift", "Optimum less what is in force.", labels=["model"])
+        images = GaugeMetricFamily("longtail_recent_images", "Recent images, of prediction_share.", labels=["model"])
+        share = GaugeMetricFamily(
+            "longtail_prediction_share",
+            "Share of recent images taken for a class of this group, at the alpha used and at alpha 0.",
+            labels=["model", "group", "alpha"],
+        )
+        for model, figures in self._latest.items():
+            labels.add_metric([model], figures["labels"])
+            alpha.add_metric([model], figures["in_force"]["alpha"])
+            if figures["optimum"] is not None:
+                best.add_metric([model], figures["optimum"]["alpha"])
+                drift.add_metric([model], figures["drift"])
+            predictions = figures["predictions"]
+            images.add_metric([model], predictions["images"])
+            for group, at_zero in predictions["at_zero"].items():
+                share.add_metric([model, group, "used"], predictions[group])
+                share.add_metric([model, group, "zero"], at_zero)
+        yield from (labels, best, alpha, drift, images, share)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self.look()
+            except StorageUnavailableError as error:
+                if not self._in_trouble:
+                    log.warning("drift is not watched: %s", error)
+                self._in_trouble = True
+            except Exception:
+                if not self._in_trouble:
+                    log.exception("drift is not watched")
+                self._in_trouble = True
+            else:
+                self._in_trouble = False
+            if self._closing.wait(self._interval):
+                return
+
+
+def _shares(predictions: NDArray[np.int64], groups: NDArray[np.str_]) -> dict[str, Any]:
+    """(M, 3) rows of class at the alpha used, class at alpha 0, pictures -> shares of each group the model has."""
+    used, zero, images = predictions.T
+    total = int(images.sum())
+    if not total:
+        return {"images": 0, "at_zero": {}}
+    present = [group for group in GROUPS if (groups == group).any()]
+    at_used, at_zero = (
+        {group: float(images[groups[classes] == group].sum() / total) for group in present} for classes in (used, zero)
+    )
+    return {"images": total, **at_used, "at_zero": at_zero}
