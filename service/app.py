@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from service.context import Context, Lifecycle
@@ -17,6 +17,7 @@ from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
 from service.registry import load_registry
 from service.routes import classify, health, models
+from service.routes.playground import add_playground
 from service.settings import Settings
 from service.worker import Worker
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
     for module in (classify, models, health):
         app.include_router(module.router)
     _add_documentation_page(app)
+    add_playground(app)
     add_error_handlers(app, metrics)
     app.add_middleware(RequestEnvelope, metrics=metrics)
     return app
@@ -105,7 +107,3 @@ def _add_documentation_page(app: FastAPI) -> None:
             swagger_favicon_url="docs/assets/favicon-32x32.png",
             swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
         )
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("docs")

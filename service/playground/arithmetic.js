@@ -1,0 +1,116 @@
+/**
+ * The alpha arithmetic, in the browser: one answer of the server at α = 0 is enough for every α.
+ *
+ *     TDE_i(α) = logits_i − α Σ_k head_cosine_k · class_effect_{k,i}
+ *
+ * Affine in α: along it each class is a line, and the winner is the upper envelope of C lines. A target prior adds
+ * log p_target − log p_train to the logits, at every α. The same as models/tde.py and models/alpha_path.py, which are
+ * the reference: tests/service compares the two. Shapes: C classes, K heads. Float64 throughout.
+ */
+
+/** (C,) what α = 1 takes out of each logit: Σ_k head_cosine_k · class_effect_{k,i}. */
+export function headEffect(headCosine, classEffect) {
+  const slope = new Float64Array(classEffect[0].length);
+  headCosine.forEach((cosine, k) => {
+    const effect = classEffect[k];
+    for (let i = 0; i < slope.length; i += 1) slope[i] += cosine * effect[i];
+  });
+  return slope;
+}
+
+/** (C,) the TDE logits at one α. */
+export function tdeLogits(logits, slope, alpha) {
+  const shifted = new Float64Array(logits.length);
+  for (let i = 0; i < shifted.length; i += 1) shifted[i] = logits[i] - alpha * slope[i];
+  return shifted;
+}
+
+/** (C,) the probabilities of logits of any finite size; classes for which `skip` is the index get 0. */
+export function softmax(logits, skip = -1) {
+  let top = -Infinity;
+  for (let i = 0; i < logits.length; i += 1) if (i !== skip && logits[i] > top) top = logits[i];
+  const powers = new Float64Array(logits.length);
+  let sum = 0;
+  for (let i = 0; i < logits.length; i += 1) {
+    if (i !== skip) sum += powers[i] = Math.exp(logits[i] - top);
+  }
+  for (let i = 0; i < logits.length; i += 1) powers[i] /= sum;
+  return powers;
+}
+
+/** (C,) the probabilities at one α; an exempt class keeps what the plain classifier gave it, the others share the rest. */
+export function probabilities(logits, shifted, exemptClass) {
+  if (exemptClass === null || exemptClass === undefined) return softmax(shifted);
+  const kept = softmax(logits)[exemptClass];
+  const result = softmax(shifted, exemptClass);
+  for (let i = 0; i < result.length; i += 1) result[i] *= 1 - kept;
+  result[exemptClass] = kept;
+  return result;
+}
+
+/** The indices of the `count` most probable classes; of equals, the larger logit, then the lower index, comes first. */
+export function topClasses(probability, shifted, count) {
+  const before = (a, b) =>
+    probability[a] > probability[b] || (probability[a] === probability[b] && shifted[a] > shifted[b]);
+  const top = [];
+  for (let i = 0; i < probability.length; i += 1) {
+    if (top.length === count && !before(i, top[count - 1])) continue;
+    let place = top.length;
+    while (place > 0 && before(i, top[place - 1])) place -= 1;
+    top.splice(place, 0, i);
+    if (top.length > count) top.pop();
+  }
+  return top;
+}
+
+/**
+ * Which class wins where along α: [{from, to, index}], ascending, without gaps, −Infinity to Infinity. Of classes tied
+ * along all of α the lowest index is named; one that only touches the winners at a single α is not.
+ */
+export function alphaPath(logits, slope) {
+  const steepestFirst = Array.from(logits.keys());
+  steepestFirst.sort((a, b) => slope[b] - slope[a] || logits[b] - logits[a] || a - b);
+  const winners = [steepestFirst[0]];
+  const starts = [-Infinity];
+  for (const index of steepestFirst.slice(1)) {
+    let begin = -Infinity;
+    while (winners.length) {
+      const top = winners[winners.length - 1];
+      begin = slope[top] > slope[index] ? (logits[top] - logits[index]) / (slope[top] - slope[index]) : Infinity;
+      if (begin > starts[starts.length - 1]) break;
+      winners.pop();
+      starts.pop();
+    }
+    if (begin === Infinity) continue;
+    starts.push(winners.length ? begin : -Infinity);
+    winners.push(index);
+  }
+  return winners.map((index, i) => ({ from: starts[i], to: i + 1 < starts.length ? starts[i + 1] : Infinity, index }));
+}
+
+/** The step of a path that holds an α; where two meet, the one of the lower class index, as argmax would say. */
+export function stepAt(path, alpha) {
+  const holding = path.filter((step) => step.from <= alpha && alpha <= step.to);
+  return holding.reduce((best, step) => (step.index < best.index ? step : best));
+}
+
+/** (C,) what a target prior adds to the logits, log p_target − log p_train, from the weights of both. */
+export function priorShift(targetWeights, trainCounts) {
+  const sum = (values) => values.reduce((total, value) => total + value, 0);
+  const constant = Math.log(sum(trainCounts)) - Math.log(sum(targetWeights));
+  return trainCounts.map((count, i) => Math.log(targetWeights[i]) - Math.log(count) + constant);
+}
+
+/** A figure of a sampled step function at an α: that of the last sample not beyond it; null outside the samples. */
+export function sampledAt(alphas, values, alpha) {
+  const last = alphas.length - 1;
+  if (!(alpha >= alphas[0] - 1e-9 && alpha <= alphas[last] + 1e-9)) return null;
+  let low = 0;
+  let high = last;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (alphas[middle] <= alpha + 1e-9) low = middle;
+    else high = middle - 1;
+  }
+  return values[low];
+}

@@ -1,0 +1,70 @@
+/** The most probable classes as bars. The rows are made once; a new α only rewrites what is in them. */
+
+import { groupMark, h, say } from "./dom.js";
+import { percent } from "./numbers.js";
+
+export const ROWS = 8;
+
+/** Bars in `list`; `onLabel(index)` when a row's button says that this is the true class. */
+export function createBars(list, onLabel) {
+  const rows = [];
+
+  function build(count) {
+    rows.length = 0;
+    for (let i = 0; i < count; i += 1) rows.push(makeRow(onLabel));
+    list.replaceChildren(...rows.map((row) => row.item));
+  }
+
+  /** Show `top` class indices with their probabilities; `label` is the true class where it was said. */
+  function render(classes, top, probability, label) {
+    if (rows.length !== top.length) build(top.length);
+    top.forEach((index, i) => fill(rows[i], index, classes[index], probability[index], index === label));
+  }
+
+  function empty(count, words) {
+    rows.length = 0;
+    const ghosts = Array.from({ length: count }, () => h("li", { class: "ghost", "aria-hidden": "true" }));
+    list.replaceChildren(h("li", { class: "empty", text: words }), ...ghosts.slice(1));
+  }
+
+  return { render, empty };
+}
+
+function makeRow(onLabel) {
+  const row = { index: -1, group: "" };
+  row.mark = groupMark("many");
+  row.name = h("span", { class: "name" });
+  row.groupName = h("span", { class: "group" });
+  row.fill = h("span", { class: "fill" });
+  row.share = h("span", { class: "share" });
+  row.button = h("button", { type: "button", class: "this", onclick: () => onLabel(row.index) }, "this is it");
+  row.item = h(
+    "li",
+    {},
+    h("span", { class: "what" }, row.mark, row.name, " ", row.groupName),
+    h("span", { class: "track", "aria-hidden": "true" }, row.fill),
+    row.share,
+    row.button,
+  );
+  return row;
+}
+
+function fill(row, index, { name, group }, probability, isLabel) {
+  say(row.share, percent(probability));
+  row.fill.style.transform = `scaleX(${probability})`;
+  if (row.index !== index) {
+    row.index = index;
+    row.item.dataset.index = index;
+    say(row.name, name);
+    row.name.title = name;
+    row.button.setAttribute("aria-label", `${name}: this is it`);
+  }
+  if (row.group !== group) {
+    row.group = group;
+    say(row.groupName, group);
+    row.mark.className = `mark ${group}`;
+    row.fill.className = `fill ${group}`;
+  }
+  row.item.classList.toggle("labelled", isLabel);
+  say(row.button, isLabel ? "✓ true class" : "this is it");
+}

@@ -1,0 +1,115 @@
+/**
+ * Accuracy against α as steps, drawn on the α axis of the whole page: positions are shares of the width, so that the
+ * slider, the band and every chart line up at any size without being drawn again.
+ */
+
+import { h, svg } from "./dom.js";
+import { alphaText, percent } from "./numbers.js";
+import { sampledAt } from "./arithmetic.js";
+
+export const SERIES = ["overall", "many", "medium", "few", "balanced"];
+
+/** Where an α lies on an axis {low, high}, in percent of its width. */
+export const across = (axis, alpha) => (100 * (alpha - axis.low)) / (axis.high - axis.low);
+
+/** The numbers written under an axis: every whole one. */
+export function scaleMarks(axis) {
+  const marks = [];
+  for (let alpha = Math.ceil(axis.low); alpha <= axis.high; alpha += 1) {
+    const mark = h("span", { class: alpha === 0 ? "zero" : null, text: alphaText(alpha) });
+    mark.style.left = `${across(axis, alpha)}%`;
+    marks.push(mark);
+  }
+  return marks;
+}
+
+/** The series that a chart shows: those there are; `balanced` only where it says something else than `overall`. */
+export function shownSeries(figures) {
+  const twin = figures.overall && figures.balanced?.every((value, i) => Math.abs(value - figures.overall[i]) < 5e-4);
+  return SERIES.filter((name) => figures[name]?.length && !(name === "balanced" && twin));
+}
+
+/** A chart in `place`; `draw` gives it data, `moveTo` an α. */
+export function createChart(place) {
+  let current = null;
+
+  function draw(axis, { alphas, figures }, { shades = [], marks = [] } = {}) {
+    const names = shownSeries(figures);
+    const top = Math.min(1, Math.max(0.2, Math.ceil(5 * Math.max(...names.flatMap((n) => figures[n]))) / 5));
+    const picture = svg("svg", { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" });
+    const x = (alpha) => (10 * across(axis, Math.min(Math.max(alpha, axis.low), axis.high))).toFixed(2);
+    const y = (share) => (1000 - (1000 * share) / top).toFixed(2);
+    for (const { name, from, to } of shades) {
+      const width = Math.max(1, x(to ?? axis.high) - x(from ?? axis.low));
+      picture.append(svg("rect", { class: name, x: x(from ?? axis.low), y: 0, width, height: 1000 }));
+    }
+    for (let level = 0; level <= top + 1e-9; level += 0.2) {
+      picture.append(svg("line", { class: "grid", x1: 0, x2: 1000, y1: y(level), y2: y(level) }));
+    }
+    for (const { alpha } of marks) {
+      picture.append(svg("line", { class: "guide", x1: x(alpha), x2: x(alpha), y1: 0, y2: 1000 }));
+    }
+    for (const name of names) {
+      picture.append(svg("path", { class: `line ${name}`, d: steps(alphas, figures[name], x, y) }));
+    }
+    const dots = names.map((name) => h("span", { class: `dot ${name}` }));
+    place.replaceChildren(picture, ...levelLabels(top), ...markLabels(axis, marks), ...dots);
+    current = { axis, alphas, figures, names, top, dots };
+  }
+
+  function moveTo(alpha) {
+    if (!current) return;
+    const { axis, alphas, figures, names, top, dots } = current;
+    names.forEach((name, i) => {
+      const value = sampledAt(alphas, figures[name], alpha);
+      dots[i].hidden = value === null || alpha < axis.low || alpha > axis.high;
+      if (dots[i].hidden) return;
+      dots[i].style.left = `${across(axis, alpha)}%`;
+      dots[i].style.top = `${100 - (100 * value) / top}%`;
+    });
+  }
+
+  function clear(...children) {
+    current = null;
+    place.replaceChildren(...children);
+  }
+
+  return { draw, moveTo, clear };
+}
+
+/** What a chart's figures are at an α, beside what they are at 0, as rows of a table. */
+export function figureRows({ alphas, figures }, alpha) {
+  return shownSeries(figures).map((name) => ({
+    name,
+    value: sampledAt(alphas, figures[name], alpha),
+    plain: sampledAt(alphas, figures[name], 0),
+  }));
+}
+
+/** The path of a step function; points that change nothing are left out. */
+function steps(alphas, values, x, y) {
+  let path = `M${x(alphas[0])} ${y(values[0])}`;
+  for (let i = 1; i < alphas.length; i += 1) {
+    if (values[i] !== values[i - 1]) path += `H${x(alphas[i])}V${y(values[i])}`;
+  }
+  return `${path}H${x(alphas[alphas.length - 1])}`;
+}
+
+function levelLabels(top) {
+  const labels = [];
+  for (let level = 0.2; level <= top + 1e-9; level += 0.2) {
+    const label = h("span", { class: "level", text: percent(level).replace(".0", ""), "aria-hidden": "true" });
+    label.style.top = `${100 - (100 * level) / top}%`;
+    labels.push(label);
+  }
+  return labels;
+}
+
+function markLabels(axis, marks) {
+  return marks.map(({ alpha, text }) => {
+    const label = h("span", { class: "mark-label", text, "aria-hidden": "true" });
+    label.style.left = `${across(axis, alpha)}%`;
+    if (across(axis, alpha) > 80) label.classList.add("leftwards");
+    return label;
+  });
+}

@@ -1,0 +1,109 @@
+/** What the pictures really showed: saying so, and what has been said so far. */
+
+import { byId, h, say, showError } from "./dom.js";
+import { alphaText, counted, percent } from "./numbers.js";
+import * as api from "./api.js";
+
+const MOST_OPTIONS = 200;
+
+/** The feedback form and counts; `onKept(result id, answer)` once the server has kept a label. */
+export function createFeedback(onKept) {
+  const list = byId("class-list");
+  const filter = byId("class-filter");
+  const button = byId("send-feedback");
+  let model = null;
+  let result = null;
+  let turn = 0;
+
+  function options() {
+    const wanted = filter.value.trim().toLowerCase();
+    const found = model.classes.flatMap(({ name, group }, index) =>
+      (group === wanted || name.toLowerCase().includes(wanted) ? [[name, group, index]] : []));
+    const shown = found.slice(0, MOST_OPTIONS).map(([name, group, index]) =>
+      h("option", { value: index, text: `${name} (${group})` }));
+    if (found.length > shown.length) {
+      shown.push(h("option", { disabled: true, text: `${found.length - shown.length} more; filter to see them` }));
+    }
+    if (!found.length) shown.push(h("option", { disabled: true, text: "no class matches" }));
+    list.replaceChildren(...shown);
+    if (found.length === 1) list.value = String(found[0][2]);
+    ready();
+  }
+
+  function ready() {
+    button.disabled = !result || list.value === "";
+  }
+
+  /** Say that the picture on show is of class `index`; errors appear in `place`. */
+  async function send(index, place) {
+    if (!result) return;
+    const about = result;
+    showError(place, null);
+    try {
+      const answer = await api.sendFeedback(about.id, index);
+      onKept(about.id, answer);
+      await refresh();
+    } catch (error) {
+      if (about === result) showError(place, error);
+    }
+  }
+
+  /** Ask for the counts again. */
+  async function refresh() {
+    const mine = ++turn;
+    try {
+      const summary = await api.feedbackOf(model.name);
+      if (mine !== turn) return;
+      showError(byId("counts-error"), null);
+      byId("counts").replaceChildren(...countWords(summary));
+    } catch (error) {
+      if (mine !== turn) return;
+      byId("counts").replaceChildren();
+      showError(byId("counts-error"), error);
+    }
+  }
+
+  filter.addEventListener("input", options);
+  list.addEventListener("change", ready);
+  list.addEventListener("dblclick", () => byId("feedback-form").requestSubmit());
+  byId("feedback-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!button.disabled) send(Number(list.value), byId("class-error"));
+  });
+  return {
+    send: (index) => send(index, byId("feedback-error")),
+    setModel(detail) {
+      model = detail;
+      filter.value = "";
+      options();
+      return refresh();
+    },
+    setResult(newResult) {
+      result = newResult;
+      showError(byId("feedback-error"), null);
+      showError(byId("class-error"), null);
+      say(byId("given"), "");
+      ready();
+    },
+    refresh,
+  };
+}
+
+function countWords(summary) {
+  if (!summary.labels) return [h("p", { class: "empty", text: "No label has come back for this model yet." })];
+  const groups = Object.entries(summary.by_group ?? {}).map(([group, count]) => `${count} ${group}`);
+  const facts = [["Labels", `${summary.labels.toLocaleString("en")}${groups.length ? ` (${groups.join(", ")})` : ""}`]];
+  if (summary.optimum) {
+    const [low, high] = summary.optimum.interval ?? [null, null];
+    facts.push([`Best α of the last ${summary.last}`, `${alphaText(summary.optimum.alpha)}, from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`]);
+  }
+  if (summary.in_force) facts.push(["In force", `${summary.in_force.name} ${alphaText(summary.in_force.alpha)}`]);
+  if (typeof summary.drift === "number") facts.push(["Drift", alphaText(summary.drift)]);
+  const predicted = summary.predictions;
+  if (predicted?.images) {
+    const shares = ["many", "medium", "few"].filter((group) => typeof predicted[group] === "number");
+    const words = shares.map((group) => `${percent(predicted[group])} ${group}`).join(", ");
+    facts.push([`Predicted for ${counted(predicted.images, "image")}`, words]);
+  }
+  return [h("dl", {}, ...facts.flatMap(([term, text]) => [h("dt", { text: term }), h("dd", { text })]))];
+}

@@ -1,0 +1,255 @@
+/**
+ * One α axis for everything: operating points above the slider, the picture's path under it, one line through all. A
+ * press anywhere on the axis sets α; the slider and the number field are the same for the keyboard.
+ */
+
+import { byId, groupMark, h, say } from "./dom.js";
+import { across, scaleMarks } from "./charts.js";
+import { alphaText, parseNumber } from "./numbers.js";
+import { stepAt } from "./arithmetic.js";
+
+const ROW = 26; // px, height of a row of operating points
+const NARROWEST = { low: -2, high: 5 };
+
+/** The axis of a model: -2..5, and farther where its operating points are. */
+export function axisOf(points) {
+  const alphas = Object.values(points).map((point) => point.alpha);
+  return {
+    low: Math.max(-100, Math.floor(Math.min(NARROWEST.low, ...alphas))),
+    high: Math.min(100, Math.ceil(Math.max(NARROWEST.high, ...alphas))),
+  };
+}
+
+/** The instrument; `onAlpha(value, pointName or null)` whenever someone moves it. */
+export function createInstrument(onAlpha) {
+  const whole = byId("instrument");
+  const slider = byId("alpha");
+  const field = byId("alpha-number");
+  let axis = NARROWEST;
+  let shown = { alpha: 0, point: null };
+  let points = {};
+  let path = null;
+
+  function setModel(detail) {
+    axis = axisOf(detail.operating_points);
+    points = detail.operating_points;
+    slider.min = axis.low;
+    slider.max = axis.high;
+    byId("scale").replaceChildren(...scaleMarks(axis));
+    byId("points").replaceChildren(...Object.entries(points).map(([name, point]) => flag(name, point, axis, onAlpha)));
+    layOut();
+    return axis;
+  }
+
+  function setPath(newPath, classes) {
+    path = newPath;
+    drawBand(path, classes, axis);
+    byId("path-words").replaceChildren(...(path ? pathWords(path, classes) : []));
+    if (!path) say(byId("path-note"), "No picture yet: its path along α appears here.");
+    layOut();
+  }
+
+  /** Where the label that was given wins: [lo, hi], null for nowhere, undefined for no label. */
+  function setWon(interval, name) {
+    const place = byId("won");
+    place.hidden = interval === undefined;
+    if (interval === undefined) return;
+    place.replaceChildren(...wonParts(interval, name, axis));
+  }
+
+  function moveTo(alpha, point, classes) {
+    shown = { alpha, point };
+    const x = Math.min(Math.max(across(axis, alpha), 0), 100);
+    whole.style.setProperty("--x", `${x}%`);
+    whole.classList.toggle("outside", alpha < axis.low || alpha > axis.high);
+    slider.value = alpha;
+    slider.setAttribute("aria-valuetext", point ? `${alphaText(alpha)}, ${point}` : alphaText(alpha));
+    if (document.activeElement !== field) field.value = alphaText(alpha, 4);
+    say(byId("alpha-note"), noteOf(alpha, point));
+    for (const button of byId("points").children) {
+      button.setAttribute("aria-pressed", String(button.dataset.name === point));
+    }
+    if (!path) return;
+    const step = stepAt(path, alpha);
+    const { name } = classes[step.index];
+    say(byId("path-note"), `${name} wins from ${alphaText(step.from)} to ${alphaText(step.to)}`);
+    for (const part of document.querySelectorAll("#path-words [data-index], #band [data-index]")) {
+      part.classList.toggle("now", Number(part.dataset.index) === step.index);
+    }
+  }
+
+  function noteOf(alpha, point) {
+    if (point) return `${point}: ${points[point]?.chosen_by ?? ""}`;
+    if (alpha < axis.low || alpha > axis.high) return "beyond the slider’s ends";
+    return alpha === 0 ? "the plain classifier" : "";
+  }
+
+  function layOut() {
+    stackFlags(byId("points"));
+    stackFlips(byId("flips"));
+    for (const part of byId("band").children) part.classList.toggle("slim", part.offsetWidth < 34);
+  }
+
+  slider.addEventListener("input", () => onAlpha(Number(slider.value), null));
+  slider.addEventListener("keydown", (event) => {
+    const step = { PageUp: 0.5, PageDown: -0.5 }[event.key]
+      ?? (event.shiftKey ? { ArrowRight: 0.1, ArrowUp: 0.1, ArrowLeft: -0.1, ArrowDown: -0.1 }[event.key] : undefined);
+    if (step === undefined) return;
+    event.preventDefault();
+    const next = Math.min(Math.max(shown.alpha + step, axis.low), axis.high);
+    onAlpha(Math.round(next * 100) / 100, null);
+  });
+  listenToField(field, () => shown, (name) => (Object.hasOwn(points, name) ? points[name].alpha : null), onAlpha);
+  for (const plot of whole.querySelectorAll(".lane-path .band, .lane-curve .curve")) {
+    dragAlong(plot, () => axis, onAlpha);
+  }
+  new ResizeObserver(layOut).observe(byId("points"));
+  document.fonts?.ready.then(layOut);
+  return { setModel, setPath, setWon, moveTo };
+}
+
+/** The number field takes any number, and an operating point's name. */
+function listenToField(field, shown, alphaOf, onAlpha) {
+  const take = () => {
+    const number = parseNumber(field.value);
+    const named = alphaOf(field.value.trim());
+    const known = number ?? named;
+    field.setAttribute("aria-invalid", String(known === null));
+    if (known !== null) onAlpha(known, number === null ? field.value.trim() : null);
+    return known !== null;
+  };
+  field.addEventListener("input", take);
+  field.addEventListener("change", () => {
+    if (field.value === alphaText(shown().alpha, 4)) return;
+    if (!take()) {
+      field.value = alphaText(shown().alpha, 4);
+      field.setAttribute("aria-invalid", "false");
+    }
+  });
+  field.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: 0.01, ArrowDown: -0.01 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    const next = Math.round((shown().alpha + step * (event.shiftKey ? 10 : 1)) * 1e4) / 1e4;
+    field.value = alphaText(next, 4);
+    onAlpha(next, null);
+  });
+}
+
+function dragAlong(plot, axis, onAlpha) {
+  const move = (event) => {
+    const box = plot.getBoundingClientRect();
+    const { low, high } = axis();
+    const alpha = low + ((event.clientX - box.left) / box.width) * (high - low);
+    onAlpha(Math.round(Math.min(Math.max(alpha, low), high) * 100) / 100, null);
+  };
+  plot.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    plot.setPointerCapture(event.pointerId);
+    move(event);
+  });
+  plot.addEventListener("pointermove", (event) => {
+    if (plot.hasPointerCapture(event.pointerId)) move(event);
+  });
+}
+
+function flag(name, point, axis, onAlpha) {
+  const button = h(
+    "button",
+    {
+      type: "button", class: "flag", "data-name": name, "aria-pressed": "false",
+      "aria-label": `${name}, α ${alphaText(point.alpha)}`, title: `α = ${point.alpha}: ${point.chosen_by}`,
+      onclick: () => onAlpha(point.alpha, name),
+    },
+    h("span", { text: name }),
+  );
+  button.style.left = `${across(axis, point.alpha)}%`;
+  return button;
+}
+
+/** Flags stand on their α; each is higher than every flag whose stem would otherwise cross its name. */
+function stackFlags(place) {
+  const placed = []; // from the right
+  for (const flag of [...place.children].sort((a, b) => b.offsetLeft - a.offsetLeft)) {
+    const begin = flag.offsetLeft;
+    const end = begin + flag.firstChild.offsetWidth + 4;
+    const under = placed.filter((other) => other.begin < end).map((other) => other.row);
+    const row = Math.max(-1, ...under) + 1;
+    placed.push({ begin, row });
+    flag.style.height = `${ROW * (row + 1)}px`;
+  }
+  place.style.height = `${ROW * Math.max(1, ...placed.map(({ row }) => row + 1)) + 4}px`;
+}
+
+function drawBand(path, classes, axis) {
+  const band = byId("band");
+  const flips = byId("flips");
+  if (!path) {
+    band.replaceChildren();
+    flips.replaceChildren();
+    return;
+  }
+  const inside = path.filter((step) => step.to > axis.low && step.from < axis.high);
+  band.replaceChildren(...inside.map((step) => bandPart(step, classes[step.index], axis)));
+  flips.replaceChildren(
+    ...inside.filter((step) => step.from > axis.low).map((step) => {
+      const text = alphaText(step.from);
+      const mark = h("span", { class: "flip", "data-alpha": step.from, title: `α = ${step.from}`, text });
+      mark.style.left = `${across(axis, step.from)}%`;
+      return mark;
+    }),
+  );
+}
+
+function bandPart(step, { name, group }, axis) {
+  const from = Math.max(across(axis, step.from), 0);
+  const to = Math.min(across(axis, step.to), 100);
+  const part = h(
+    "span",
+    { class: `part ${group}`, "data-index": step.index, "data-from": step.from, "data-to": step.to,
+      title: `${name} (${group}): α from ${alphaText(step.from)} to ${alphaText(step.to)}` },
+    h("span", { text: name }),
+  );
+  part.style.left = `${from}%`;
+  part.style.width = `${to - from}%`;
+  return part;
+}
+
+/** The path as a sentence: what the band shows, for those who do not see it, and without its edges. */
+function pathWords(path, classes) {
+  const words = path.flatMap((step, i) => {
+    const { name, group } = classes[step.index];
+    const who = h("span", { "data-index": step.index }, groupMark(group), h("b", { text: name }), ` (${group})`);
+    return [who, i + 1 < path.length ? ` until ${alphaText(step.to)}, then ` : ""];
+  });
+  return [h("span", { class: "masked" }, ...words, path.length === 1 ? " at every α." : ".")];
+}
+
+/** Numbers under the flips, in up to three rows; what fits in none is in the sentence below. */
+function stackFlips(place) {
+  const ends = [-Infinity, -Infinity, -Infinity];
+  const width = place.offsetWidth;
+  for (const mark of place.children) {
+    const half = mark.offsetWidth / 2;
+    const centre = mark.offsetLeft;
+    const row = ends.findIndex((end) => centre - half > end + 3);
+    mark.classList.toggle("unwritten", row < 0);
+    mark.classList.toggle("edge-left", centre < half);
+    mark.classList.toggle("edge-right", centre > width - half);
+    if (row < 0) continue;
+    mark.style.setProperty("--row", row);
+    ends[row] = centre + half;
+  }
+}
+
+function wonParts(interval, name, axis) {
+  if (interval === null) return [h("span", { class: "won-words", text: `${name} wins at no α` })];
+  const [low, high] = interval;
+  const from = Math.min(Math.max(across(axis, low ?? -Infinity), 0), 100);
+  const to = Math.min(Math.max(across(axis, high ?? Infinity), 0), 100);
+  const line = h("span", { class: "won-line" });
+  line.style.left = `${from}%`;
+  line.style.width = `${to - from}%`;
+  const text = `true class ${name} wins from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`;
+  return [line, h("span", { class: "won-words", text })];
+}

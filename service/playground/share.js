@@ -1,0 +1,65 @@
+/** The state as an address that can be sent to someone, and as a curl command that gives the same answer. */
+
+import { address } from "./api.js";
+import { priorQuery } from "./prior.js";
+import { shellWord } from "./numbers.js";
+import { SAMPLES } from "./picture.js";
+import { ROWS } from "./bars.js";
+
+const RAW_TYPES = ["image/jpeg", "image/png", "image/webp"];
+
+/** What follows the # of the page's address. */
+export function hashOf({ model, alpha, point, prior, picture }) {
+  const words = new URLSearchParams({ model: model.name, alpha: point ?? String(alpha) });
+  if (prior.kind !== "train") words.set("prior", prior.kind);
+  if (prior.kind === "custom") {
+    const changed = prior.weights.flatMap((weight, index) => (weight === 1 ? [] : [`${index}:${weight}`]));
+    if (changed.length) words.set("weights", changed.join(","));
+  }
+  if (picture?.sample) words.set("image", picture.sample);
+  return words.toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
+}
+
+/** Read such an address: what it asks for, as text; nothing in it is trusted. */
+export function readHash(hash) {
+  const words = new URLSearchParams(hash.replace(/^#/, ""));
+  return Object.fromEntries(["model", "alpha", "prior", "weights", "image"].map((name) => [name, words.get(name)]));
+}
+
+/** The α an address asks for: {alpha, point}, or null where it is neither a number nor an operating point. */
+export function wantedAlpha(text, points) {
+  if (text === null) return { alpha: 0, point: null };
+  if (Object.hasOwn(points, text)) return { alpha: points[text].alpha, point: text };
+  const alpha = text.trim() === "" ? NaN : Number(text);
+  return Number.isFinite(alpha) ? { alpha, point: null } : null;
+}
+
+/** The prior an address asks for, or null where it makes no sense for these classes. */
+export function wantedPrior(kind, text, classes) {
+  if (kind === null || kind === "train" || kind === "uniform") return { kind: kind ?? "train", weights: null };
+  if (kind !== "custom") return null;
+  const weights = classes.map(() => 1);
+  for (const pair of text ? text.split(",") : []) {
+    const [index, weight] = pair.split(":").map(Number);
+    if (!(index in weights) || !(weight > 0 && Number.isFinite(weight))) return null;
+    weights[index] = weight;
+  }
+  return { kind, weights };
+}
+
+export const wantedSample = (text) => (SAMPLES.includes(text) ? text : null);
+
+/** The command that answers as the page does now. */
+export function curlOf({ model, alpha, point, prior, picture }) {
+  const query = {
+    alpha: point ?? String(alpha), top_k: Math.min(ROWS, model.classes.length), prior: priorQuery(prior, model.classes),
+  };
+  const url = address(`v1/models/${encodeURIComponent(model.name)}/classify`, query);
+  const name = picture?.name ?? "picture.jpg";
+  const type = picture ? picture.blob.type : "image/jpeg";
+  const source = picture?.sample ? `service/playground/samples/${name}` : name;
+  const body = RAW_TYPES.includes(type)
+    ? `--data-binary ${shellWord(`@${source}`)} -H 'Content-Type: ${type}'`
+    : `-F ${shellWord(`files=@${source}`)}`;
+  return `curl ${body} ${shellWord(url.href.replaceAll("'", "%27"))}`;
+}

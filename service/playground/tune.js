@@ -1,0 +1,196 @@
+/** Choosing α by labelled pictures: a zip of class folders, or the feedback so far. The server computes; this asks. */
+
+import { byId, h, radioSwitch, say, showError } from "./dom.js";
+import { ApiError } from "./api.js";
+import { counted } from "./numbers.js";
+import { createReport } from "./report.js";
+import * as api from "./api.js";
+
+const SOURCES = [["archive", "a labelled zip"], ["feedback", "feedback so far"]];
+const OBJECTIVES = [
+  ["balanced", "balanced: mean recall of the classes"],
+  ["overall", "overall: share of images that are right"],
+  ["harmonic", "harmonic mean of the classes’ recall"],
+  ["geometric", "geometric mean of the classes’ recall"],
+  ["few", "few: mean recall of the rarest group"],
+  ["worst_class", "worst class"],
+];
+const FIGURES = ["overall", "many", "medium", "few", "balanced", "worst_class"];
+const POLL_MS = 300;
+const ENDED = new Set(["done", "failed", "cancelled"]);
+
+/** The form, the progress and the report; `onAlpha(alpha)` to try one, `onSaved()` when a point was stored. */
+export function createTune(onAlpha, onSaved) {
+  const form = buildForm();
+  const report = createReport(byId("tune-result"), onAlpha, onSaved);
+  const progress = createProgress(byId("tune-progress"));
+  let model = null;
+  let axis = null;
+  let running = null; // {controller, job}: the one whose answer counts
+
+  async function start() {
+    stop();
+    showError(byId("tune-error"), null);
+    const mine = { controller: new AbortController(), job: null, cancelled: false };
+    running = mine;
+    form.busy(true);
+    try {
+      const request = form.request();
+      progress.begin(request.words, () => cancel(mine));
+      const { data } = await api.startTune(model.name, { ...request.options, signal: mine.controller.signal });
+      const result = data.job ? await follow(mine, data.job) : data;
+      if (running === mine && result) report.show(model, axis, result, request.source);
+    } catch (error) {
+      if (running === mine && error.name !== "AbortError") showError(byId("tune-error"), error);
+    } finally {
+      if (running === mine) {
+        running = null;
+        progress.end();
+        form.busy(false);
+      }
+    }
+  }
+
+  /** Poll a job to its end; its result, or null if it was cancelled. */
+  async function follow(mine, first) {
+    let job = first;
+    while (!ENDED.has(job.state)) {
+      mine.job = job.id;
+      if (mine.cancelled) await api.cancelJob(job.id);
+      progress.at(job);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      job = await api.job(job.id, mine.controller.signal);
+    }
+    if (job.state === "done") return job.result;
+    if (job.state === "cancelled") throw new ApiError("Cancelled; nothing was changed.");
+    throw new ApiError(job.error?.message ?? job.error ?? "The job failed.");
+  }
+
+  async function cancel(mine) {
+    mine.cancelled = true;
+    if (mine.job === null) {
+      mine.controller.abort();
+      showError(byId("tune-error"), new ApiError("Cancelled; nothing was changed."));
+      return;
+    }
+    try {
+      await api.cancelJob(mine.job);
+    } catch (error) {
+      showError(byId("tune-error"), error);
+    }
+  }
+
+  /** Forget what runs: another model is on show, or another start. */
+  function stop() {
+    if (!running) return;
+    const { controller, job } = running;
+    running = null;
+    controller.abort();
+    progress.end();
+    form.busy(false);
+    if (job !== null) api.cancelJob(job).catch((error) => showError(byId("tune-error"), error));
+  }
+
+  byId("tune-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    start();
+  });
+  return {
+    setModel(detail, newAxis) {
+      stop();
+      model = detail;
+      axis = newAxis;
+      showError(byId("tune-error"), null);
+      report.clear();
+    },
+    updateModel(detail) {
+      model = detail;
+    },
+    moveTo: report.moveTo,
+  };
+}
+
+function buildForm() {
+  const archive = h("input", { type: "file", id: "archive", accept: ".zip,application/zip" });
+  const archiveRow = h("div", { class: "field" },
+    h("label", { for: "archive", text: "Zip" }), archive,
+    h("p", { class: "note", text: "CLASS/IMAGE, the folders named as the model’s classes; JPEG, PNG or WebP." }));
+  const objective = h("select", { id: "objective" }, ...OBJECTIVES.map(([value, text]) => h("option", { value, text })));
+  const constraints = h("div", { class: "constraints" });
+  const add = h("button", { type: "button", id: "add-constraint" }, "Add a constraint");
+  const submit = h("button", { type: "submit", id: "start-tune", class: "primary" }, "Find the best α");
+  const switchPlace = h("div", { class: "switch", role: "radiogroup", "aria-label": "Tune on" });
+  let source = "archive";
+  const choose = radioSwitch(switchPlace, "tune-source", SOURCES, (value) => {
+    source = value;
+    archiveRow.hidden = source !== "archive";
+  });
+  choose(source);
+  add.addEventListener("click", () => {
+    const row = constraintRow();
+    constraints.append(row);
+    row.querySelector("select").focus();
+  });
+  byId("tune-form").replaceChildren(
+    switchPlace, archiveRow,
+    h("div", { class: "field" }, h("label", { for: "objective", text: "As high as possible" }), objective),
+    constraints, h("div", { class: "form-actions" }, submit, add));
+
+  function request() {
+    const rules = [...constraints.children].map((row) => row.rule());
+    if (source === "feedback") {
+      const json = { source: "feedback", objective: objective.value, constraints: rules };
+      return { options: { json }, words: "Reading the labels", source: "feedback" };
+    }
+    const file = archive.files[0];
+    if (!file) throw new ApiError("Choose a zip first: class folders with pictures in them.");
+    const body = new FormData();
+    body.append("objective", objective.value);
+    for (const rule of rules) body.append("constraint", rule);
+    body.append("archive", file, file.name);
+    return { options: { body }, words: `Sending ${file.name}`, source: file.name };
+  }
+
+  return {
+    request,
+    busy(is) {
+      submit.disabled = is;
+      say(submit, is ? "At work…" : "Find the best α");
+    },
+  };
+}
+
+/** One `figure >= value`; `rule()` says it as the server reads it. */
+function constraintRow() {
+  const figure = h("select", { "aria-label": "figure" }, ...FIGURES.map((name) => h("option", { value: name, text: name.replace("_", " ") })));
+  const least = h("input", { type: "text", inputmode: "decimal", size: "5", value: "70", "aria-label": "at least, in percent" });
+  const row = h("div", { class: "constraint" }, "while", figure, "≥", least, "%");
+  row.append(h("button", { type: "button", "aria-label": "remove this constraint", onclick: () => row.remove() }, "remove"));
+  row.rule = () => `${figure.value} >= ${least.value.trim().replace(",", ".")}%`;
+  return row;
+}
+
+function createProgress(place) {
+  const bar = h("progress", { id: "tune-bar", "aria-label": "progress" });
+  const words = h("span", { role: "status" });
+  let cancel = () => {};
+  place.replaceChildren(bar, words, h("button", { type: "button", id: "cancel-tune", onclick: () => cancel() }, "Cancel"));
+  return {
+    begin(text, onCancel) {
+      cancel = onCancel;
+      bar.removeAttribute("value");
+      say(words, `${text}…`);
+      place.hidden = false;
+    },
+    at({ state, done, total }) {
+      if (total) {
+        bar.max = total;
+        bar.value = done ?? 0;
+      }
+      say(words, total ? `${done ?? 0} of ${counted(total, "image")}` : `${state}…`);
+    },
+    end() {
+      place.hidden = true;
+    },
+  };
+}
