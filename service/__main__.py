@@ -14,6 +14,7 @@ from service.context import Context
 from service.engines.base import EngineError
 from service.server import serve, serve_in_processes
 from service.settings import Settings, SettingsError
+from service.storage.database import DatabaseTooNewError
 
 __all__ = ["main"]
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.read(os.environ, flags)
         logging.getLogger("longtail").setLevel(settings.log_level.upper())
         app = create_app(settings)
-    except (SettingsError, LongtailError, EngineError) as error:
+    except (SettingsError, LongtailError, EngineError, DatabaseTooNewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if check:

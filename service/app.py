@@ -1,5 +1,7 @@
 """The application: the only module that knows all the others."""
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +17,20 @@ from service.context import Context, Lifecycle
 from service.engines.base import EngineFactory
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
-from service.registry import load_registry
+from service.registry import Registry, load_registry
 from service.routes import classify, health, models
+from service.routes import feedback as feedback_routes
 from service.routes.playground import add_playground
 from service.settings import Settings
+from service.storage.database import Database, StorageUnavailableError
+from service.storage.feedback import FeedbackStore
+from service.storage.results import KeptResults
+from service.watch import Watch
 from service.worker import Worker
 
 __all__ = ["app_from_environment", "create_app"]
 
+log = logging.getLogger("longtail.app")
 DESCRIPTION = """
 Image classifiers trained on long-tailed data. Every request may say with one number, **alpha**, how much of the learnt
 preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has operating
@@ -39,11 +47,12 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
     Raises:
         models.errors.BundleError: a bundle is refused.
         service.engines.base.EngineError: a graph does not run, or the device is not there.
+        service.storage.database.DatabaseTooNewError: a later Longtail made the database.
     """
     registry = load_registry(
         settings.models, engine or _onnx_engines(settings), warm_up_images=settings.max_batch_images
     )
-    metrics, lifecycle = Metrics(), Lifecycle()
+    metrics, lifecycle, database = Metrics(), Lifecycle(), _open_database(settings)
     worker = Worker(
         {served.name: served.engine for served in registry},
         threads=settings.inference_threads,
@@ -51,16 +60,23 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         max_pending_images=settings.max_pending_images,
         metrics=metrics,
     )
+    results, feedback, watch = _open_feedback(settings, registry, metrics, database)
     decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        database.start()
+        results.start()
+        watch.start()
         lifecycle.started = True
         yield
         lifecycle.draining = True
         await worker.close()
         decoders.shutdown()
+        await asyncio.to_thread(watch.close)
+        await asyncio.to_thread(results.close)
+        await asyncio.to_thread(database.close)
 
     app = FastAPI(
         title="Longtail",
@@ -71,8 +87,10 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.context = Context(settings, registry, worker, decoders, metrics, lifecycle)
-    for module in (classify, models, health):
+    app.state.context = Context(
+        settings, registry, worker, decoders, metrics, lifecycle, database, results, feedback, watch
+    )
+    for module in (classify, feedback_routes, models, health):
         app.include_router(module.router)
     _add_documentation_page(app)
     add_playground(app)
@@ -84,6 +102,33 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
 def app_from_environment() -> FastAPI:
     """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
     return create_app(Settings.read(os.environ))
+
+
+def _open_database(settings: Settings) -> Database:
+    """Return the database, its tables up to date; one that is away stops nobody from classifying."""
+    database = Database(settings.database)
+    try:
+        database.migrate()
+    except StorageUnavailableError:
+        log.warning("starting without the database: feedback and changed operating points wait until it is there")
+    return database
+
+
+def _open_feedback(
+    settings: Settings, registry: Registry, metrics: Metrics, database: Database
+) -> tuple[KeptResults, FeedbackStore, Watch]:
+    results = KeptResults(database, metrics, keep=settings.keep_results, keep_seconds=settings.keep_results_seconds)
+    feedback = FeedbackStore(database, results, registry, keep=settings.keep_feedback)
+    watch = Watch(
+        database,
+        registry,
+        feedback,
+        results,
+        lambda served, name: served.bundle.manifest.operating_points[name].alpha,
+        last=settings.drift_labels,
+    )
+    metrics.add_shared(watch)
+    return results, feedback, watch
 
 
 def _onnx_engines(settings: Settings) -> EngineFactory:

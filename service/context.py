@@ -8,6 +8,10 @@ from fastapi import Request
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
+from service.storage.database import Database
+from service.storage.feedback import FeedbackStore
+from service.storage.results import KeptResults
+from service.watch import Watch
 from service.worker import Worker
 
 __all__ = ["Context", "Lifecycle", "context_of", "request_id_of"]
@@ -36,6 +40,10 @@ class Context:
     decoders: ThreadPoolExecutor
     metrics: Metrics
     lifecycle: Lifecycle
+    database: Database
+    results: KeptResults
+    feedback: FeedbackStore
+    watch: Watch
 
 
 def context_of(request: Request) -> Context:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StorageUnavailableError
-from service.storage.engines import IMMEDIATE, make_engine, read_url
+from service.storage.engines import ANSWER_SECONDS, IMMEDIATE, make_engine, read_url
 from service.storage.migrate import DatabaseTooNewError, migrate
 
 __all__ = ["Database", "DatabaseTooNewError", "StorageUnavailableError", "insert_or_ignore", "insert_or_update"]
@@ -37,14 +37,15 @@ class Database:
 
     Args:
         url: of SQLite or PostgreSQL, see `engines.EXAMPLES`.
+        answer_seconds: how long one statement may take, or wait for others to finish theirs.
 
     Raises:
         BadDatabaseUrlError: it is not.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._url = read_url(url)
-        self._engine = make_engine(self._url, connections=CONNECTIONS)
+        self._engine = make_engine(self._url, connections=CONNECTIONS, answer_seconds=answer_seconds)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
         self._waiting = 0
         self._ready = threading.Event()

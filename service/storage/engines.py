@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.errors import StorageUnavailableError
 
-__all__ = ["EXAMPLES", "IMMEDIATE", "BadDatabaseUrlError", "make_engine", "read_url"]
+__all__ = ["ANSWER_SECONDS", "EXAMPLES", "IMMEDIATE", "BadDatabaseUrlError", "make_engine", "read_url"]
 
 EXAMPLES = "sqlite:///state/longtail.db or postgresql://USER:PASSWORD@HOST/NAME"
 IMMEDIATE = "longtail_immediate"  # execution option: take SQLite's write lock at once
@@ -105,7 +105,7 @@ def _postgresql(url: URL, answer_seconds: float, **options: Any) -> Engine:
         "application_name": url.query.get("application_name", "longtail"),
     }
     engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
-    patience = answer_seconds + 1.0  # the server gives up first, and can say so
+    patience = 1.2 * answer_seconds  # the server gives up first, and can say so
 
     class PatientConnection(psycopg.Connection[Any]):
         """Gives up on a server that does not answer; psycopg itself would wait for as long as the socket is open."""

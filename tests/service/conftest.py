@@ -38,14 +38,18 @@ Running = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
-def running(tiny_bundle: Bundle) -> Running:
-    """`async with running(max_batch_images=2) as service:`; `real=True` computes with ONNX Runtime."""
+def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
+    """`async with running(max_batch_images=2) as service:`; `real=True` computes with ONNX Runtime.
+
+    Without `database=` each has a fresh SQLite file.
+    """
 
     @asynccontextmanager
     async def run(
         *, models: Path = tiny_bundle.path.parent.parent, real: bool = False, **options: Any
     ) -> AsyncIterator[Service]:
         engines: dict[str, FakeEngine] = {}
+        options.setdefault("database", new_sqlite())
 
         def make(bundle: Bundle) -> FakeEngine:
             engines[bundle.manifest.name] = engine = FakeEngine(bundle)

@@ -26,7 +26,8 @@ PNG = {"Content-Type": "image/png"}
 
 
 def command(bundle: Bundle, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "service", "--models", str(bundle.path.parent.parent), *flags]
+    root = bundle.path.parent.parent
+    return [sys.executable, "-m", "service", "--models", str(root), "--database", f"sqlite:///{root}.db", *flags]
 
 
 def free_port() -> int:

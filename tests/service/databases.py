@@ -1,0 +1,160 @@
+"""Databases for tests: SQLite files, and a real PostgreSQL, Debian's, started for this run and gone with it.
+
+Each test has a database of its own, copied from one that is up to date already, so that this costs milliseconds.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.storage.database import Database
+
+__all__ = ["BACKENDS", "PASSWORD", "Postgres"]
+
+BACKENDS = ("sqlite", "postgresql")
+PASSWORD = "s3cret-of-the-tests"
+SERVERS = Path("/usr/lib/postgresql")
+UNSAFE_BUT_FAST = {
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB",
+    "max_connections": "200", "log_min_messages": "log", "log_checkpoints": "off", "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+}  # fmt: skip
+
+
+@dataclass
+class Postgres:
+    """A running server."""
+
+    port: int
+    process: "subprocess.Popen[str]"
+
+    def url(self, name: str, password: str = PASSWORD) -> str:
+        return f"postgresql://tester:{password}@127.0.0.1:{self.port}/{name}"
+
+    def create(self, template: str = "template1") -> str:
+        """Make a database, and return its URL."""
+        name = f"t{secrets.token_hex(6)}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def execute(self, statement: str, *values: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode(), values or None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL with a password on a port of 127.0.0.1; skips aloud where it is not installed."""
+    found = sorted(SERVERS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        pytest.skip(f"PostgreSQL: NOT tested, no server in {SERVERS} (Debian's package is called postgresql)")
+    with _server(found[-1].parent) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Postgres) -> str:
+    """The name of a database that is up to date, to make others from."""
+    url = postgres.create()
+    _migrate(url)
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is up to date, to make others from."""
+    path = tmp_path_factory.mktemp("database") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def new_sqlite(migrated_sqlite: Path, tmp_path: Path) -> Callable[[], str]:
+    """Call it for the URL of another fresh SQLite file, up to date."""
+
+    def new() -> str:
+        return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / f'{secrets.token_hex(6)}.db')}"
+
+    return new
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database that is up to date, once of each kind."""
+    if request.param == "sqlite":
+        new: Callable[[], str] = request.getfixturevalue("new_sqlite")
+        return new()
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create(request.getfixturevalue("migrated_postgres"))
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables, once of each kind; the SQLite file is not there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'folder' / 'empty.db'}"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh database, open."""
+    database = Database(database_url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
+
+
+@contextmanager
+def _server(programs: Path) -> Iterator[Postgres]:
+    folder = Path(tempfile.mkdtemp(prefix="longtail-pg-"))  # pytest's own folders are closed to other users
+    (folder / "password").write_text(PASSWORD)
+    drop: list[str] = []
+    if os.geteuid() == 0:  # which PostgreSQL refuses to run as
+        user = next(line.split(":") for line in Path("/etc/passwd").read_text().splitlines() if line[:6] == "nobody")
+        for path in (folder, folder / "password"):
+            os.chown(path, int(user[2]), int(user[3]))
+        drop = ["setpriv", f"--reuid={user[2]}", f"--regid={user[3]}", "--clear-groups", "--pdeathsig=INT", "--"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    data = folder / "data"
+    make = ["initdb", "--no-sync", "-U", "tester", "-E", "UTF8", "--locale=C", "-A", "scram-sha-256"]
+    try:
+        subprocess.run(
+            [*drop, programs / make[0], *make[1:], f"--pwfile={folder / 'password'}", data],
+            check=True, capture_output=True, cwd=folder,
+        )  # fmt: skip
+        options = [f"-c{name}={value}" for name, value in UNSAFE_BUT_FAST.items()]
+        command = [*drop, programs / "postgres", "-D", data, f"-p{port}", *options]
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            log = []
+            for line in process.stderr:
+                log.append(line)
+                if "ready to accept connections" in line:
+                    break
+            else:
+                pytest.fail(f"PostgreSQL does not start: {''.join(log)}")
+            yield Postgres(port, process)
+            process.send_signal(2)  # fast: whoever is still connected is disconnected
+            process.communicate(timeout=30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
