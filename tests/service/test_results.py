@@ -2,8 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,14 +30,6 @@ def result(at: float = NOW, *, model: str = "tiny", version: int = 1, seed: int 
 
 
 Keeping = Callable[..., KeptResults]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path}/test.db")
-    made.migrate()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -140,10 +131,14 @@ def test_the_horizon_is_where_results_begin_to_be_gone(database: Database, keepi
 
 
 def test_while_the_database_is_away_results_wait_and_the_oldest_are_dropped_and_counted(
-    database: Database, keeping: Keeping, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database,
+    database_url: str,
+    keeping: Keeping,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING_ROWS", 10)
-    kept, away = keeping(), Database(str(database._url.render_as_string(hide_password=False)))
+    kept, away = keeping(), Database(database_url)
     monkeypatch.setattr(kept, "_database", away)
     ids = []
     with caplog.at_level(logging.WARNING, "longtail.results"):
@@ -238,8 +233,8 @@ def test_what_cannot_be_written_is_dropped_and_the_rest_goes_on(
     assert "results are not kept" in caplog.text
 
 
-def test_a_database_that_is_away_is_said_by_name(database: Database, keeping: Keeping) -> None:
-    away = Database(str(database._url.render_as_string(hide_password=False)))
+def test_what_waits_for_a_database_waits_on(database: Database, database_url: str, keeping: Keeping) -> None:
+    away = Database(database_url)
     kept = keeping(database=away)
     kept.add(result())
     with pytest.raises(StorageUnavailableError):
