@@ -8,7 +8,6 @@ the format.
 
 import dataclasses
 import hashlib
-import os
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from models import onnx_signature, strict_json
+from models.durable_files import sync_folder, write_file
 from models.errors import (
     BundleChecksumError,
     BundleError,
@@ -37,6 +37,7 @@ __all__ = ["Bundle", "find_bundles", "load_bundle", "save_bundle"]
 
 MANIFEST, GRAPH, HEAD, CARD = "manifest.json", "model.onnx", "head.safetensors", "README.md"
 MAX_HEADER_BYTES = 65536  # three tensors need about 250
+MOST_ATTEMPTS = 20  # at reading a bundle that is being exchanged
 _SAFETENSORS_TYPES = {"class_effect": "F32", "mean_feature": "F32", "class_counts": "I64"}
 _NUMPY_TYPES = {"F32": "<f4", "I64": "<i8"}
 
@@ -68,16 +69,24 @@ class Bundle:
 def load_bundle(path: Path | str) -> Bundle:
     """Read the bundle in the folder `path` = .../NAME/VERSION.
 
+    One that is exchanged for another while it is read (`update.py`) is read again.
+
     Raises:
         BundleError: whatever cannot be vouched for, as one of its subclasses; the sentence starts with the folder.
     """
     folder = Path(path).resolve()
-    try:
-        return _load(folder)
-    except BundleError as error:
-        raise type(error)(f"bundle {folder.parent.name}/{folder.name}: {error}") from error
-    except OSError as error:
-        raise BundleMissingFileError(f"bundle {folder.parent.name}/{folder.name}: cannot be read: {error}") from error
+    attempts = MOST_ATTEMPTS
+    while True:
+        attempts -= 1
+        identity = _identity(folder)
+        try:
+            return _load(folder)
+        except (BundleError, OSError) as error:
+            if attempts and _identity(folder) != identity:
+                continue
+            kind = BundleMissingFileError if isinstance(error, OSError) else type(error)
+            what = f"cannot be read: {error}" if isinstance(error, OSError) else str(error)
+            raise kind(f"bundle {folder.parent.name}/{folder.name}: {what}") from error
 
 
 def save_bundle(
@@ -128,15 +137,15 @@ def save_bundle(
         folder = Path(scratch, directory.parent.name, directory.name)
         folder.mkdir(parents=True)
         for name, content in files.items():
-            _write(folder / name, content)
-        _sync_folder(folder)
+            write_file(folder / name, content)
+        sync_folder(folder)
         bundle = load_bundle(folder)
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(directory)
         except OSError as error:
             raise BundleExistsError(f"{directory} could not be put in place: {error}") from error
-        _sync_folder(directory.parent)
+        sync_folder(directory.parent)
     return dataclasses.replace(bundle, path=directory)
 
 
@@ -162,6 +171,15 @@ def find_bundles(root: Path) -> list[Path]:
             raise BundlePathError(f"{model}: {wrong}; bundles lie as NAME/VERSION, a version is 1, 2, 3, ...")
         found += sorted(versions, key=lambda folder: int(folder.name))
     return found
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """What differs when another folder has taken the place; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _load(folder: Path) -> Bundle:
@@ -261,18 +279,3 @@ def _folders(parent: Path) -> list[Path]:
 
 def _is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and not name.startswith("0")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,8 @@
     │   ├── BundleVersionError      a format version this code does not know
     │   ├── BundlePathError         a path that leaves the folder, or a folder that is not NAME/VERSION
     │   ├── BundleGraphError        model.onnx: not ONNX, or other inputs and outputs than the contract's
-    │   └── BundleExistsError       save_bundle would have to overwrite
+    │   ├── BundleExistsError       save_bundle would have to overwrite
+    │   └── BundleUpdateError       a bundle that cannot be replaced where it lies
     ├── TuningError                 alpha cannot be chosen: an objective, a constraint or labels that make no sense
     │   └── InfeasibleError         no alpha meets the constraints
     └── ImageError                  bytes that cannot become an image
@@ -29,6 +30,7 @@ __all__ = [
     "BundleMissingFileError",
     "BundlePathError",
     "BundleShapeError",
+    "BundleUpdateError",
     "BundleValueError",
     "BundleVersionError",
     "ImageError",
@@ -84,6 +86,10 @@ class BundleGraphError(BundleError):
 
 class BundleExistsError(BundleError):
     """Saving would overwrite something."""
+
+
+class BundleUpdateError(BundleError):
+    """The bundle cannot be replaced by its revision."""
 
 
 class TuningError(LongtailError):
