@@ -98,9 +98,7 @@ async def describe_feedback(
     served = context.registry.get(model)
     after = parse_since(since, context.feedback.clock())
     return _json(
-        await context.database.run(
-            lambda connection: context.watch.summary(connection, served, since=after, last=last)
-        )
+        await context.database.run(lambda connection: context.watch.summary(connection, served, since=after, last=last))
     )
 
 

@@ -1,0 +1,444 @@
+"""Feedback: a label that comes back becomes the one interval of alpha where it wins, and is not lost."""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from models.accuracy import LabelledIntervals
+from service.context import Context
+from service.result_ids import new_result_id
+from service.storage.tables import feedback as table
+from tests.service.conftest import CLASSIFY, Running, Service, picture
+from tests.service.databases import Postgres
+from tests.tiny_bundle import write_tiny_bundle
+
+pytestmark = pytest.mark.anyio
+OLD = "0" * 11 + "1" + new_result_id()[12:]  # of 1970
+
+
+async def classified(service: Service, seed: int = 1, query: str = "") -> str:
+    answer = await service.classify(picture(seed), query)
+    return str(answer.json()["results"][0]["id"])
+
+
+async def give(service: Service, result_id: Any, label: Any) -> httpx.Response:
+    return await service.client.post("/v1/feedback", json={"id": result_id, "label": label})
+
+
+async def summary(service: Service, query: str = "") -> dict[str, Any]:
+    answer = await service.client.get(f"/v1/models/tiny/feedback{query}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def context_of(service: Service) -> Context:
+    context: Context = service.app.state.context
+    return context
+
+
+def hurry(service: Service) -> None:
+    """Let nobody wait for results that may still come."""
+    context_of(service).results.interval = 0.001
+
+
+def go_on(service: Service, seconds: float) -> None:
+    """Move the service's clock."""
+    context = context_of(service)
+    now = context.results.clock()
+    context.results.clock = context.feedback.clock = lambda: now + seconds
+
+
+def outcome(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+async def test_the_interval_is_where_classify_names_the_label(running: Running, database_url: str) -> None:
+    grid = np.linspace(-8, 8, 121)
+    query = "?top_k=1&" + "&".join(f"alpha={alpha}" for alpha in grid)
+    checked = 0
+    async with running(real=True, database=database_url) as service:
+        for seed in range(12):
+            result = (await service.classify(picture(seed), query)).json()["results"][0]
+            winners = np.array([p["classes"][0]["index"] for p in result["predictions"]])
+            for label in range(5):
+                ends = (await give(service, result["id"], label)).json()["interval"]
+                low, high = (np.nan, np.nan) if ends is None else (
+                    -np.inf if ends[0] is None else ends[0], np.inf if ends[1] is None else ends[1]
+                )  # fmt: skip
+                clear = (np.abs(grid - low) > 1e-4) & (np.abs(grid - high) > 1e-4) | (ends is None)
+                inside = (low < grid) & (grid < high)
+                assert np.array_equal((winners == label)[clear], inside[clear])
+                checked += int(inside.sum())
+    assert checked > 12 * 121 * 0.9
+
+
+async def test_the_answer_says_what_was_understood(running: Running) -> None:
+    async with running(real=True) as service:
+        result_id = await classified(service)
+        by_name, by_index = await give(service, result_id, "class 4"), await give(service, result_id, 4)
+    assert by_name.json() == by_index.json()
+    assert by_name.json().keys() == {"id", "model", "version", "label", "interval"}
+    assert (by_name.json()["id"], by_name.json()["label"]) == (result_id, {"index": 4, "name": "class 4"})
+    assert (by_name.json()["model"], by_name.json()["version"]) == ("tiny", 1)
+
+
+async def test_repeating_changes_nothing_and_correcting_replaces(running: Running, database_url: str) -> None:
+    async with running(database=database_url) as service:
+        result_id = await classified(service)
+        first, again = await give(service, result_id, 1), await give(service, result_id, 1)
+        stored = context_of(service).feedback.labelled_intervals("tiny", 1)
+        go_on(service, 5)
+        assert again.json() == first.json() == (await give(service, result_id, 1)).json()
+        repeated = context_of(service).feedback.labelled_intervals("tiny", 1)
+        assert [part.tolist() for part in repeated[::2]] == [part.tolist() for part in stored[::2]]
+        await give(service, result_id, 0)
+        labels, _, times = context_of(service).feedback.labelled_intervals("tiny", 1)
+    assert labels.tolist() == [0]
+    assert times[0] >= stored[2][0] + 5
+
+
+async def test_expired_unknown_and_nonsense_are_told_apart(running: Running) -> None:
+    async with running(keep_results_seconds=60) as service:
+        hurry(service)
+        never = new_result_id()
+        result_id = await classified(service)
+        assert outcome(await give(service, never, 1)) == (404, "unknown_result")
+        assert outcome(await give(service, OLD, 1)) == (410, "expired_result")
+        assert outcome(await give(service, "0", 1)) == (404, "unknown_result")
+        assert (await give(service, result_id, 1)).status_code == 200
+        go_on(service, 61)
+        assert (await give(service, result_id, 1)).status_code == 200
+        assert outcome(await give(service, result_id, 2)) == (410, "expired_result")
+        assert outcome(await give(service, never, 1)) == (410, "expired_result")
+
+
+async def test_results_beyond_the_number_kept_have_expired(running: Running, database_url: str) -> None:
+    async with running(keep_results=10, database=database_url) as service:
+        hurry(service)
+        ids = [await classified(service, seed) for seed in range(25)]
+        await asyncio.sleep(0.001)  # an id of a later millisecond than all of these
+        context_of(service).results.flush()
+        context_of(service).results.delete_old()
+        answers = [await give(service, result_id, 1) for result_id in (ids[0], ids[-1])]
+        assert outcome(answers[0]) == (410, "expired_result")
+        assert answers[1].status_code == 200
+        assert outcome(await give(service, new_result_id(), 1)) == (404, "unknown_result")
+
+
+async def test_a_server_that_keeps_no_results_says_so(running: Running) -> None:
+    async with running(keep_results=0) as service:
+        answer = await give(service, await classified(service), 1)
+    assert outcome(answer) == (404, "unknown_result")
+    assert "keeps no results" in answer.json()["error"]["message"]
+
+
+async def test_feedback_may_come_to_another_process_even_before_the_result_is_written(
+    running: Running, database_url: str
+) -> None:
+    async with running(database=database_url) as one, running(database=database_url) as other:
+        for seed in range(5):
+            result_id = await classified(one, seed)
+            assert (await give(other, result_id, 1)).status_code == 200
+            assert (await give(one, result_id, 1)).status_code == 200
+        assert (await summary(one))["labels"] == (await summary(other))["labels"] == 5
+
+
+async def test_in_a_list_each_label_stands_for_itself(running: Running, database_url: str) -> None:
+    async with running(database=database_url) as service:
+        hurry(service)
+        one, two = await classified(service, 1), await classified(service, 2)
+        body = [
+            {"id": one, "label": 1},
+            {"id": one, "label": "nobody"},
+            {"id": new_result_id(), "label": 1},
+            "text",
+            {"id": two, "label": True},
+            {"id": two, "label": "class 2"},
+            {"id": one, "label": 3},
+        ]
+        answer = await service.client.post("/v1/feedback", json=body)
+        labels = context_of(service).feedback.labelled_intervals("tiny", 1)[0]
+    results = answer.json()["results"]
+    assert answer.status_code == 200
+    assert [r["error"]["code"] if "error" in r else r["label"]["index"] for r in results] == [
+        1, "unknown_label", "unknown_result", "invalid_request", "invalid_request", 2, 3,
+    ]  # fmt: skip
+    assert [r["id"] for r in results] == [one, one, body[2]["id"], None, two, two, one]  # type: ignore[index]
+    assert sorted(labels.tolist()) == [2, 3]
+
+
+async def test_lists_of_the_same_results_in_any_order_at_once(running: Running, database_url: str) -> None:
+    async with running(database=database_url) as service:
+        ids = [await classified(service, seed) for seed in range(20)]
+        posts = []
+        for number in range(12):
+            shuffled = random.Random(number).sample(ids, len(ids))
+            body = [{"id": result_id, "label": number % 5} for result_id in shuffled]
+            posts.append(service.client.post("/v1/feedback", json=body))
+        answers = await asyncio.gather(*posts)
+        assert (await summary(service))["labels"] == 20
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "invalid_request"),
+        (b"{", 422, "invalid_request"),
+        (b"\xff", 422, "invalid_request"),
+        (b'"text"', 422, "invalid_request"),
+        (b"null", 422, "invalid_request"),
+        (b"{}", 422, "invalid_request"),
+        (b'{"id": "ID"}', 422, "invalid_request"),
+        (b'{"id": 1, "label": 1}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": NaN}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": 1.0}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": true}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": null}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": [1]}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": 1e30}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": 1, "lable": 2}', 422, "invalid_request"),
+        (b'{"id": "ID", "label": 5}', 422, "unknown_label"),
+        (b'{"id": "ID", "label": -1}', 422, "unknown_label"),
+        (b'{"id": "ID", "label": 18446744073709551615}', 422, "unknown_label"),
+        (b'{"id": "ID", "label": "CLASS 1"}', 422, "unknown_label"),
+        (b'{"id": "ID", "label": "1"}', 422, "unknown_label"),
+        (b'{"id": "ID", "label": ""}', 422, "unknown_label"),
+        (b'{"id": "\\u0000", "label": 1}', 404, "unknown_result"),
+        (b'{"id": "", "label": 1}', 404, "unknown_result"),
+        (b"[" * 5000, 422, "invalid_request"),
+        (b"[1," * 3 + b"1]", 422, "invalid_request"),
+        (json.dumps([0] * 11).encode(), 413, "too_many_labels"),
+        (b" " * 100_001, 413, "body_too_large"),
+    ],
+)
+async def test_what_is_no_feedback_gets_a_sentence(running: Running, body: bytes, status: int, code: str) -> None:
+    async with running(max_feedback=10, max_body_mb=0.1) as service:
+        sent = body.replace(b"ID", (await classified(service)).encode())
+        answer = await service.client.post(
+            "/v1/feedback", content=sent, headers={"Content-Type": "application/json; charset=utf-8"}
+        )
+    assert outcome(answer) == (status, code)
+    assert len(answer.json()["error"]["message"]) > 15
+
+
+async def test_what_does_not_say_that_it_is_json_is_refused(running: Running) -> None:
+    async with running() as service:
+        for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+            answer = await service.client.post(
+                "/v1/feedback", content=b'{"id": "x", "label": 1}', headers={"Content-Type": content_type}
+            )
+            assert outcome(answer) == (415, "unsupported_media_type")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.sampled_from([OLD, "class 1"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "label", "x"]), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=60) | JSON.map(lambda tree: json.dumps(tree).encode()))
+async def test_no_body_is_a_500(running: Running, body: bytes) -> None:
+    async with running() as service:
+        hurry(service)
+        answer = await service.client.post("/v1/feedback", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code < 500
+    assert {"error", "results", "label"} & answer.json().keys()
+
+
+async def test_a_model_with_an_exempt_class_takes_no_feedback(running: Running, tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "models", exempt_class=2)
+    async with running(models=tmp_path / "models") as service:
+        answer = await give(service, await classified(service), 1)
+        assert (await summary(service))["labels"] == 0
+    assert outcome(answer) == (422, "exempt_class")
+    assert "'class 2'" in answer.json()["error"]["message"]
+
+
+async def test_a_version_that_is_not_served_any_more_takes_no_feedback(
+    running: Running, tmp_path: Path, database_url: str
+) -> None:
+    write_tiny_bundle(tmp_path / "models", version=1)
+    async with running(models=tmp_path / "models", database=database_url) as service:
+        result_id = await classified(service)
+    write_tiny_bundle(tmp_path / "models", version=2)
+    async with running(models=tmp_path / "models", database=database_url) as service:
+        answer = await give(service, result_id, 1)
+    assert outcome(answer) == (409, "version_not_served")
+    assert "version 2" in answer.json()["error"]["message"]
+
+
+async def test_without_a_database_classification_goes_on(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()  # where a folder should be
+    async with running(database=f"sqlite:///{tmp_path / 'folder' / 'x.db'}") as service:
+        result_id = await classified(service)
+        answers = [await give(service, result_id, 1), await service.client.get("/v1/models/tiny/feedback")]
+        assert (await service.classify(picture(2))).status_code == 200
+        metrics = (await service.client.get("/metrics")).text
+    assert [outcome(answer) for answer in answers] == [(503, "storage_unavailable")] * 2
+    assert answers[0].headers["Retry-After"] == "1"
+    assert 'longtail_feedback_labels{model="tiny"}' not in metrics
+
+
+async def test_a_database_that_goes_away_and_comes_back(
+    running: Running, postgres: Postgres, migrated_postgres: str
+) -> None:
+    url = postgres.create(migrated_postgres)
+    name = url.rpartition("/")[2]
+    async with running(database=url) as service:
+        hurry(service)
+        before = await classified(service, 1)
+        assert (await give(service, before, 1)).status_code == 200
+        postgres.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE usename = 'tester' AND pid <> pg_backend_pid()"
+        )
+        during = await classified(service, 2)
+        assert outcome(await give(service, during, 1)) == (503, "storage_unavailable")
+        postgres.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert (await give(service, during, 1)).status_code == 200
+        assert (await summary(service))["labels"] == 2
+
+
+async def test_only_the_newest_labels_are_kept(running: Running, database_url: str) -> None:
+    async with running(database=database_url, keep_feedback=20) as service:
+        for turn in range(12):
+            ids = [await classified(service, seed) for seed in range(5)]
+            body = [{"id": result_id, "label": turn % 5} for result_id in ids]
+            await service.client.post("/v1/feedback", json=body)
+            context_of(service).feedback.delete_old()
+            count = context_of(service).database.run_sync(lambda c: c.scalar(select(func.count()).select_from(table)))
+            assert count is not None
+            assert count <= 20 + 2 + 5
+        labels = context_of(service).feedback.labelled_intervals("tiny", 1)[0]
+    assert labels[-20:].tolist() == [3] * 5 + [4] * 5 + [0] * 5 + [1] * 5
+
+
+async def test_intervals_come_oldest_first_since_a_time_and_the_last_of_them(
+    running: Running, database_url: str
+) -> None:
+    async with running(real=True, database=database_url) as service:
+        feedback = context_of(service).feedback
+        start = feedback.clock()
+        answers = []
+        for seed in range(8):
+            go_on(service, 1)
+            answers.append((await give(service, await classified(service, seed), seed % 5)).json())
+        labels, intervals, times = feedback.labelled_intervals("tiny", 1)
+        assert labels.tolist() == [seed % 5 for seed in range(8)]
+        assert np.all(np.diff(times) > 0.9)
+        for answer, (low, high) in zip(answers, intervals.tolist(), strict=True):
+            if answer["interval"] is None:
+                assert np.isnan([low, high]).all()
+            else:
+                ends = [None if np.isinf(end) else end for end in (low, high)]
+                assert answer["interval"] == ends
+        assert feedback.labelled_intervals("tiny", 1, last=3)[0].tolist() == labels[-3:].tolist()
+        assert len(feedback.labelled_intervals("tiny", 1, since=start + 4.5)[0]) in (4, 5)
+        nobody = feedback.labelled_intervals("tiny", 2)
+    assert [part.shape for part in nobody] == [(0,), (0, 2), (0,)]
+    assert nobody[0].dtype == np.int64
+
+
+async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running: Running, database_url: str) -> None:
+    async with running(real=True, database=database_url) as service:
+        empty = await summary(service)
+        for seed in range(40):
+            await give(service, await classified(service, seed, "?alpha=8"), seed % 5)
+        context_of(service).results.flush()
+        whole, newest = await summary(service), await summary(service, "?last=10&since=3600")
+        predictions = context_of(service).database.run_sync(
+            lambda c: context_of(service).results.predictions(c, "tiny", 1)
+        )
+        labels, intervals, _ = context_of(service).feedback.labelled_intervals("tiny", 1, last=10)
+    assert (empty["labels"], empty["optimum"], empty["drift"], empty["predictions"]["images"]) == (0, None, None, 0)
+    assert whole["by_group"] == {"many": 16, "medium": 8, "few": 16}
+    assert (whole["labels"], whole["last"], newest["labels"], newest["last"]) == (40, 40, 40, 10)
+    images = LabelledIntervals(labels, intervals, ("many", "many", "medium", "few", "few"))
+    on_grid = images.curve("balanced").at(np.linspace(-8, 8, 2001))
+    best = newest["optimum"]
+    assert best["balanced"] == pytest.approx(on_grid.max())
+    assert images.curve("balanced").at(best["alpha"]) == pytest.approx(best["balanced"])
+    assert newest["drift"] == pytest.approx(best["alpha"] - 1.5)
+    assert newest["in_force"] == {"name": "balanced", "alpha": 1.5}
+    used, zero, count = predictions.T
+    shares = whole["predictions"]
+    assert shares["images"] == 40
+    assert shares["many"] == pytest.approx(count[used < 2].sum() / 40)
+    assert shares["at_zero"]["few"] == pytest.approx(count[zero > 2].sum() / 40)
+    assert shares["at_zero"] != {group: shares[group] for group in ("many", "medium", "few")}
+
+
+@pytest.mark.parametrize("query", ["?since=x", "?since=-1", "?since=nan", "?since=1_0", "?last=0", "?last=x"])
+async def test_a_summary_of_nonsense_is_refused(running: Running, query: str) -> None:
+    async with running() as service:
+        answer = await service.client.get(f"/v1/models/tiny/feedback{query}")
+        times = [
+            await service.client.get("/v1/models/tiny/feedback", params={"since": since})
+            for since in ("2026-11-23T12:00:00Z", "2026-11-23T12:00:00+02:00", "2026-11-23", "0", "1e9")
+        ]
+        unknown = await service.client.get("/v1/models/nope/feedback")
+    assert outcome(answer) == (422, "invalid_request")
+    assert [each.status_code for each in times] == [200] * 5
+    assert outcome(unknown) == (404, "unknown_model")
+
+
+async def test_metrics_show_drift_and_no_figure_that_is_not_known(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with running(real=True) as service:
+        context = context_of(service)
+        context.watch.look()
+        before = (await service.client.get("/metrics")).text
+        for seed in range(10):
+            await give(service, await classified(service, seed), seed % 5)
+        context.results.flush()
+        context.watch.look()
+        after, said = (await service.client.get("/metrics")).text, await summary(service)
+        (tmp_path / "metrics").mkdir()
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))  # as one of several processes
+        shared = (await service.client.get("/metrics")).text
+    assert 'longtail_feedback_labels{model="tiny"} 0.0' in before
+    assert "longtail_alpha_drift{" not in before
+    assert "longtail_prediction_share{" not in before
+    for text in (after, shared):
+        assert 'longtail_feedback_labels{model="tiny"} 10.0' in text
+        assert f'longtail_alpha_drift{{model="tiny"}} {said["drift"]}' in text
+        assert f'longtail_alpha_optimum{{model="tiny"}} {said["optimum"]["alpha"]}' in text
+        assert 'longtail_alpha_in_force{model="tiny"} 1.5' in text
+        share = said["predictions"]["at_zero"]["few"]
+        assert f'longtail_prediction_share{{alpha="zero",group="few",model="tiny"}} {share}' in text
+
+
+async def test_the_documentation_page_has_examples_to_try(running: Running) -> None:
+    async with running() as service:
+        paths = (await service.client.get("/openapi.json")).json()["paths"]
+        operation = paths["/v1/feedback"]["post"]
+        content = operation["requestBody"]["content"]["application/json"]
+        for example in content["examples"].values():
+            assert (await service.client.post("/v1/feedback", json=example["value"])).status_code in (200, 404, 410)
+    assert {"200", "404", "409", "410", "413", "415", "422", "503"} <= operation["responses"].keys()
+    assert paths["/v1/models/{model}/feedback"]["get"]["responses"].keys() >= {"200", "404", "422", "503"}
+
+
+async def test_results_of_pictures_that_failed_take_no_label(running: Running) -> None:
+    async with running() as service:
+        hurry(service)
+        form = [("files", ("a.png", picture(1))), ("files", ("b.png", b"broken"))]
+        good, broken = (await service.client.post(CLASSIFY, files=form)).json()["results"]
+        answers = [await give(service, result["id"], 1) for result in (good, broken)]
+    assert answers[0].status_code == 200
+    assert outcome(answers[1]) == (404, "unknown_result")
