@@ -101,16 +101,16 @@ export function priorShift(targetWeights, trainCounts) {
   return trainCounts.map((count, i) => Math.log(targetWeights[i]) - Math.log(count) + constant);
 }
 
-/** A figure of a sampled step function at an α: that of the last sample not beyond it; null outside the samples. */
-export function sampledAt(alphas, values, alpha) {
-  const last = alphas.length - 1;
-  if (!(alpha >= alphas[0] - 1e-9 && alpha <= alphas[last] + 1e-9)) return null;
+/** A figure between its samples at an α, on the straight line through its neighbours; null outside the samples. */
+export function readAt(alphas, values, alpha) {
+  let high = alphas.length - 1;
+  if (!(alpha >= alphas[0] && alpha <= alphas[high])) return null;
   let low = 0;
-  let high = last;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (alphas[middle] <= alpha + 1e-9) low = middle;
-    else high = middle - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (alphas[middle] <= alpha) low = middle;
+    else high = middle;
   }
-  return values[low];
+  if (alphas[high] === alphas[low]) return values[low];
+  return values[low] + ((alpha - alphas[low]) / (alphas[high] - alphas[low])) * (values[high] - values[low]);
 }

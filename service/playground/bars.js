@@ -31,7 +31,7 @@ export function createBars(list, onLabel) {
 }
 
 function makeRow(onLabel) {
-  const row = { index: -1, group: "" };
+  const row = { index: -1, group: "", isLabel: false };
   row.mark = groupMark("many");
   row.name = h("span", { class: "name" });
   row.groupName = h("span", { class: "group" });
@@ -52,12 +52,15 @@ function makeRow(onLabel) {
 function fill(row, index, { name, group }, probability, isLabel) {
   say(row.share, percent(probability));
   row.fill.style.transform = `scaleX(${probability})`;
-  if (row.index !== index) {
+  if (row.index !== index || row.isLabel !== isLabel) {
     row.index = index;
+    row.isLabel = isLabel;
     row.item.dataset.index = index;
     say(row.name, name);
     row.name.title = name;
-    row.button.setAttribute("aria-label", `${name}: this is it`);
+    say(row.button, isLabel ? "✓ this is it" : "this is it");
+    row.button.setAttribute("aria-label", `${name}: ${row.button.textContent}`);
+    row.item.classList.toggle("labelled", isLabel);
   }
   if (row.group !== group) {
     row.group = group;
@@ -65,6 +68,4 @@ function fill(row, index, { name, group }, probability, isLabel) {
     row.mark.className = `mark ${group}`;
     row.fill.className = `fill ${group}`;
   }
-  row.item.classList.toggle("labelled", isLabel);
-  say(row.button, isLabel ? "✓ true class" : "this is it");
 }

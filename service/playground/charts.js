@@ -1,11 +1,11 @@
 /**
- * Accuracy against α as steps, drawn on the α axis of the whole page: positions are shares of the width, so that the
+ * Accuracy against α, drawn on the α axis of the whole page: positions are shares of the width, so that the
  * slider, the band and every chart line up at any size without being drawn again.
  */
 
 import { h, svg } from "./dom.js";
 import { alphaText, percent } from "./numbers.js";
-import { sampledAt } from "./arithmetic.js";
+import { readAt } from "./arithmetic.js";
 
 export const SERIES = ["overall", "many", "medium", "few", "balanced"];
 
@@ -50,7 +50,7 @@ export function createChart(place) {
       picture.append(svg("line", { class: "guide", x1: x(alpha), x2: x(alpha), y1: 0, y2: 1000 }));
     }
     for (const name of names) {
-      picture.append(svg("path", { class: `line ${name}`, d: steps(alphas, figures[name], x, y) }));
+      picture.append(svg("path", { class: `line ${name}`, d: linePath(axis, alphas, figures[name], x, y) }));
     }
     const dots = names.map((name) => h("span", { class: `dot ${name}` }));
     place.replaceChildren(picture, ...levelLabels(top), ...markLabels(axis, marks), ...dots);
@@ -61,7 +61,7 @@ export function createChart(place) {
     if (!current) return;
     const { axis, alphas, figures, names, top, dots } = current;
     names.forEach((name, i) => {
-      const value = sampledAt(alphas, figures[name], alpha);
+      const value = readAt(alphas, figures[name], alpha);
       dots[i].hidden = value === null || alpha < axis.low || alpha > axis.high;
       if (dots[i].hidden) return;
       dots[i].style.left = `${across(axis, alpha)}%`;
@@ -81,18 +81,21 @@ export function createChart(place) {
 export function figureRows({ alphas, figures }, alpha) {
   return shownSeries(figures).map((name) => ({
     name,
-    value: sampledAt(alphas, figures[name], alpha),
-    plain: sampledAt(alphas, figures[name], 0),
+    value: readAt(alphas, figures[name], alpha),
+    plain: readAt(alphas, figures[name], 0),
   }));
 }
 
-/** The path of a step function; points that change nothing are left out. */
-function steps(alphas, values, x, y) {
-  let path = `M${x(alphas[0])} ${y(values[0])}`;
-  for (let i = 1; i < alphas.length; i += 1) {
-    if (values[i] !== values[i - 1]) path += `H${x(alphas[i])}V${y(values[i])}`;
+/** The line through the samples that lie on the axis, and to its ends; what lies on a flat stretch is left out. */
+function linePath(axis, alphas, values, x, y) {
+  const first = Math.max(axis.low, alphas[0]);
+  const last = Math.min(axis.high, alphas[alphas.length - 1]);
+  let path = `M${x(first)} ${y(readAt(alphas, values, first))}`;
+  for (let i = 0; i < alphas.length; i += 1) {
+    const flat = values[i] === values[i - 1] && values[i] === values[i + 1];
+    if (alphas[i] > first && alphas[i] < last && !flat) path += `L${x(alphas[i])} ${y(values[i])}`;
   }
-  return `${path}H${x(alphas[alphas.length - 1])}`;
+  return `${path}L${x(last)} ${y(readAt(alphas, values, last))}`;
 }
 
 function levelLabels(top) {

@@ -2,11 +2,12 @@
 
 import { byId, h, radioSwitch, say, showError } from "./dom.js";
 import { createChart, figureRows } from "./charts.js";
-import { alphaText, counted, percent, points } from "./numbers.js";
+import { counted, percent, points } from "./numbers.js";
 import * as api from "./api.js";
 
 const POINTS_PER_UNIT = 100; // the slider's own steps
 const SOURCES = [["bundle", "as shipped"], ["feedback", "feedback"]];
+const NO_LABELS = "No label has come back yet. Say what a picture really shows, and the curve begins here.";
 const LABELS = { overall: "all images", balanced: "mean of classes" };
 
 /** The curve's place; it is loaded anew by `setModel` and, for feedback, by `refresh`. */
@@ -17,6 +18,7 @@ export function createCurves() {
   let source = "bundle";
   let data = null;
   let alpha = 0;
+  let labels = null; // how many have come back; null where nobody has said
   let turn = 0;
   const choose = radioSwitch(byId("curve-source"), "curve-source", SOURCES, (value) => {
     source = value;
@@ -26,6 +28,11 @@ export function createCurves() {
 
   async function load() {
     const mine = ++turn;
+    if (source === "feedback" && labels === 0) {
+      showError(byId("curve-error"), null);
+      clear(NO_LABELS);
+      return;
+    }
     byId("curve").setAttribute("aria-busy", "true");
     try {
       const steps = Math.round((axis.high - axis.low) * POINTS_PER_UNIT) + 1;
@@ -36,26 +43,20 @@ export function createCurves() {
       show(answer);
     } catch (error) {
       if (mine !== turn) return;
-      clear("");
-      showError(byId("curve-error"), error);
+      const nothingYet = error.code === "no_curve";
+      clear(nothingYet ? error.message : "");
+      showError(byId("curve-error"), nothingYet ? null : error);
     } finally {
       if (mine === turn) byId("curve").removeAttribute("aria-busy");
     }
   }
 
   function show(answer) {
-    const images = answer.labels ?? answer.images ?? 0;
-    if (!answer.alphas?.length || !answer.figures?.overall?.length) {
-      clear(source === "feedback"
-        ? "No label has come back yet. Say below what a picture really shows, and the curve begins."
-        : "This bundle brought no curve.");
-      return;
-    }
     data = answer;
     chart.draw(axis, data);
-    const best = answer.optimum;
-    const what = source === "feedback" ? counted(images, "label") : images ? counted(images, "test image") : "";
-    say(byId("curve-note"), [what, best ? `best balanced α ${alphaText(best.alpha)}` : ""].filter(Boolean).join("; "));
+    const what = answer.images ? counted(answer.images, source === "feedback" ? "label" : "image") : "";
+    const of = typeof answer.data === "string" ? `of ${answer.data}` : "";
+    say(byId("curve-note"), [what, of].filter(Boolean).join(" "));
     moveTo(alpha);
   }
 
@@ -77,9 +78,15 @@ export function createCurves() {
     setModel(detail, newAxis) {
       model = detail;
       axis = newAxis;
+      labels = null;
       return load();
     },
-    refresh: () => (source === "feedback" ? load() : undefined),
+    /** So many labels have come back; one may have been corrected, which changes no count. */
+    setLabels(count, changed) {
+      if (labels === count && !changed) return;
+      labels = count;
+      if (source === "feedback") load();
+    },
     moveTo,
   };
 }

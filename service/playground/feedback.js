@@ -6,8 +6,11 @@ import * as api from "./api.js";
 
 const MOST_OPTIONS = 200;
 
-/** The feedback form and counts; `onKept(result id, answer)` once the server has kept a label. */
-export function createFeedback(onKept) {
+/**
+ * The feedback form and counts; `onKept(result id, answer)` once the server has kept a label, `onCount(labels)` when
+ * it has said how many there are.
+ */
+export function createFeedback(onKept, onCount) {
   const list = byId("class-list");
   const filter = byId("class-filter");
   const button = byId("send-feedback");
@@ -42,20 +45,21 @@ export function createFeedback(onKept) {
     try {
       const answer = await api.sendFeedback(about.id, index);
       onKept(about.id, answer);
-      await refresh();
+      await refresh(true);
     } catch (error) {
       if (about === result) showError(place, error);
     }
   }
 
   /** Ask for the counts again. */
-  async function refresh() {
+  async function refresh(changed = false) {
     const mine = ++turn;
     try {
       const summary = await api.feedbackOf(model.name);
       if (mine !== turn) return;
       showError(byId("counts-error"), null);
       byId("counts").replaceChildren(...countWords(summary));
+      onCount(summary.labels, changed);
     } catch (error) {
       if (mine !== turn) return;
       byId("counts").replaceChildren();
@@ -98,7 +102,7 @@ function countWords(summary) {
     facts.push([`Best α of the last ${summary.last}`, `${alphaText(summary.optimum.alpha)}, from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`]);
   }
   if (summary.in_force) facts.push(["In force", `${summary.in_force.name} ${alphaText(summary.in_force.alpha)}`]);
-  if (typeof summary.drift === "number") facts.push(["Drift", alphaText(summary.drift)]);
+  if (typeof summary.drift === "number") facts.push(["Drift (best less in force)", alphaText(summary.drift)]);
   const predicted = summary.predictions;
   if (predicted?.images) {
     const shares = ["many", "medium", "few"].filter((group) => typeof predicted[group] === "number");

@@ -222,7 +222,7 @@ function pathWords(path, classes) {
     const who = h("span", { "data-index": step.index }, groupMark(group), h("b", { text: name }), ` (${group})`);
     return [who, i + 1 < path.length ? ` until ${alphaText(step.to)}, then ` : ""];
   });
-  return [h("span", { class: "masked" }, ...words, path.length === 1 ? " at every α." : ".")];
+  return [...words, path.length === 1 ? " at every α." : "."];
 }
 
 /** Numbers under the flips, in up to three rows; what fits in none is in the sentence below. */
@@ -251,5 +251,7 @@ function wonParts(interval, name, axis) {
   line.style.left = `${from}%`;
   line.style.width = `${to - from}%`;
   const text = `true class ${name} wins from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`;
-  return [line, h("span", { class: "won-words", text })];
+  const words = h("span", { class: from > 50 ? "won-words rightmost" : "won-words", text });
+  if (from <= 50) words.style.left = `${from}%`;
+  return [line, words];
 }

@@ -25,7 +25,8 @@ const GROUPS = { many: "over 100 training images", medium: "20 to 100", few: "un
 const state = {
   model: null, alpha: 0, point: null, prior: { kind: "train", weights: null },
   picture: null, result: null, // the picture on show, and the server's answer about it
-  logits: null, slope: null, label: null,
+  logits: null, slope: null, top: null,
+  label: null, interval: null, // the true class where it was said, and where it wins as trained
 };
 let modelTurn = 0;
 let pictureTurn = 0;
@@ -40,7 +41,7 @@ const prior = createPrior((next) => {
   applyPrior();
 });
 const curves = createCurves();
-const feedback = createFeedback(keepLabel);
+const feedback = createFeedback(keepLabel, curves.setLabels);
 const tune = createTune((alpha) => setAlpha(alpha, null), refreshPoints);
 
 function setAlpha(alpha, point) {
@@ -86,7 +87,9 @@ function applyPrior() {
   if (result) {
     const shift = shiftOf(state.prior, model.classes);
     state.logits = shift ? result.logits.map((logit, i) => logit + shift[i]) : result.logits;
-    instrument.setPath(pathOf(state.logits, state.slope, model.exempt_class), model.classes);
+    const path = pathOf(state.logits, state.slope, model.exempt_class);
+    instrument.setPath(path, model.classes);
+    if (state.label) instrument.setWon(wonWith(path), state.label.name);
   } else {
     instrument.setPath(null, model.classes);
   }
@@ -99,6 +102,13 @@ function pathOf(logits, slope, exempt) {
   const others = Array.from(logits.keys()).filter((i) => i !== exempt);
   const path = alphaPath(others.map((i) => logits[i]), others.map((i) => slope[i]));
   return path.map((step) => ({ ...step, index: others[step.index] }));
+}
+
+/** Where the true class wins: as the server said for the logits as trained; with a prior, as the path says. */
+function wonWith(path) {
+  if (state.prior.kind === "train") return state.interval;
+  const step = path.find(({ index }) => index === state.label.index);
+  return step ? [step.from, step.to] : null;
 }
 
 /** Ask about a picture; a later picture makes this answer stale. */
@@ -134,7 +144,7 @@ function takeResult(result) {
 }
 
 function forgetResult(words) {
-  Object.assign(state, { result: null, logits: null, slope: null, label: null, top: null });
+  Object.assign(state, { result: null, logits: null, slope: null, top: null, label: null, interval: null });
   feedback.setResult(null);
   instrument.setWon(undefined);
   bars.empty(Math.min(ROWS, state.model.classes.length), words);
@@ -143,14 +153,10 @@ function forgetResult(words) {
 
 /** The server keeps a label: mark it, if its picture is still on show. */
 function keepLabel(id, { label, interval }) {
-  curves.refresh();
   if (state.result?.id !== id) return;
-  state.label = label;
-  instrument.setWon(interval, label.name);
-  const [low, high] = interval ?? [];
-  const where = interval ? `it wins from α ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}` : "it wins at no α";
-  say(byId("given"), `Kept: ${label.name} is the true class; ${where}, as trained.`);
-  soon();
+  Object.assign(state, { label, interval });
+  say(byId("given"), `Kept: ${label.name} is the true class.`);
+  applyPrior();
 }
 
 /** Show a model, with whatever the address asks for. */

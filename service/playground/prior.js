@@ -132,7 +132,7 @@ function createEditor(onWeights) {
     problem,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Class weights" },
       h("table", { class: "weights" },
-        h("thead", {}, h("tr", {}, ...["Class", "In training", "Weight", "Expected"].map((text) => h("th", { scope: "col", text })))),
+        h("thead", {}, h("tr", {}, ...["Class", "In training", "Weight", "Share"].map((text) => h("th", { scope: "col", text })))),
         table)),
     more,
   );

@@ -9,6 +9,11 @@ const ROWS = [
   ["overall", "all images"], ["many", "many"], ["medium", "medium"], ["few", "few"],
   ["balanced", "mean of classes"], ["worst_class", "worst class"],
 ];
+const OBJECTIVES = {
+  overall: "share of images that are right", balanced: "mean recall of the classes",
+  harmonic: "harmonic mean of the classes’ recall", geometric: "geometric mean of the classes’ recall",
+  few: "mean recall of the rarest group", worst_class: "recall of the worst class",
+};
 const MOST_UNREADABLE = 5;
 
 /** The report's place; `onAlpha(alpha)` to try one, `onSaved(name)` when a point was stored. */
@@ -49,9 +54,9 @@ export function createReport(place, onAlpha, onSaved) {
 function headline(result, source) {
   const [low, high] = result.interval;
   const sure = result.confidence_interval;
-  const rules = result.constraints?.length ? ` while ${result.constraints.join(" and ")}` : "";
+  const rules = result.constraints?.length ? `, while ${result.constraints.map(ruleWords).join(" and ")},` : "";
   const words = [
-    `Best ${result.objective.replace("_", " ")}${rules} on ${counted(result.images, source === "feedback" ? "label" : "image")}`,
+    `Highest ${OBJECTIVES[result.objective] ?? result.objective}${rules} on ${counted(result.images, source === "feedback" ? "label" : "image")}`,
     source === "feedback" ? " of feedback" : ` of ${source}`,
     `: anywhere from ${alphaText(low)} to ${alphaText(high)}`,
     sure ? `; 95 % confidence ${alphaText(sure[0])} to ${alphaText(sure[1])}.` : ".",
@@ -59,6 +64,12 @@ function headline(result, source) {
   return h("div", { class: "headline", role: "status" },
     h("p", { class: "suggested" }, h("i", { class: "alpha", text: "α" }), ` = ${alphaText(result.alpha)}`),
     h("p", { text: words.join("") }));
+}
+
+/** `overall >= 0.7` as people write it. */
+function ruleWords(rule) {
+  const [, figure, least] = /^(\w+) >= ([\d.]+)$/.exec(rule) ?? [];
+  return figure ? `${figure.replace("_", " ")} ≥ ${percent(Number(least))}` : rule;
 }
 
 /** Figures at α = 0, at the chosen α and what was gained; logit adjustment beside it; what to expect of both. */
@@ -91,7 +102,7 @@ function fittedNote({ cross_fitted: fitted, logit_adjustment: rival }) {
 function unreadable({ unreadable: files }) {
   if (!files?.length) return [];
   const shown = files.slice(0, MOST_UNREADABLE).map(({ name, error }) =>
-    h("li", {}, h("b", { text: name }), `: ${error?.message ?? error}`));
+    h("li", {}, h("b", { text: name }), `: ${error?.message ?? String(error)}`));
   const rest = files.length - shown.length;
   return [
     h("p", { class: "note", text: `${counted(files.length, "file")} could not be read and ${files.length === 1 ? "was" : "were"} left out:` }),
