@@ -7,6 +7,7 @@ figure that cannot be known (no labels, no pictures, no database) has no sample,
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = ["WATCH_SECONDS", "Watch"]
 
 log = logging.getLogger("longtail.watch")
 WATCH_SECONDS = 5.0
+SHARE = 0.05  # of the time may go into looking, however many labels there are
 CLOSE_SECONDS = 5.0
 GROUPS = ("many", "medium", "few")
 
@@ -141,6 +143,7 @@ class Watch(Collector):
 
     def _serve(self) -> None:
         while True:
+            started = time.perf_counter()
             try:
                 self.look()
             except StorageUnavailableError as error:
@@ -153,7 +156,7 @@ class Watch(Collector):
                 self._in_trouble = True
             else:
                 self._in_trouble = False
-            if self._closing.wait(self._interval):
+            if self._closing.wait(max(self._interval, (time.perf_counter() - started) / SHARE)):
                 return
 
 

@@ -139,8 +139,7 @@ class FeedbackStore:
         Raises:
             StorageUnavailableError: the database is away.
         """
-        for model, version in self._trimmer.due:
-            self._database.run_sync(partial(self._trimmer.trim, model=model, version=version))
+        self._trimmer.trim(self._database)
 
     def _look_up(self, connection: Connection, ids: Sequence[str]) -> _Known:
         stored = {}

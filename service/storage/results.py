@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,7 +143,7 @@ class KeptResults:
         self._next_expiry = self.clock() + min(60.0, self.keep_seconds / 20)
         expired = delete(kept_results).where(kept_results.c.time < self.clock() - self.keep_seconds)
         self._database.run_sync(lambda connection: connection.execute(expired))
-        self._trim()
+        self._trimmer.trim(self._database)
 
     def find(self, connection: Connection, ids: Iterable[str]) -> dict[str, KeptResult]:
         """Return those of the results that are kept, here or in the database, and are not too old."""
@@ -212,10 +211,6 @@ class KeptResults:
                 self._trimmer.count(result.model, result.version)
         return len(results)
 
-    def _trim(self) -> None:
-        for model, version in self._trimmer.due:
-            self._database.run_sync(partial(self._trimmer.trim, model=model, version=version))
-
     def _shrink(self) -> None:
         """Drop the oldest results that there is no room for; the lock is held."""
         dropped = []
@@ -240,7 +235,7 @@ class KeptResults:
         """Write and tidy up; trouble is logged when it begins and when it ends, not every time."""
         try:
             written = self.flush()
-            self._trim()
+            self._trimmer.trim(self._database)
             if self.clock() >= self._next_expiry:
                 self.delete_old()
         except StorageUnavailableError as error:

@@ -3,15 +3,20 @@
 Counting the rows on every insert would cost N index steps each time. Instead each process counts what it inserted
 itself, and looks for the cut only after every N/10 rows: ten index steps per row, and the table holds at most N/10 rows
 too many per process. A model that this process has not trimmed yet is looked at first, so restarts do not add up.
+
+Rows go a few thousand at a time, so nobody waits long for the lock of a writer.
 """
 
 from collections import Counter
 
-from sqlalchemy import Connection, Table, and_, delete, or_, select
+from sqlalchemy import Table, and_, delete, or_, select
+
+from service.storage.database import Database
 
 __all__ = ["Trimmer"]
 
 _SHARE = 10
+_ROWS_AT_A_TIME = 5000
 
 
 class Trimmer:
@@ -32,26 +37,29 @@ class Trimmer:
         """Take note of rows that were inserted."""
         self._inserted[model, version] += rows
 
-    @property
-    def due(self) -> list[tuple[str, int]]:
-        """The models and versions that may have grown too far."""
-        allowed = self._keep // _SHARE
-        return [
-            which
-            for which, rows in list(self._inserted.items())
-            if rows and (rows > allowed or which not in self._trimmed)
-        ]
+    def trim(self, database: Database) -> None:
+        """Delete the rows beyond the newest N, of the models and versions that may have grown too far.
 
-    def trim(self, connection: Connection, model: str, version: int) -> None:
-        """Delete the rows of one model and version beyond the newest N."""
+        Raises:
+            StorageUnavailableError: the database is away.
+        """
+        for which, rows in list(self._inserted.items()):
+            if rows > self._keep // _SHARE or (rows and which not in self._trimmed):
+                self._trim(database, *which)
+                self._inserted[which] -= rows
+                self._trimmed.add(which)
+
+    def _trim(self, database: Database, model: str, version: int) -> None:
         columns = self._table.c
         mine = and_(columns.model == model, columns.version == version)
         newest_first = columns.time.desc(), self._key.desc()
         beyond = select(columns.time, self._key).where(mine).order_by(*newest_first).offset(self._keep).limit(1)
-        first = connection.execute(beyond).one_or_none()
-        if first is not None:
-            time, key = first
-            older = or_(columns.time < time, and_(columns.time == time, self._key <= key))
-            connection.execute(delete(self._table).where(mine, older))
-        self._inserted[model, version] = 0
-        self._trimmed.add((model, version))
+        first = database.run_sync(lambda connection: connection.execute(beyond).one_or_none())
+        if first is None:
+            return
+        time, key = first
+        older = or_(columns.time < time, and_(columns.time == time, self._key <= key))
+        some = select(self._key).where(mine, columns.time <= time, older).limit(_ROWS_AT_A_TIME)
+        deletion = delete(self._table).where(self._key.in_(some))
+        while database.run_sync(lambda connection: connection.execute(deletion).rowcount) == _ROWS_AT_A_TIME:
+            pass
