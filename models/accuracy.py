@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import TuningError
+from models.steps import Events, EventsByClass, lowest
 
 __all__ = ["FIGURES", "AccuracyCurve", "LabelledIntervals", "accuracy_curve"]
 
@@ -76,7 +77,8 @@ def accuracy_curve(intervals: Float, weights: Float) -> AccuracyCurve:
     if not np.isfinite(weights).all():
         raise ValueError("a weight is not finite")
     weight = np.asarray(weights, np.float64)
-    return _without_flat_steps(*_Events(intervals).sums(weight))
+    events = Events(intervals)
+    return _without_flat_steps(events.alphas, events.sums(weight))
 
 
 class LabelledIntervals:
@@ -112,8 +114,8 @@ class LabelledIntervals:
         present = set(np.asarray(self.groups)[self.class_images > 0].tolist())
         return tuple(name for name in FIGURES if len(self) and (name not in GROUPS or name in present))
 
-    def part(self, chosen: NDArray[np.bool_]) -> "LabelledIntervals":
-        """Return some of the images, (N,) bool."""
+    def part(self, chosen: NDArray[np.bool_] | Int) -> "LabelledIntervals":
+        """Return some of the images, (N,) bool, or some in another order, by their indices."""
         return LabelledIntervals(self.labels[chosen], self.intervals[chosen], self.groups)
 
     def recall_at(self, alpha: float) -> Float64:
@@ -134,14 +136,24 @@ class LabelledIntervals:
         Raises:
             TuningError: no such figure, or no image of that group.
         """
+        return _without_flat_steps(self.breakpoints, self.steps(figure, repeats))
+
+    @property
+    def breakpoints(self) -> Float64:
+        """(M,) ascending: every alpha at which an image turns right or wrong."""
+        return self._events.alphas
+
+    def steps(self, figure: str, repeats: Int | None = None) -> Float64:
+        """Return (M + 1,) one of FIGURES between all `breakpoints`: `curve`, with the steps that change nothing."""
         self._check(figure)
         counts = np.ones(len(self), np.int64) if repeats is None else repeats
         if figure == "worst_class":
-            return _without_flat_steps(*self._lowest_recall(counts))
+            return self._lowest_recall(counts)
         if figure in ("harmonic", "geometric"):
-            return _without_flat_steps(*self._mean_of_recalls(figure, counts))
-        weights = self._class_weights(figure)[self.labels] * counts
-        return _without_flat_steps(*self._events.sums(weights))
+            return self._mean_of_recalls(figure, counts)
+        weights = self._class_weights(figure)[self.labels]
+        weights *= counts
+        return self._events.sums(weights)
 
     def recall_curve(self, class_index: int) -> AccuracyCurve:
         """Return one class's recall as an exact function of alpha.
@@ -174,102 +186,58 @@ class LabelledIntervals:
         return weights
 
     @cached_property
-    def _events(self) -> "_Events":
-        return _Events(self.intervals)
+    def _events(self) -> Events:
+        return Events(self.intervals)
 
     @cached_property
-    def _by_class(self) -> Int:
-        """The events in order of class, within a class in order of alpha."""
-        return np.argsort(self.labels[self._events.image], kind="stable")
+    def _by_class(self) -> EventsByClass:
+        return EventsByClass(self._events, self.labels, len(self.groups))
 
-    def _hits(self, counts: Int) -> tuple[Int, Int, Int]:
-        """(C,) images right at -inf; (E,) right images of the event's own class before and after each event."""
-        events, order = self._events, self._by_class
-        start = np.bincount(self.labels, events.begins_open * counts, minlength=len(self.groups)).astype(np.int64)
-        label = self.labels[events.image]
-        change = events.sign * counts[events.image]
-        running = np.cumsum(change[order])
-        per_class = np.bincount(label, change, minlength=len(self.groups)).astype(np.int64)
-        before_class = np.concatenate([[0], np.cumsum(per_class)[:-1]])
-        after = np.empty_like(running)
-        after[order] = running - before_class[label[order]] + start[label[order]]
-        return start, after - change, after
+    def _hits(self, counts: Int) -> tuple[Int, Int]:
+        """(C,) images right at -inf; (E,) right images of the event's own class after each event, by class."""
+        mine = self._by_class
+        start = np.bincount(self.labels, self._events.begins_open * counts, minlength=len(self.groups)).astype(np.int64)
+        running = np.cumsum(mine.sign * counts[mine.image])
+        of_earlier_classes = np.append(0, running)[mine.first]
+        running += np.repeat(start - of_earlier_classes, mine.events)
+        return start, running
 
-    def _mean_of_recalls(self, figure: str, counts: Int) -> tuple[Float64, Float64]:
+    def _mean_of_recalls(self, figure: str, counts: Int) -> Float64:
         """Sum a term per class, and count the classes at zero apart: one of those makes the whole mean zero."""
-        start, before, after = self._hits(counts)
-        images = self.class_images[self.labels[self._events.image]]
-        present = self.class_images > 0
+        start, after = self._hits(counts)
+        mine, present = self._by_class, self.class_images > 0
 
-        def term(hits: Int, of: Int) -> Float64:
-            share = np.divide(hits, of, out=np.ones(len(hits)), where=hits > 0)
-            return 1.0 / share if figure == "harmonic" else np.log(share)
+        def term(hits: Int, images: Int) -> Float64:
+            at_least_one = np.maximum(hits, 1)
+            share = images / at_least_one if figure == "harmonic" else np.log(at_least_one / images)
+            return np.asarray(share * (hits > 0))
 
-        first = np.where(start > 0, term(start, self.class_images), 0.0)[present].sum()
-        steps = np.where(after > 0, term(after, images), 0.0) - np.where(before > 0, term(before, images), 0.0)
-        zeros = (after == 0).astype(np.int64) - (before == 0)
-        alphas, total = self._events.running(first, steps)
-        _, classes_at_zero = self._events.running(float((start[present] == 0).sum()), zeros.astype(np.float64))
+        at_start = term(start, np.maximum(self.class_images, 1))
+        terms = mine.changes(at_start, term(after, np.repeat(self.class_images, mine.events)))
+        zeros = mine.changes((start == 0).astype(np.float64), (after == 0).astype(np.float64))
+        total = self._events.running(float(at_start[present].sum()), terms)
+        classes_at_zero = self._events.running(float((start[present] == 0).sum()), zeros)
         classes = present.sum()
         with np.errstate(divide="ignore"):
             mean = classes / total if figure == "harmonic" else np.exp(total / classes)
-        return alphas, np.where(classes_at_zero > 0.5, 0.0, mean)
+        return np.where(classes_at_zero > 0.5, 0.0, mean)
 
-    def _lowest_recall(self, counts: Int) -> tuple[Float64, Float64]:
-        """Paint every class's steps over alpha, the highest recalls first: what stays on top is the lowest."""
-        start, _, after = self._hits(counts)
-        events, order = self._events, self._by_class
-        label, position = self.labels[events.image][order], events.position[order]
-        steps = len(events.alphas) + 1
-        until = np.append(position[1:], 0) + 1
-        until[np.append(label[1:] != label[:-1], True)[: len(label)]] = steps
-        present = np.flatnonzero(self.class_images)
-        first_event = np.full(len(self.groups), steps)
-        np.minimum.at(first_event, label, position + 1)
-        begin = np.concatenate([np.zeros(len(present), np.int64), position + 1])
-        end = np.concatenate([first_event[present], until])
-        recall = np.concatenate([start[present], after[order]]) / np.concatenate(
-            [self.class_images[present], self.class_images[label]]
+    def _lowest_recall(self, counts: Int) -> Float64:
+        """Lay every class's steps over alpha; the lowest counts."""
+        start, after = self._hits(counts)
+        mine, present, steps = self._by_class, self.class_images > 0, len(self.breakpoints) + 1
+        recall = after / np.repeat(self.class_images, mine.events)
+        position = self._events.position[mine.order] + 1
+        until = np.append(position[1:], steps)[: len(position)]
+        until[mine.first[mine.events > 0] - 1] = steps  # a class's last step ends at +inf; index -1 is the last class's
+        opening = np.full(len(self.groups), steps)
+        opening[mine.events > 0] = position[mine.first[mine.events > 0]]
+        return lowest(
+            np.concatenate([np.zeros(present.sum(), np.int64), position]),
+            np.concatenate([opening[present], until]),
+            np.concatenate([start[present] / self.class_images[present], recall]),
+            steps,
         )
-        values = np.empty(steps)
-        highest_first = np.argsort(-recall, kind="stable")
-        for a, b, value in zip(*(array[highest_first].tolist() for array in (begin, end, recall)), strict=True):
-            values[a:b] = value
-        return events.alphas, values
-
-
-class _Events:
-    """Where intervals begin and end, in order of alpha: E events at M different alphas.
-
-    Attributes:
-        image: (E,) whose interval it is.
-        sign: (E,) +1 where it begins, -1 where it ends.
-        position: (E,) index into `alphas`.
-        alphas: (M,) ascending.
-        begins_open: (N,) 1 for an image that is right from -inf on, else 0.
-    """
-
-    def __init__(self, intervals: Float) -> None:
-        low, high = np.asarray(intervals, np.float64).T
-        self.begins_open: Int = (low == -np.inf).astype(np.int64)
-        beginning, ending = np.flatnonzero(np.isfinite(low)), np.flatnonzero(np.isfinite(high))
-        unsorted = np.concatenate([low[beginning], high[ending]])
-        order = np.argsort(unsorted)
-        self.image: Int = np.concatenate([beginning, ending])[order]
-        self.sign: Int = np.repeat(np.array([1, -1]), [len(beginning), len(ending)])[order]
-        in_order = unsorted[order]
-        is_new = np.append(True, in_order[1:] != in_order[:-1])[: len(in_order)]
-        self.alphas: Float64 = in_order[is_new]
-        self.position: Int = np.cumsum(is_new) - 1
-
-    def sums(self, weights: Float64) -> tuple[Float64, Float64]:
-        """Return (alphas, values) of the sum of the weights, (N,), of all images that are right."""
-        return self.running(float((weights * self.begins_open).sum()), self.sign * weights[self.image])
-
-    def running(self, start: float, changes: Float64) -> tuple[Float64, Float64]:
-        """Return (alphas, (M + 1,) values) of a sum that starts at -inf and changes at every event."""
-        last = np.append(np.flatnonzero(np.diff(self.position)), len(changes) - 1)[: len(self.alphas)]
-        return self.alphas, np.concatenate([[start], start + np.cumsum(changes)[last]])
 
 
 def _check_intervals(intervals: Float) -> None:

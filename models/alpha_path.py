@@ -22,7 +22,7 @@ __all__ = ["PathStep", "alpha_path", "top_k_intervals", "winning_intervals"]
 Float = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]
 
-_CHUNK_ELEMENTS = 1 << 14  # N x C is worked through in pieces that stay in a core's cache: 3 times as fast
+_CHUNK_ELEMENTS = 1 << 15  # N x C is worked through in pieces that stay in a core's cache: 3 times as fast
 
 
 def winning_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[Any]]) -> Float64:
@@ -49,9 +49,10 @@ def winning_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[An
     rises = np.broadcast_to(slope, logits.shape)
     intervals = np.empty((num_images, 2))
     step = max(1, _CHUNK_ELEMENTS // max(1, num_classes))
+    work = np.empty((3, step, num_classes))  # one piece for all chunks: fresh memory costs more than the arithmetic
     for start in range(0, num_images, step):
         rows = slice(start, start + step)
-        intervals[rows] = _intervals(logits[rows].astype(np.float64), rises[rows].astype(np.float64), labels[rows])
+        intervals[rows] = _intervals(logits[rows], rises[rows], labels[rows], work)
     return intervals
 
 
@@ -140,21 +141,23 @@ def top_k_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[Any]
     ]
 
 
-def _intervals(logits: Float64, slope: Float64, labels: NDArray[np.integer[Any]]) -> Float64:
-    """`winning_intervals` of one chunk."""
+def _intervals(logits: Float, slope: Float, labels: NDArray[np.integer[Any]], work: Float64) -> Float64:
+    """`winning_intervals` of one chunk, worked out in the (3, chunk, C) memory given."""
     if not (np.isfinite(logits).all() and np.isfinite(slope).all()):
         raise ValueError("logits or slopes are not finite")
     rows = np.arange(len(labels))
-    ahead = logits[rows, labels][:, None] - logits  # how far the label leads class j at alpha 0
-    faster = slope[rows, labels][:, None] - slope  # how much of that lead it loses per unit of alpha
+    ahead, faster, edge = work[:, : len(labels)]
+    np.subtract(logits[rows, labels].astype(np.float64)[:, None], logits, out=ahead)  # its lead over class j at alpha 0
+    np.subtract(slope[rows, labels].astype(np.float64)[:, None], slope, out=faster)  # what a unit of alpha takes off it
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        crossing = ahead / faster
-    low = np.where(faster < 0, crossing, -np.inf).max(axis=1)
-    high = np.where(faster > 0, crossing, np.inf).min(axis=1)
-    is_lower_index = np.arange(logits.shape[1])[None] < labels[:, None]
-    parallel_loss = ((faster == 0) & ((ahead < 0) | ((ahead == 0) & is_lower_index))).any(axis=1)
+        crossing = np.divide(ahead, faster, out=ahead)  # of parallel lines +inf or -inf: ahead or behind for good
+        wall = np.divide(-np.inf, faster, out=faster)  # +inf where the label is ahead above the crossing, else -inf
+    image, twin = np.divmod(np.flatnonzero(np.isnan(crossing)), logits.shape[1])  # one line, 0/0; its own among them
+    crossing[image, twin] = np.where(twin < labels[image], -np.inf, np.inf)
+    low = np.minimum(crossing, wall, out=edge).max(axis=1)
+    high = np.maximum(crossing, wall, out=edge).min(axis=1)
     intervals = np.stack([low, high], axis=1)
-    intervals[parallel_loss | ~(low < high)] = np.nan
+    intervals[~(low < high)] = np.nan
     return intervals
 
 

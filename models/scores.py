@@ -50,10 +50,15 @@ class Scores:
 
     def probabilities(self, knob: float) -> Float:
         """Return (N, C) class probabilities at this value of the knob."""
-        shifted: Float = self.logits - np.asarray(knob, self.slope.dtype) * self.slope
+        shifted = self._at(knob)
         if self.exempt_class is not None:
             return tde.exempt_probabilities(self.logits, shifted, self.exempt_class)
         return tde.softmax(shifted)
+
+    def _at(self, knob: float) -> Float:
+        """Return (N, C) logits at this value of the knob."""
+        shifted: Float = self.logits - np.asarray(knob, self.slope.dtype) * self.slope
+        return shifted
 
     def top_1(self, knob: float) -> tuple[Int, Float]:
         """Return each image's predicted class and its probability, (N,) both."""
@@ -61,9 +66,17 @@ class Scores:
         step = max(1, _CHUNK_ELEMENTS // len(self.groups))
         for start in range(0, len(self), step):
             rows = slice(start, start + step)
-            probabilities = self.part(rows).probabilities(knob)
-            predicted[rows], confidence[rows] = probabilities.argmax(axis=1), probabilities.max(axis=1)
+            predicted[rows], confidence[rows] = self.part(rows)._top_1(knob)
         return predicted, confidence
+
+    def _top_1(self, knob: float) -> tuple[NDArray[np.intp], Float]:
+        shifted = self._at(knob) if self.exempt_class is None else self.probabilities(knob)
+        top = shifted.argmax(axis=1)
+        best = np.take_along_axis(shifted, top[:, None], axis=1)
+        if self.exempt_class is not None:
+            return top, best[:, 0]
+        shifted -= best
+        return top, 1.0 / np.exp(shifted, out=shifted).sum(axis=1)  # softmax: the numerator of the top class is 1
 
     def labelled_intervals(self) -> LabelledIntervals:
         """Return where along the knob each image is classified rightly, exactly.

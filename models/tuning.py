@@ -144,20 +144,25 @@ def optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[np
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: there is no image, or none of a group that is asked for.
     """
-    curve = images.curve(objective.figure, repeats)
-    bounds = [(images.curve(rule.figure, repeats), rule.at_least) for rule in objective.constraints]
-    breakpoints = curve.breakpoints
-    if bounds:
-        breakpoints = np.unique(np.concatenate([breakpoints, *(bound.breakpoints for bound, _ in bounds)]))
-    inside = breakpoints[(breakpoints > objective.low) & (breakpoints < objective.high)]
+    best = _optimum(images, objective, repeats)
+    if best is None:
+        raise InfeasibleError(_infeasible(images, objective))
+    return best
+
+
+def _optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[np.int64] | None) -> Optimum | None:
+    first_inside = np.searchsorted(images.breakpoints, objective.low, side="right")
+    first_beyond = max(first_inside, np.searchsorted(images.breakpoints, objective.high, side="left"))
+    inside = images.breakpoints[first_inside:first_beyond]
     begins = np.concatenate([[objective.low], inside])
     ends = np.concatenate([inside, [objective.high]])
-    values = curve.at(begins)
+    in_range = slice(first_inside, first_beyond + 1)
+    values = images.steps(objective.figure, repeats)[in_range]
     allowed = np.ones(len(begins), dtype=bool)
-    for bound, at_least in bounds:
-        allowed &= bound.at(begins) >= at_least - _SAME
+    for rule in objective.constraints:
+        allowed &= images.steps(rule.figure, repeats)[in_range] >= rule.at_least - _SAME
     if not allowed.any():
-        raise InfeasibleError(_infeasible(images, objective))
+        return None
     best = allowed & (values >= values[allowed].max() - _SAME)
     first = np.flatnonzero(best & ~np.concatenate([[False], best[:-1]]))
     last = np.flatnonzero(best & ~np.concatenate([best[1:], [False]]))
@@ -180,17 +185,19 @@ def confidence_interval(
         TuningError: as `optimum`, on all images.
     """
     rng = np.random.default_rng(seed)
-    by_class = np.argsort(images.labels, kind="stable")
-    size = images.class_images[images.labels[by_class]]
-    start = (np.cumsum(images.class_images) - images.class_images)[images.labels[by_class]]
     best = optimum(images, objective).alpha
     alphas = np.full(resamples, best)
+    by_class = images.part(np.argsort(images.labels, kind="stable"))
+    size = images.class_images[by_class.labels]
+    start = (np.cumsum(images.class_images) - images.class_images)[by_class.labels]
     for index in range(resamples):
-        drawn = by_class[start + (rng.random(len(images)) * size).astype(np.int64)]
-        try:
-            alphas[index] = optimum(images, objective, np.bincount(drawn, minlength=len(images))).alpha
-        except InfeasibleError:
-            continue
+        position = rng.random(len(images))
+        position *= size
+        drawn = position.astype(np.int64)
+        drawn += start
+        resampled = _optimum(by_class, objective, np.bincount(drawn, minlength=len(images)))
+        if resampled is not None:
+            alphas[index] = resampled.alpha
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(alphas, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from models.bundle import Bundle, load_bundle
 from tests.tiny_bundle import write_tiny_bundle
+
+settings.register_profile("longtail", deadline=None)  # how busy a machine is, is no claim of ours
+settings.load_profile("longtail")
 
 
 @pytest.fixture(scope="session")
