@@ -106,7 +106,8 @@ class FeedbackStore:
             more = await self._database.run(partial(self._look_up, ids=late))
             known = _Known({**known.results, **more.results}, {**known.stored, **more.stored}, more.horizon)
         outcomes = await asyncio.to_thread(self._judge, items, known)
-        new = {o.result_id: o for o in outcomes if isinstance(o, Feedback) and known.stored.get(o.result_id) != o}
+        last = {each.result_id: each for each in outcomes if isinstance(each, Feedback)}
+        new = {result_id: each for result_id, each in last.items() if known.stored.get(result_id) != each}
         if new:
             rows = [new[result_id]._asdict() for result_id in sorted(new)]  # in order: two lists never wait in a ring
             await self._database.run(lambda connection: insert_or_update(connection, feedback, rows))
@@ -142,12 +143,12 @@ class FeedbackStore:
         self._trimmer.trim(self._database)
 
     def _look_up(self, connection: Connection, ids: Sequence[str]) -> _Known:
+        results = self._results.find(connection, ids)  # first: it looks into memory, and only then at the database
         stored = {}
         for start in range(0, len(ids), IDS_PER_QUERY):
             chosen = feedback.c.result_id.in_(ids[start : start + IDS_PER_QUERY])
             for row in connection.execute(select(*(feedback.c[name] for name in Feedback._fields)).where(chosen)):
                 stored[row.result_id] = Feedback(*row)
-        results = self._results.find(connection, ids)
         complete = len(stored.keys() | results.keys()) == len(ids)
         return _Known(results, stored, 0.0 if complete else self._results.horizon(connection))
 

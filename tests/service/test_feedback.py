@@ -177,6 +177,16 @@ async def test_in_a_list_each_label_stands_for_itself(running: Running, database
     assert sorted(labels.tolist()) == [2, 3]
 
 
+async def test_of_two_labels_in_one_list_the_later_counts_whatever_was_stored(running: Running) -> None:
+    async with running() as service:
+        result_id = await classified(service)
+        for labels in ([1, 2], [3, 2], [2, 3], [3, 3]):
+            body = [{"id": result_id, "label": label} for label in labels]
+            answer = await service.client.post("/v1/feedback", json=body)
+            assert [each["label"]["index"] for each in answer.json()["results"]] == labels
+            assert context_of(service).feedback.labelled_intervals("tiny", 1)[0].tolist() == labels[1:]
+
+
 async def test_lists_of_the_same_results_in_any_order_at_once(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         ids = [await classified(service, seed) for seed in range(20)]
