@@ -106,12 +106,18 @@ class PriorMatch:
         divergence: KL(target ‖ mean prediction) there, in nats.
         divergence_at_zero: the same at alpha 0.
         predicted: (C,) mean predicted distribution at `alpha`.
+        predicted_at_zero: (C,) the same at alpha 0.
+        alphas: (G,) the grid that was looked at first.
+        divergences: (G,) the divergence there.
     """
 
     alpha: float
     divergence: float
     divergence_at_zero: float
     predicted: Float64
+    predicted_at_zero: Float64
+    alphas: Float64
+    divergences: Float64
 
 
 def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high: float) -> PriorMatch:
@@ -147,8 +153,10 @@ def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high:
     best = lowest[np.abs(grid[lowest]).argmin()]
     alpha = _golden_section(divergence, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     alpha = min((alpha, float(grid[best])), key=divergence)
-    predicted = _mean_prediction(logits, slope, alpha)
-    return PriorMatch(alpha, _divergence(target, predicted), divergence(0.0), predicted)
+    predicted, at_zero = (_mean_prediction(logits, slope, value) for value in (alpha, 0.0))
+    return PriorMatch(
+        alpha, _divergence(target, predicted), _divergence(target, at_zero), predicted, at_zero, grid, on_grid
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,15 +15,19 @@ from starlette.staticfiles import StaticFiles
 
 from service.context import Context, Lifecycle
 from service.engines.base import EngineFactory
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
 from service.registry import Registry, load_registry
-from service.routes import classify, health, models
+from service.routes import alpha, classify, health, models, operating_points, tune
 from service.routes import feedback as feedback_routes
+from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
+from service.storage.jobs import JobStore
+from service.storage.operating_points import OperatingPoints
 from service.storage.results import KeptResults
 from service.watch import Watch
 from service.worker import Worker
@@ -53,6 +57,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         settings.models, engine or _onnx_engines(settings), warm_up_images=settings.max_batch_images
     )
     metrics, lifecycle, database = Metrics(), Lifecycle(), _open_database(settings)
+    points = OperatingPoints(database)
     worker = Worker(
         {served.name: served.engine for served in registry},
         threads=settings.inference_threads,
@@ -60,22 +65,26 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         max_pending_images=settings.max_pending_images,
         metrics=metrics,
     )
-    results, feedback, watch = _open_feedback(settings, registry, metrics, database)
+    results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
+    jobs = Jobs(JobStore(database))
     decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         database.start()
+        await asyncio.to_thread(points.start)
         results.start()
         watch.start()
         lifecycle.started = True
         yield
         lifecycle.draining = True
+        await jobs.close()
         await worker.close()
         decoders.shutdown()
         await asyncio.to_thread(watch.close)
         await asyncio.to_thread(results.close)
+        await asyncio.to_thread(points.close)
         await asyncio.to_thread(database.close)
 
     app = FastAPI(
@@ -88,9 +97,20 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.context = Context(
-        settings, registry, worker, decoders, metrics, lifecycle, database, results, feedback, watch
+        settings,
+        registry,
+        worker,
+        decoders,
+        metrics,
+        lifecycle,
+        database,
+        points,
+        results,
+        feedback,
+        watch,
+        jobs,
     )
-    for module in (classify, feedback_routes, models, health):
+    for module in (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health):
         app.include_router(module.router)
     _add_documentation_page(app)
     add_playground(app)
@@ -115,7 +135,7 @@ def _open_database(settings: Settings) -> Database:
 
 
 def _open_feedback(
-    settings: Settings, registry: Registry, metrics: Metrics, database: Database
+    settings: Settings, registry: Registry, metrics: Metrics, database: Database, points: OperatingPoints
 ) -> tuple[KeptResults, FeedbackStore, Watch]:
     results = KeptResults(database, metrics, keep=settings.keep_results, keep_seconds=settings.keep_results_seconds)
     feedback = FeedbackStore(database, results, registry, keep=settings.keep_feedback)
@@ -124,7 +144,7 @@ def _open_feedback(
         registry,
         feedback,
         results,
-        lambda served, name: served.bundle.manifest.operating_points[name].alpha,
+        lambda served, name: points.get(served.bundle.manifest, name).alpha,
         last=settings.drift_labels,
     )
     metrics.add_shared(watch)

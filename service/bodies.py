@@ -15,16 +15,16 @@ __all__ = ["limited", "read_json"]
 Receive = Callable[[], Awaitable[Any]]
 
 
-def limited(request: Request, settings: Settings) -> Request:
-    """Return the same request, whose body is counted as it arrives and stopped at the limit.
+def limited(request: Request, max_mb: float) -> Request:
+    """Return the same request, whose body is counted as it arrives and stopped at so many megabytes (10^6 bytes).
 
     Raises:
         BodyTooLargeError: it says itself that it is too large; or later, when too much of it has come.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > settings.max_body_bytes:
-        raise _too_large(settings)
-    return Request(request.scope, _counted(request.receive, settings))
+    if declared.isdecimal() and int(declared) > max_mb * 1e6:
+        raise _too_large(max_mb)
+    return Request(request.scope, _counted(request.receive, max_mb))
 
 
 async def read_json(request: Request, settings: Settings) -> Any:
@@ -39,26 +39,26 @@ async def read_json(request: Request, settings: Settings) -> Any:
     if media_type != "application/json":
         raise UnsupportedMediaTypeError(f"content type {media_type[:64]!r} is not JSON; send it as application/json")
     try:
-        return orjson.loads(await limited(request, settings).body())
+        return orjson.loads(await limited(request, settings.max_body_mb).body())
     except orjson.JSONDecodeError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
     except ClientDisconnect as error:
         raise ClientGoneError("the client hung up while it was sending") from error
 
 
-def _counted(receive: Receive, settings: Settings) -> Receive:
+def _counted(receive: Receive, max_mb: float) -> Receive:
     received = 0
 
     async def counted() -> Any:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > settings.max_body_bytes:
-            raise _too_large(settings)
+        if received > max_mb * 1e6:
+            raise _too_large(max_mb)
         return message
 
     return counted
 
 
-def _too_large(settings: Settings) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the body exceeds {settings.max_body_mb:g} MB; send less in one request")
+def _too_large(max_mb: float) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body exceeds {max_mb:g} MB; send less in one request")

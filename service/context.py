@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.feedback import FeedbackStore
+from service.storage.operating_points import OperatingPoints
 from service.storage.results import KeptResults
 from service.watch import Watch
 from service.worker import Worker
@@ -41,9 +43,11 @@ class Context:
     metrics: Metrics
     lifecycle: Lifecycle
     database: Database
+    operating_points: OperatingPoints
     results: KeptResults
     feedback: FeedbackStore
     watch: Watch
+    jobs: Jobs
 
 
 def context_of(request: Request) -> Context:

@@ -6,13 +6,21 @@ Every error leaves as {"error": {"code", "message", "request_id"}}. The client's
 would work; ours gets an id, and the log everything.
 """
 
-from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from models.errors import (
+    ImageTooLargeError,
+    InfeasibleError,
+    TuningError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
 
 __all__ = [
-    "ERRORS", "AlphaError", "AlphaRangeError", "BodyTooLargeError", "ClientGoneError", "EmptyBodyError",
-    "ExemptClassError", "ExpiredResultError", "InferenceError", "MultipartError", "NotReadyError", "OverloadedError",
-    "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError",
-    "TooManyLabelsError", "TopKError", "UnknownLabelError", "UnknownModelError", "UnknownResultError",
+    "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
+    "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError", "JobLostError", "MultipartError",
+    "NoCurveError", "NotReadyError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError",
+    "PriorError", "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError",
+    "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
+    "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError",
     "UnsupportedMediaTypeError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
@@ -101,8 +109,48 @@ class TooManyLabelsError(ServiceError):
     """More labels than this server allows in one request."""
 
 
+class UnknownOperatingPointError(ServiceError):
+    """The model has no operating point of that name."""
+
+
+class OperatingPointNameError(ServiceError):
+    """A name that no operating point may have."""
+
+
+class OperatingPointFixedError(ServiceError):
+    """An operating point that is the bundle's and stays."""
+
+
+class TooManyOperatingPointsError(ServiceError):
+    """More stored operating points than a model may have."""
+
+
 class StorageUnavailableError(ServiceError):
     """The database is away, or too slow."""
+
+
+class PriorError(ServiceError):
+    """A prior that is neither a word we know nor a weight for every class."""
+
+
+class ArchiveError(ServiceError):
+    """An archive of labelled pictures that cannot be used as a whole."""
+
+
+class TooManyUnreadableError(ServiceError):
+    """Too large a share of an archive's pictures cannot be read."""
+
+
+class NoCurveError(ServiceError):
+    """There is nothing to draw accuracy against alpha from."""
+
+
+class UnknownJobError(ServiceError):
+    """No job of that id, or one that ended too long ago."""
+
+
+class JobLostError(ServiceError):
+    """The process that ran a job ended before the job did."""
 
 
 class ClientGoneError(ServiceError):
@@ -131,8 +179,20 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     UnsupportedImageError: (415, "unsupported_image"),
     UnreadableImageError: (422, "unreadable_image"),
+    PriorError: (422, "prior_invalid"),
+    ArchiveError: (422, "bad_archive"),
+    TooManyUnreadableError: (422, "too_many_unreadable"),
+    InfeasibleError: (422, "infeasible"),
+    TuningError: (422, "cannot_tune"),
+    NoCurveError: (404, "no_curve"),
+    UnknownJobError: (404, "unknown_job"),
+    JobLostError: (503, "job_lost"),
     OverloadedError: (503, "overloaded"),
     NotReadyError: (503, "not_ready"),
+    UnknownOperatingPointError: (404, "unknown_operating_point"),
+    OperatingPointNameError: (422, "operating_point_name_invalid"),
+    OperatingPointFixedError: (409, "operating_point_fixed"),
+    TooManyOperatingPointsError: (409, "too_many_operating_points"),
     StorageUnavailableError: (503, "storage_unavailable"),
     InferenceError: (500, "inference_failed"),
     ClientGoneError: (499, "client_gone"),

@@ -1,21 +1,38 @@
-"""What a query string means: alpha values, top_k, and since when."""
+"""What a query string means: alpha values, top_k, a prior, and since when."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
 from models.manifest import Manifest
-from service.errors import AlphaError, AlphaRangeError, RequestError, TooManyAlphasError, TopKError
+from models.prior import prior_shift, target_prior
+from service.errors import AlphaError, AlphaRangeError, PriorError, RequestError, TooManyAlphasError, TopKError
 from service.settings import Settings
+from service.storage.operating_points import PointInForce
 
-__all__ = ["DEFAULT_ALPHA", "DEFAULT_TOP_K", "parse_alphas", "parse_since", "parse_top_k"]
+__all__ = ["DEFAULT_ALPHA", "DEFAULT_TOP_K", "parse_alphas", "parse_prior", "parse_since", "parse_top_k"]
 
 DEFAULT_ALPHA = "balanced"
 DEFAULT_TOP_K = 5
+Float32 = NDArray[np.float32]
 
 
-def parse_alphas(values: Sequence[str], manifest: Manifest, settings: Settings) -> list[float]:
+def parse_alphas(
+    values: Sequence[str], points: Mapping[str, PointInForce], model: str, settings: Settings
+) -> list[float]:
     """Return the numbers meant by `alpha=…`, in the order asked; names and numbers may be mixed.
+
+    Args:
+        values: as they came.
+        points: the operating points in force.
+        model: its name, for errors.
+        settings: the limits.
 
     Raises:
         AlphaError: neither a finite number nor an operating point of this model.
@@ -24,7 +41,7 @@ def parse_alphas(values: Sequence[str], manifest: Manifest, settings: Settings) 
     """
     if len(values) > settings.max_alphas:
         raise TooManyAlphasError(f"{len(values)} values of alpha; at most {settings.max_alphas} fit into one request")
-    return [_parse_alpha(value, manifest, settings.max_alpha) for value in values or (DEFAULT_ALPHA,)]
+    return [_parse_alpha(value, points, model, settings.max_alpha) for value in values or (DEFAULT_ALPHA,)]
 
 
 def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
@@ -39,6 +56,29 @@ def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
     if not 1 <= top_k <= classes:
         raise TopKError(f"top_k {top_k} is outside 1..{classes}, the number of classes of {manifest.name}")
     return top_k
+
+
+def parse_prior(text: str | None, bundle: Bundle) -> Float32 | None:
+    """Return what `prior=…` adds to the logits, (C,) log p_target − log p_train, or None for the training prior.
+
+    Raises:
+        PriorError: neither a word we know nor a weight for every class, or the model cannot be adjusted.
+    """
+    if text in {None, "train"}:
+        return None
+    wanted: Any = text
+    if str(text).lstrip().startswith("{"):
+        try:
+            wanted = orjson.loads(str(text))
+        except orjson.JSONDecodeError as error:
+            raise PriorError(f"prior is not a JSON object: {error}") from error
+        if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in wanted.values()):
+            raise PriorError("prior: every weight must be a number")
+    try:
+        target = target_prior(wanted, [info.name for info in bundle.manifest.classes], bundle.class_counts)
+        return prior_shift(target, bundle.class_counts).astype(np.float32)
+    except (ValueError, OverflowError) as error:
+        raise PriorError(str(error)) from error
 
 
 def parse_since(text: str | None, now: float) -> float | None:
@@ -70,20 +110,18 @@ def parse_since(text: str | None, now: float) -> float | None:
     return now - seconds
 
 
-def _parse_alpha(text: str, manifest: Manifest, largest: float) -> float:
-    if text in manifest.operating_points:
-        return manifest.operating_points[text].alpha
+def _parse_alpha(text: str, points: Mapping[str, PointInForce], model: str, largest: float) -> float:
+    if text in points:
+        return points[text].alpha
     try:
         alpha = float(text) if "_" not in text else math.nan
     except ValueError:
         alpha = math.nan
     if not math.isfinite(alpha):
-        names = ", ".join(manifest.operating_points)
-        raise AlphaError(
-            f"alpha {text[:64]!r} is neither a finite number nor an operating point of {manifest.name}: {names}"
-        )
+        names = ", ".join(points)
+        raise AlphaError(f"alpha {text[:64]!r} is neither a finite number nor an operating point of {model}: {names}")
     if abs(alpha) > largest:
-        balanced = manifest.operating_points[DEFAULT_ALPHA].alpha
+        balanced = points[DEFAULT_ALPHA].alpha
         raise AlphaRangeError(
             f"alpha {alpha:g} is outside -{largest:g}..{largest:g}; 0 is the plain classifier, "
             f"this model is balanced at {balanced:.3g}"

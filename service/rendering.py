@@ -3,6 +3,7 @@
 The network ran once; here alpha is applied (`models/tde.py`), per request, so a batch may mix any number of them.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,18 @@ import numpy as np
 from models import tde
 from service.engines.base import Float
 from service.registry import ServedModel
+from service.storage.operating_points import PointInForce
 
-__all__ = ["predictions"]
+__all__ = ["iso_time", "operating_point", "predictions"]
 
 
 def predictions(
-    served: ServedModel, logits: Float, head_cosine: Float, alphas: list[float], top_k: int
+    served: ServedModel,
+    logits: Float,
+    head_cosine: Float,
+    alphas: list[float],
+    top_k: int,
+    prior_shift: Float | None = None,
 ) -> list[dict[str, Any]]:
     """Return one prediction per alpha, each with its top classes, most probable first, lower index first where equal.
 
@@ -25,11 +32,14 @@ def predictions(
         head_cosine: (K,).
         alphas: A numbers.
         top_k: how many classes.
+        prior_shift: (C,) log p_target − log p_train, added at every alpha; None adds nothing.
     """
     manifest, count = served.bundle.manifest, len(alphas)
     factual = np.broadcast_to(logits, (count, len(logits)))
     cosines = np.broadcast_to(head_cosine, (count, len(head_cosine)))
     shifted = tde.tde_logits(factual, cosines, served.bundle.class_effect, np.asarray(alphas))
+    if prior_shift is not None:
+        shifted = shifted + prior_shift
     if manifest.exempt_class is None:
         probabilities = tde.softmax(shifted)
     else:
@@ -51,3 +61,17 @@ def predictions(
         }
         for row, alpha in enumerate(alphas)
     ]
+
+
+def operating_point(point: PointInForce) -> dict[str, Any]:
+    """Return an operating point as the API shows it."""
+    return point._asdict() | {"since": None if point.since is None else iso_time(point.since)}
+
+
+def iso_time(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as text that `since=` understands in an address.
+
+    >>> iso_time(1795435200.5)
+    '2026-11-23T12:00:00.500Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -103,8 +103,10 @@ class ClassInfo(BaseModel):
 class OperatingPoint(BaseModel):
     """A named alpha."""
 
-    alpha: float
+    alpha: float = Field(examples=[0.99])
     chosen_by: str = Field(description="how it was chosen")
+    source: Literal["bundle", "stored"] = Field(description="the model's own, or set since")
+    since: str | None = Field(description="when it was set; null for the model's own", examples=[None])
 
 
 class ModelDetail(BaseModel):
@@ -123,7 +125,10 @@ class ModelDetail(BaseModel):
     tau: float
     gamma: float
     exempt_class: int | None
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[str, OperatingPoint] = Field(description="what the names mean now")
+    class_effect: list[list[float]] = Field(
+        description="(K, C): what alpha takes out of each class's logit, times the picture's head cosine; sum over K"
+    )
     metrics: dict[str, Any] = Field(description="accuracy, with the protocol that produced it")
     provenance: dict[str, Any] = Field(description="how it was trained")
 

@@ -50,6 +50,10 @@ class Settings(BaseModel):
     max_files: int = Field(64, ge=1, description="most pictures in one multipart request")
     max_alphas: int = Field(128, ge=1, description="most values of alpha in one request")
     max_alpha: float = Field(100.0, gt=0, le=1e6, description="largest size of alpha")
+    max_archive_mb: float = Field(
+        1000.0, gt=0, le=100_000, description="largest archive of labelled pictures to choose alpha on, in megabytes"
+    )
+    max_archive_files: int = Field(100_000, ge=1, description="most files in such an archive")
     keep_results: int = Field(
         10_000, ge=0, description="results of each model kept so that feedback finds their numbers; 0 keeps none"
     )

@@ -40,7 +40,7 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
         BodyTooLargeError, EmptyBodyError, MultipartError, TooManyFilesError, UnsupportedMediaTypeError.
     """
     try:
-        return await _read(limited(request, settings), settings)
+        return await _read(limited(request, settings.max_body_mb), settings)
     except ClientDisconnect as error:
         raise ClientGoneError("the client hung up while it was sending") from error
 

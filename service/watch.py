@@ -76,16 +76,19 @@ class Watch(Collector):
         self._thread.join(CLOSE_SECONDS)
 
     def look(self) -> None:
-        """Read the figures of all models once, and delete labels beyond those kept.
+        """Delete labels beyond those kept, and read the figures of all models once.
 
         Raises:
             StorageUnavailableError: the database is away; there are no figures then.
         """
-        self._latest = {}
-        self._latest = self._database.run_sync(
-            lambda connection: {served.name: self.summary(connection, served) for served in self._registry}
-        )
-        self._feedback.delete_old()
+        latest: Mapping[str, dict[str, Any]] = {}
+        try:
+            self._feedback.delete_old()
+            latest = self._database.run_sync(
+                lambda connection: {served.name: self.summary(connection, served) for served in self._registry}
+            )
+        finally:
+            self._latest = latest
 
     def summary(
         self, connection: Connection, served: ServedModel, *, since: float | None = None, last: int | None = None

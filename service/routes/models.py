@@ -5,6 +5,7 @@ import dataclasses
 from fastapi import APIRouter, Request
 
 from service.context import context_of
+from service.rendering import operating_point
 from service.schemas import ErrorResponse, ModelDetail, ModelList, ModelSummary
 
 __all__ = ["router"]
@@ -15,6 +16,7 @@ router = APIRouter(tags=["models"])
 @router.get("/v1/models", summary="List the models")
 async def list_models(request: Request) -> ModelList:
     """Every model of this server, with its operating points."""
+    context = context_of(request)
     return ModelList(
         models=[
             ModelSummary(
@@ -22,9 +24,11 @@ async def list_models(request: Request) -> ModelList:
                 version=served.bundle.manifest.version,
                 versions=list(served.versions),
                 classes=len(served.bundle.manifest.classes),
-                operating_points={name: point.alpha for name, point in served.bundle.manifest.operating_points.items()},
+                operating_points={
+                    name: point.alpha for name, point in context.operating_points.of(served.bundle.manifest).items()
+                },
             )
-            for served in context_of(request).registry
+            for served in context.registry
         ]
     )
 
@@ -35,8 +39,12 @@ async def list_models(request: Request) -> ModelList:
     responses={404: {"model": ErrorResponse}, 422: {"model": ErrorResponse}},
 )
 async def describe_model(request: Request, model: str) -> ModelDetail:
-    """Classes and groups, operating points and how they were chosen, accuracy, provenance."""
-    served = context_of(request).registry.get(model)
+    """Classes and groups, operating points in force and how they were chosen, accuracy, provenance."""
+    context = context_of(request)
+    served = context.registry.get(model)
     manifest = dataclasses.asdict(served.bundle.manifest)
     shown = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
+    points = context.operating_points.of(served.bundle.manifest)
+    shown["operating_points"] = {name: operating_point(point) for name, point in points.items()}
+    shown["class_effect"] = served.bundle.class_effect.tolist()
     return ModelDetail(**shown, versions=list(served.versions), engine=served.engine.description)

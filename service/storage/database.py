@@ -88,7 +88,8 @@ class Database:
     def run_sync(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` does in one transaction of its own, committed.
 
-        It may be called a second time, where on SQLite somebody else wrote between its reading and its writing.
+        It may be called a second time, where SQLite could not let it write after it had read, because somebody else
+        wrote meanwhile; then it has the write lock from the beginning.
 
         Raises:
             StorageUnavailableError: the database is away; nothing was written, or nobody can say.
@@ -99,7 +100,7 @@ class Database:
             try:
                 result = self._transaction(work, immediate=False)
             except DBAPIError as error:
-                if not _somebody_wrote_between(error):
+                if not _is_busy(error):
                     raise
                 result = self._transaction(work, immediate=True)
         except (IntegrityError, DataError):
@@ -190,5 +191,5 @@ def _insert(connection: Connection, table: Table) -> "postgresql.Insert | sqlite
     return sqlite.insert(table)
 
 
-def _somebody_wrote_between(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY_SNAPSHOT
+def _is_busy(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

@@ -56,6 +56,7 @@ def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
             return engine
 
         app = create_app(Settings(models=models, **options), None if real else make)
+        app.state.context.operating_points.spread_seconds = 0.0
         for engine in engines.values():
             engine.batches.clear()
             while engine.running.acquire(blocking=False):

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.bundle import Bundle
 from service.errors import ERRORS
 from service.settings import Settings
 from tests.service.conftest import CLASSIFY, Running, picture
@@ -14,13 +16,15 @@ pytestmark = pytest.mark.anyio
 README = Path(__file__).parents[2] / "service" / "README.md"
 
 
-async def test_models_are_listed_and_described(running: Running) -> None:
+async def test_models_are_listed_and_described(running: Running, tiny_bundle: Bundle) -> None:
     async with running() as service:
         listed = (await service.client.get("/v1/models")).json()["models"]
         described = (await service.client.get("/v1/models/tiny")).json()
     assert [(model["name"], model["operating_points"]["tail"]) for model in listed] == [("tiny", 2.0)]
     assert described["classes"][4] == {"name": "class 4", "training_count": 6, "group": "few"}
-    assert described["operating_points"]["balanced"] == {"alpha": 1.5, "chosen_by": "for tests: 1.5"}
+    bundles_own = {"alpha": 1.5, "chosen_by": "for tests: 1.5", "source": "bundle", "since": None}
+    assert described["operating_points"]["balanced"] == bundles_own
+    np.testing.assert_array_equal(described["class_effect"], tiny_bundle.class_effect)
     assert {"input", "metrics", "provenance", "engine"} <= described.keys()
 
 
@@ -81,7 +85,7 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
     bodies = {"image/jpeg", "image/png", "image/webp", "multipart/form-data"}
     assert operation["requestBody"]["content"].keys() == bodies
     assert {"200", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"model", "alpha", "top_k"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"model", "alpha", "top_k", "prior"}
     assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
 
 

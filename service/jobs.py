@@ -1,0 +1,212 @@
+"""Work that takes longer than a request: one job at a time in each process, a short line before it, progress for all.
+
+A job's state lies in the database, so any process or replica answers for it. The process that runs it writes how far it
+is every second; a job nobody has written about for a while is lost: its process has ended.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.errors import LongtailError
+from service.errors import (
+    JobLostError,
+    OverloadedError,
+    ServiceError,
+    StorageUnavailableError,
+    UnknownJobError,
+    translate,
+)
+from service.storage.jobs import JobRecord, JobState, JobStore
+
+__all__ = ["Job", "Jobs", "Progress"]
+
+log = logging.getLogger("longtail.jobs")
+BEAT_SECONDS = 1.0
+LOST_SECONDS = 30.0
+MAX_OPEN = 8  # running and waiting, in this process
+KEEP_IN_MEMORY = 32  # ended ones, whose results stay at hand also while the database is away
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a job is; whoever does the work counts."""
+
+    done: int = 0
+    total: int = 0
+
+
+def _nothing() -> None:
+    """Let go of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a job does, and what is let go of when it has ended, also where it never began."""
+
+    run: Callable[[Progress], Awaitable[dict[str, Any]]]
+    close: Callable[[], None] = _nothing
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A job of this process."""
+
+    id: str
+    model: str
+    version: int
+    request_id: str
+    created: float
+    progress: Progress = field(default_factory=Progress)
+    state: JobState = "queued"
+    result: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+    failure: Exception | None = None
+    finished: float | None = None
+    cancelled: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+    def record(self, now: float) -> JobRecord:
+        """Return it as it is stored."""
+        done, total = self.progress.done, self.progress.total
+        head = (self.id, self.model, self.version, self.state, done, total, self.result, self.error)
+        return JobRecord(*head, self.created, now, self.finished, self.cancelled)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for its end for so long at most; return whether it has ended."""
+        if self.task is not None:
+            await asyncio.wait({self.task}, timeout=seconds)
+        return self.finished is not None
+
+
+class Jobs:
+    """The jobs of this process, and the way to those of others.
+
+    Args:
+        store: where they are kept.
+    """
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._open: dict[str, Job] = {}
+        self._ended: OrderedDict[str, Job] = OrderedDict()
+        self._reserved = 0
+        self._turn = asyncio.Lock()
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold a place in the line, from before a large body is read until its job is submitted.
+
+        Raises:
+            OverloadedError: the line is full.
+        """
+        if len(self._open) + self._reserved >= MAX_OPEN:
+            raise OverloadedError(f"{MAX_OPEN} jobs are running or waiting already; try again when one has ended")
+        self._reserved += 1
+        try:
+            yield
+        finally:
+            self._reserved -= 1
+
+    async def submit(self, model: str, version: int, request_id: str, work: Work) -> Job:
+        """Put work in line; it is recorded before this returns.
+
+        Raises:
+            StorageUnavailableError: the database is away.
+        """
+        job = Job(secrets.token_hex(16), model, version, request_id, self._store.clock())
+        self._open[job.id] = job
+        try:
+            await self._store.add(job.record(job.created))
+        except BaseException:
+            del self._open[job.id]
+            work.close()
+            raise
+        job.task = asyncio.create_task(self._run(job, work), name=f"job-{job.id}")
+        await asyncio.sleep(0)  # it begins: a task that is cancelled before that could not say how it ended
+        return job
+
+    async def find(self, job_id: str) -> JobRecord:
+        """Return a job as it stands.
+
+        Raises:
+            UnknownJobError: there is none of that id, or it ended too long ago.
+            StorageUnavailableError: the database is away, and it is not this process's.
+        """
+        if job := self._open.get(job_id) or self._ended.get(job_id):
+            return job.record(self._store.clock())
+        record = await self._store.find(job_id)
+        if record is None:
+            raise UnknownJobError(f"there is no job {job_id[:64]!r}; ended ones are kept for a day")
+        if record.finished is None and self._store.clock() - record.updated > LOST_SECONDS:
+            _, code, message = translate(JobLostError("the process that ran this job ended; start it again"))
+            return record._replace(state="failed", error={"code": code, "message": message, "request_id": ""})
+        return record
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Stop a job, wherever it runs; one that has ended stays as it is.
+
+        Raises:
+            UnknownJobError, StorageUnavailableError: as `find`.
+        """
+        if (job := self._open.get(job_id)) and job.task is not None:
+            job.cancelled = True
+            job.task.cancel()
+            await job.wait(CLOSE_SECONDS)
+        elif (record := await self.find(job_id)).finished is None and record.state != "failed":
+            await self._store.ask_to_cancel(job_id)
+        return await self.find(job_id)
+
+    async def close(self) -> None:
+        """Stop what runs; it is stored as failed, as far as the database is there."""
+        tasks = [job.task for job in self._open.values() if job.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+
+    async def _run(self, job: Job, work: Work) -> None:
+        beating = asyncio.create_task(self._beat(job))
+        try:
+            async with self._turn:
+                job.state = "running"
+                job.result = await work.run(job.progress)
+                job.state = "done"
+        except asyncio.CancelledError:
+            job.state = "cancelled" if job.cancelled else "failed"
+            if not job.cancelled:
+                self._fail(job, JobLostError("the server was stopped before this job was done; start it again"))
+        except (ServiceError, LongtailError) as error:
+            self._fail(job, error)
+        except Exception as error:
+            log.exception("job %s of request %s failed", job.id, job.request_id)
+            self._fail(job, error)
+        finally:
+            work.close()
+            beating.cancel()
+            job.finished = self._store.clock()
+            del self._open[job.id]
+            self._ended[job.id] = job
+            while len(self._ended) > KEEP_IN_MEMORY:
+                self._ended.popitem(last=False)
+            with suppress(StorageUnavailableError):  # it is in the log; this process still knows how the job ended
+                await self._store.save(job.record(job.finished))
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        _, code, message = translate(error)
+        job.state, job.failure = "failed", error
+        job.error = {"code": code, "message": message, "request_id": job.request_id}
+
+    async def _beat(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(StorageUnavailableError):
+                if await self._store.save(job.record(self._store.clock())) and job.task is not None:
+                    job.cancelled = True
+                    job.task.cancel()

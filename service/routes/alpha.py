@@ -1,0 +1,143 @@
+"""What happens along alpha: one picture's path, and a model's accuracy."""
+
+import asyncio
+import math
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from models import tde
+from models.accuracy import LabelledIntervals
+from models.alpha_path import alpha_path
+from models.tuning import Objective, curve_points, optimum
+from service.context import Context, context_of
+from service.errors import AlphaRangeError, NoCurveError, RequestError
+from service.parsing import parse_prior, parse_since
+from service.recognition import PICTURES_BODY, Recognised, answer_pictures
+from service.registry import ServedModel
+from service.routes.classify import PRIOR
+from service.schemas import ErrorResponse
+from service.schemas_alpha import AlphaPathResponse, CurveResponse
+from service.tuning import refuse_exempt
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["choose alpha"])
+_SINCE = "Of feedback, only labels since then: a time such as 2026-11-23T12:00:00Z, or so many seconds ago."
+
+
+@router.post(
+    "/v1/models/{model}/alpha-path",
+    summary="Which class wins where along alpha?",
+    responses={
+        200: {"model": AlphaPathResponse},
+        **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503)},
+    },
+    openapi_extra=PICTURES_BODY,
+    response_class=Response,
+)
+async def path(
+    request: Request,
+    model: str,
+    from_: Annotated[
+        float | None, Query(alias="from", description="Where the path begins. Default: unbounded.")
+    ] = None,
+    to: Annotated[float | None, Query(description="Where it ends. Default: unbounded.")] = None,
+    prior: Annotated[str | None, Query(description=PRIOR)] = None,
+) -> Response:
+    """Send pictures as to classify. The path is exact: ascending, without gaps, each class at most once.
+
+    Each step says on which stretch of alpha a class has the highest probability; where two steps meet, they tie.
+    """
+    served = context_of(request).registry.get(model)
+    refuse_exempt(served)
+    low, high = -math.inf if from_ is None else from_, math.inf if to is None else to
+    if not (low < high and low < math.inf and high > -math.inf):
+        raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} has no length; give the lower one first")
+    shift, classes = parse_prior(prior, served.bundle), served.bundle.manifest.classes
+
+    def render(picture: Recognised) -> dict[str, Any]:
+        slope = tde.head_effect(picture.head_cosine[None], served.bundle.class_effect)[0]
+        steps = alpha_path(picture.logits if shift is None else picture.logits + shift, slope, low, high)
+        return {
+            "path": [
+                {
+                    "from": _end(step.low),
+                    "to": _end(step.high),
+                    "index": step.class_index,
+                    "name": classes[step.class_index].name,
+                    "group": classes[step.class_index].group,
+                }
+                for step in steps
+            ]
+        }
+
+    return await answer_pictures(request, served, render)
+
+
+@router.get(
+    "/v1/models/{model}/alpha/curve",
+    summary="Accuracy against alpha",
+    responses={
+        200: {"model": CurveResponse},
+        **{status: {"model": ErrorResponse} for status in (404, 422, 503)},
+    },
+    response_class=Response,
+)
+async def curve(
+    request: Request,
+    model: str,
+    source: Annotated[str, Query(description="`bundle`: as measured when it was made; `feedback`: live")] = "bundle",
+    since: Annotated[str | None, Query(description=_SINCE)] = None,
+    low: Annotated[float, Query(description="Of feedback, the least alpha")] = -2.0,
+    high: Annotated[float, Query(description="Of feedback, the largest alpha")] = 5.0,
+    points: Annotated[int, Query(description="Of feedback, how many alphas", ge=2, le=2001)] = 141,
+) -> Response:
+    """Exact step functions read at evenly spaced alphas: overall, by group, and the means of per-class recall."""
+    context = context_of(request)
+    served = context.registry.get(model)
+    if source == "bundle":
+        answer = _bundle_curve(served)
+    elif source == "feedback":
+        refuse_exempt(served)
+        moment = parse_since(since, context.feedback.clock())
+        objective = Objective(low=low, high=high)
+        answer = await asyncio.to_thread(_feedback_curve, context, served, moment, objective, points)
+    else:
+        raise RequestError(f"source {source[:64]!r} is neither 'bundle' nor 'feedback'")
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _bundle_curve(served: ServedModel) -> dict[str, Any]:
+    metrics = served.bundle.manifest.metrics
+    found = metrics.get("curve")
+    if not isinstance(found, dict) or not {"alphas", "figures"} <= found.keys():
+        raise NoCurveError(
+            f"the bundle of {served.name} holds no curve; `python -m training evaluate BUNDLE --data … --save` adds it"
+        )
+    images, data = found.get("images", metrics.get("images")), found.get("data", metrics.get("data"))
+    points = {name: found[name] for name in ("alphas", "figures")}
+    return {"source": "bundle", "images": images, "data": data, **points, "optimum": None}
+
+
+def _feedback_curve(
+    context: Context, served: ServedModel, since: float | None, objective: Objective, points: int
+) -> dict[str, Any]:
+    manifest = served.bundle.manifest
+    labels, intervals, _ = context.feedback.labelled_intervals(manifest.name, manifest.version, since)
+    if not len(labels):
+        raise NoCurveError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback")
+    images = LabelledIntervals(labels, intervals, tuple(info.group for info in manifest.classes))
+    best = optimum(images, objective)
+    return {
+        "source": "feedback",
+        "images": len(labels),
+        "data": None,
+        **curve_points(images, low=objective.low, high=objective.high, points=points),
+        "optimum": {"alpha": best.alpha, "interval": [best.low, best.high], "value": best.value},
+    }
+
+
+def _end(alpha: float) -> float | None:
+    return alpha if math.isfinite(alpha) else None

@@ -1,0 +1,58 @@
+"""GET and DELETE /v1/jobs/{id}: how far a job is, what came of it, and how to stop it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from service.context import context_of
+from service.schemas import ErrorResponse
+from service.schemas_alpha import JobDescription
+from service.storage.jobs import JobRecord
+
+__all__ = ["describe_job", "router"]
+
+router = APIRouter(tags=["choose alpha"])
+_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for status in (404, 422, 503)}
+
+
+@router.get(
+    "/v1/jobs/{id}",
+    summary="How far is a job?",
+    responses={200: {"model": JobDescription}, **_ERRORS},
+    response_class=Response,
+)
+async def get_job(request: Request, id: str) -> Response:  # noqa: A002  the name in the path
+    """State, progress, and the result or the error; any process or replica that shares the database answers."""
+    return _json(await context_of(request).jobs.find(id))
+
+
+@router.delete(
+    "/v1/jobs/{id}",
+    summary="Cancel a job",
+    responses={200: {"model": JobDescription}, **_ERRORS},
+    response_class=Response,
+)
+async def cancel_job(request: Request, id: str) -> Response:  # noqa: A002  the name in the path
+    """Stop it; another process's within about a second. One that has ended stays as it is."""
+    return _json(await context_of(request).jobs.cancel(id))
+
+
+def describe_job(record: JobRecord) -> dict[str, Any]:
+    """Return a job as the API shows it."""
+    return {
+        **{name: getattr(record, name) for name in ("id", "model", "version", "state", "done", "total")},
+        "result": record.result,
+        "error": record.error,
+        "created": _time(record.created),
+        "finished": None if record.finished is None else _time(record.finished),
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _json(record: JobRecord) -> Response:
+    return Response(orjson.dumps(describe_job(record)), media_type="application/json")

@@ -1,0 +1,166 @@
+"""The operating points of a model: what each name means now, how that came about, and how to change it."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+
+from service.bodies import read_json
+from service.context import Context, context_of
+from service.errors import AlphaRangeError, RequestError
+from service.registry import ServedModel
+from service.rendering import iso_time, operating_point
+from service.schemas import ErrorResponse
+from service.schemas_points import (
+    LineOf100,
+    LineOf500,
+    OperatingPointDetail,
+    OperatingPointHistory,
+    OperatingPointList,
+    OperatingPointOrder,
+    OperatingPointRemoved,
+)
+from service.storage.operating_points import Change, PointInForce
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operating points"])
+_ORDER = OperatingPointOrder.model_json_schema()
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _ORDER,
+                "examples": {
+                    "a number": {"value": {"alpha": 1.2}},
+                    "with its story": {
+                        "value": {
+                            "alpha": 1.2,
+                            "chosen_by": "highest balanced accuracy on last week's feedback",
+                            "who": "ada",
+                            "why": "more night pictures since the new camera",
+                        }
+                    },
+                },
+            }
+        },
+    }
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorResponse} for status in statuses}
+
+
+@router.get(
+    "/v1/models/{model}/operating-points",
+    summary="What the operating points are",
+    responses={200: {"model": OperatingPointList}, **_errors(404, 422)},
+    response_class=Response,
+)
+async def list_points(request: Request, model: str) -> Response:
+    """Every name that `alpha` may be, with what it means now: the bundle's own, or what was stored since."""
+    context = context_of(request)
+    served = context.registry.get(model)
+    points = context.operating_points.of(served.bundle.manifest)
+    shown = {name: operating_point(point) for name, point in points.items()}
+    return _json(_head(served) | {"operating_points": shown})
+
+
+@router.get(
+    "/v1/models/{model}/operating-points/{name}",
+    summary="One operating point and its history",
+    responses={200: {"model": OperatingPointHistory}, **_errors(404, 422, 503)},
+    response_class=Response,
+)
+async def describe_point(request: Request, model: str, name: str) -> Response:
+    """What the name means now, and every change that is kept: who, when, why, from what. Newest first."""
+    context = context_of(request)
+    served = context.registry.get(model)
+    point = context.operating_points.get(served.bundle.manifest, name)
+    changes = await context.operating_points.history(served.bundle.manifest, name)
+    return _json(_rendered(served, name, point) | {"history": [_change(change) for change in changes]})
+
+
+@router.put(
+    "/v1/models/{model}/operating-points/{name}",
+    summary="Set an operating point",
+    responses={200: {"model": OperatingPointDetail}, **_errors(404, 409, 413, 415, 422, 503)},
+    openapi_extra=_BODY,
+    response_class=Response,
+)
+async def set_point(request: Request, model: str, name: str) -> Response:
+    """Set what a name means, a new one or the bundle's, from the next request on, for everybody.
+
+    The answer comes once the change is stored for good and every process and replica that shares the database has had
+    the time to see it. `head` stays the plain classifier.
+    """
+    context = context_of(request)
+    served = context.registry.get(model)
+    context.operating_points.check_name(served.bundle.manifest, name)
+    order = _order(await read_json(request, context.settings))
+    _check_alpha(context, order.alpha)
+    point = await context.operating_points.set(
+        served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why
+    )
+    return _json(_rendered(served, name, point))
+
+
+@router.delete(
+    "/v1/models/{model}/operating-points/{name}",
+    summary="Take a stored operating point back",
+    responses={200: {"model": OperatingPointRemoved}, **_errors(404, 409, 422, 503)},
+    response_class=Response,
+)
+async def remove_point(
+    request: Request,
+    model: str,
+    name: str,
+    who: Annotated[LineOf100, Query(description="who asks for it")] = "anonymous",
+    why: Annotated[LineOf500 | None, Query(description="the reason, for the history")] = None,
+) -> Response:
+    """Forget what was stored under a name: the bundle's own point is in force again, or none where it has none."""
+    context = context_of(request)
+    served = context.registry.get(model)
+    point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
+    return _json(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
+
+
+def _order(body: Any) -> OperatingPointOrder:
+    """Return what a body asks for.
+
+    Raises:
+        RequestError: a field missing, unknown, or of another type.
+    """
+    if not isinstance(body, dict):
+        raise RequestError('the body is an object, {"alpha": a number}, perhaps with chosen_by, who and why')
+    try:
+        return OperatingPointOrder.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ").lower()
+        raise RequestError(f"{first['loc'][0]!s:.64}: {reason}, not {str(first.get('input'))[:64]!r}") from error
+
+
+def _check_alpha(context: Context, alpha: float) -> None:
+    largest = context.settings.max_alpha
+    if abs(alpha) > largest:
+        raise AlphaRangeError(f"alpha {alpha:g} is outside -{largest:g}..{largest:g}; 0 is the plain classifier")
+
+
+def _head(served: ServedModel) -> dict[str, Any]:
+    return {"model": served.name, "version": served.bundle.manifest.version}
+
+
+def _rendered(served: ServedModel, name: str, point: PointInForce) -> dict[str, Any]:
+    return _head(served) | {"name": name} | operating_point(point)
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return change._asdict() | {"time": iso_time(change.time)}
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

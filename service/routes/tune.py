@@ -1,0 +1,202 @@
+"""POST /v1/models/{model}/alpha/tune: choose alpha from an archive, from feedback, or from traffic without labels."""
+
+import asyncio
+from typing import IO, Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from models.tuning import Constraint, Objective
+from service.archives import open_archive
+from service.bodies import limited, read_json
+from service.context import Context, context_of, request_id_of
+from service.errors import ClientGoneError, MultipartError, RequestError
+from service.jobs import Progress, Work
+from service.parsing import parse_since
+from service.registry import ServedModel
+from service.routes.jobs import describe_job
+from service.schemas import ErrorResponse
+from service.schemas_alpha import JobAnswer, TuneOrder, TuneReport, TuneRequest
+from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
+from service.uploads import MULTIPART
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["choose alpha"])
+Order = TypeVar("Order", bound=TuneOrder)
+MAX_WAIT_SECONDS = 30.0
+_WAIT = "Seconds to wait for the result; what takes longer is answered with 202 and a job to poll."
+_TEXTS = {
+    name: {"type": "string"} for name in ("objective", "low", "high", "save_as", "who", "why")
+} | {"constraint": {"type": "array", "items": {"type": "string"}}}  # fmt: skip
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": TuneRequest.model_json_schema(),
+                "examples": {
+                    "feedback": {
+                        "value": {"source": "feedback", "constraints": ["overall >= 0.7"], "save_as": "today"}
+                    },
+                    "traffic": {"value": {"source": "traffic", "target": "uniform"}},
+                },
+            },
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["archive"],
+                    "properties": {"archive": {"type": "string", "format": "binary"}, **_TEXTS},
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/models/{model}/alpha/tune",
+    summary="Choose alpha for your data",
+    responses={
+        200: {"model": TuneReport},
+        202: {"model": JobAnswer, "description": "It takes longer: a job to poll, at the address in `Location`"},
+        **{status: {"model": ErrorResponse} for status in (400, 404, 409, 413, 415, 422, 500, 503)},
+    },
+    openapi_extra=_BODY,
+    response_class=Response,
+)
+async def tune_alpha(
+    request: Request,
+    model: str,
+    wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
+) -> Response:
+    """Send a zip of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.
+
+    The alpha is exact: accuracy against alpha is a step function made of one interval per picture, and its best stretch
+    is read off. `save_as` stores it as an operating point. Pictures that cannot be read are listed, and fatal beyond a
+    tenth of them. Of an archive with `train` and `test` folders only `test` is used.
+    """
+    context = context_of(request)
+    served = context.registry.get(model)
+    refuse_exempt(served)
+    with context.jobs.reserve():
+        work = await _work(request, context, served)
+        manifest = served.bundle.manifest
+        job = await context.jobs.submit(manifest.name, manifest.version, request_id_of(request), work)
+    if not await job.wait(wait):
+        location = f"/v1/jobs/{job.id}"
+        body = {"job": describe_job(await context.jobs.find(job.id))}
+        return Response(orjson.dumps(body), 202, {"Location": location}, "application/json")
+    if job.failure is not None:
+        raise job.failure
+    return Response(orjson.dumps(job.result), media_type="application/json")
+
+
+async def _work(request: Request, context: Context, served: ServedModel) -> Work:
+    """Read the request, refuse what can be refused at once, and return what the job is to do."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == MULTIPART:
+        return await _archive_work(request, context, served)
+    order = _order(TuneRequest, await read_json(request, context.settings))
+    objective = _objective(order)
+    _check_name(context, served, order)
+    since = None if order.since is None else parse_since(str(order.since), context.feedback.clock())
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        if order.source == "feedback":
+            report = await tune_on_feedback(context, served, since, objective, progress)
+            told = f"{objective}, on {report['images']:,} labels of feedback"
+        else:
+            report = await tune_on_traffic(context, served, since, order.target, objective, progress)
+            target = order.target if isinstance(order.target, str) else "given"
+            told = f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
+        return await _finish(context, served, order, report, order.source, told)
+
+    return Work(work)
+
+
+async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
+    settings = context.settings
+    upload, fields = await _read_form(request, settings.max_archive_mb)
+    file: IO[bytes] = upload.file
+    try:
+        order = _order(TuneOrder, fields)
+        objective = _objective(order)
+        _check_name(context, served, order)
+        archive = await asyncio.to_thread(
+            open_archive,
+            file,
+            served.class_indices,
+            max_files=settings.max_archive_files,
+            max_image_bytes=settings.max_body_bytes,
+        )
+    except BaseException:
+        file.close()
+        raise
+    name = (upload.filename or "an archive")[:255]
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        report = await tune_on_archive(context, served, archive, objective, progress)
+        told = f"{objective}, on {report['images']:,} labelled pictures of {name}"
+        return await _finish(context, served, order, report, "archive", told)
+
+    return Work(work, file.close)
+
+
+async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[str, Any]]:
+    """Return the archive, which is on disk where it is large, and the other fields; the caller closes the file."""
+    try:
+        form = await limited(request, max_mb).form(max_files=1, max_fields=64)
+    except HTTPException as error:  # Starlette's word for a form it cannot parse
+        raise MultipartError(f"the form cannot be read: {error.detail}") from error
+    except ClientDisconnect as error:
+        raise ClientGoneError("the client hung up while it was sending") from error
+    upload = form.get("archive")
+    if not isinstance(upload, UploadFile):
+        await form.close()
+        raise MultipartError("the form has no file in the field 'archive'; send a zip of class folders there")
+    texts = [(name, value) for name, value in form.multi_items() if name != "archive"]
+    constraints = [value for name, value in texts if name == "constraint"]
+    return upload, {name: value for name, value in texts if name != "constraint"} | {"constraints": constraints}
+
+
+def _check_name(context: Context, served: ServedModel, order: TuneOrder) -> None:
+    """Refuse a name at once, not when the work is done."""
+    if order.save_as is not None:
+        context.operating_points.check_name(served.bundle.manifest, order.save_as)
+
+
+async def _finish(
+    context: Context, served: ServedModel, order: TuneOrder, report: dict[str, Any], source: str, told: str
+) -> dict[str, Any]:
+    """Store the alpha where that was asked for, and complete the report."""
+    manifest = served.bundle.manifest
+    if order.save_as is not None:
+        await context.operating_points.set(
+            manifest, order.save_as, report["alpha"], chosen_by=told, who=order.who, why=order.why
+        )
+    about = {"model": manifest.name, "version": manifest.version, "source": source}
+    return about | report | {"saved_as": order.save_as}
+
+
+def _order(kind: type[Order], fields: Any) -> Order:
+    """Return what was asked for.
+
+    Raises:
+        RequestError: a field missing, unknown, or of another type.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][:2])) or "the body"
+        raise RequestError(f"{where}: {first['msg'].lower()}, not {str(first.get('input'))[:64]!r}") from error
+
+
+def _objective(order: TuneOrder) -> Objective:
+    """Return the objective; its errors are TuningErrors."""
+    return Objective(order.objective, tuple(map(Constraint.parse, order.constraints)), order.low, order.high)

@@ -1,0 +1,162 @@
+"""The shapes of what chooses alpha: paths, curves, tuning and jobs, with examples from a real model."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.tuning import ALPHA_RANGE, OBJECTIVES
+from service.schemas import ErrorBody, Group, ImageFailure
+
+__all__ = [
+    "AlphaPathResponse", "Curve", "CurveResponse", "JobAnswer", "JobDescription", "LogitAdjustment", "PathResult",
+    "PathStep", "TuneOrder", "TuneReport", "TuneRequest", "UnreadableImage",
+]  # fmt: skip
+
+Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+Figures = dict[str, float | None]
+LONGEST_TEXT = 500
+_FIGURES = "overall, many, medium, few, balanced, harmonic, geometric, worst_class; from pictures also macro_f1 and ece"
+
+
+class PathStep(BaseModel):
+    """One stretch of alpha and the class that wins on it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: float | None = Field(alias="from", description="null: unbounded", examples=[None])
+    to: float | None = Field(description="null: unbounded; there the next class ties", examples=[0.43])
+    index: int = Field(examples=[0])
+    name: str = Field(examples=["airplane"])
+    group: Group
+
+
+class PathResult(BaseModel):
+    """One picture's path: ascending, without gaps, each class at most once."""
+
+    id: str
+    name: str | None = Field(description="the file's name, null for a raw body")
+    path: list[PathStep]
+
+
+class AlphaPathResponse(BaseModel):
+    """The answer to an alpha-path request."""
+
+    model: str = Field(examples=["cifar10-lt"])
+    version: int = Field(examples=[1])
+    id: str = Field(description="the request's id")
+    results: list[PathResult | ImageFailure] = Field(description="one per picture, in the order sent")
+
+
+class Curve(BaseModel):
+    """Exact step functions, read at some alphas."""
+
+    alphas: list[float] = Field(examples=[[0.0, 0.5, 1.0]])
+    figures: dict[str, list[float]] = Field(
+        description="fractions of 1, one per alpha; a group without labels is absent",
+        examples=[{"overall": [0.72, 0.79, 0.81], "many": [0.79, 0.81, 0.8]}],
+    )
+
+
+class CurveResponse(Curve):
+    """A model's accuracy against alpha."""
+
+    source: Literal["bundle", "feedback"]
+    images: int = Field(description="labelled pictures it is made of", examples=[10000])
+    data: str | None = Field(description="where they are from", examples=["cifar10-lt.zip, test split"])
+    optimum: dict[str, Any] | None = Field(
+        description="best balanced accuracy: `alpha`, its whole `interval`, the `value` there; null for the bundle's"
+    )
+
+
+class TuneOrder(BaseModel):
+    """What to choose alpha for, and what to do with it."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    objective: str = Field("balanced", description=f"one of {', '.join(OBJECTIVES)}; not for traffic")
+    constraints: list[str] = Field(
+        default_factory=list, max_length=16, description="that must hold", examples=[["overall >= 0.7"]]
+    )
+    low: float = Field(ALPHA_RANGE[0], description="least alpha looked at")
+    high: float = Field(ALPHA_RANGE[1], description="largest alpha looked at")
+    save_as: str | None = Field(None, description="store the alpha as this operating point", examples=["today"])
+    who: str = Field("anonymous", max_length=LONGEST_TEXT, description="for the history")
+    why: str = Field("", max_length=LONGEST_TEXT, description="for the history")
+
+
+class TuneRequest(TuneOrder):
+    """What to choose alpha from, without an archive."""
+
+    source: Literal["feedback", "traffic"] = Field(description="labels that came back, or pictures without labels")
+    since: str | float | None = Field(None, description="only what came since: a time, or so many seconds ago")
+    target: Literal["uniform", "train", "estimated"] | dict[str, float] = Field(
+        "uniform",
+        description="traffic only: the class frequencies its mean prediction is to come closest to; `estimated`: "
+        "the traffic's own, by expectation maximisation; or a weight for every class",
+    )
+
+
+class LogitAdjustment(BaseModel):
+    """The rival, tuned on the same pictures by the same code: logits − strength · log prior."""
+
+    strength: float
+    interval: Interval
+    value: float
+    after: Figures
+    gain: Figures
+    cross_fitted: dict[str, Any] | None
+
+
+class UnreadableImage(BaseModel):
+    """A picture of the archive that was left out."""
+
+    name: str
+    error: dict[str, str]
+
+
+class TuneReport(BaseModel):
+    """The chosen alpha, how sure it is, and what it gains and costs."""
+
+    model: str
+    version: int
+    source: Literal["archive", "feedback", "traffic"]
+    objective: str
+    constraints: list[str]
+    alpha: float = Field(description="the middle of the best interval, nearest to 0 where several are equally good")
+    interval: Interval | None = Field(description="the whole best interval; null for traffic")
+    value: float = Field(description="the objective there; for traffic the divergence in nats")
+    confidence_interval: Interval | None = Field(description="of alpha, 95 %, bootstrap; null for traffic")
+    before: Figures = Field(description=f"at alpha 0: {_FIGURES}; for traffic: divergence, predicted share by group")
+    after: Figures = Field(description="at the chosen alpha")
+    gain: Figures = Field(description="after less before")
+    cross_fitted: dict[str, Any] | None = Field(
+        description="what to expect: chosen on one half, scored on the other, both ways, averaged"
+    )
+    curve: Curve
+    logit_adjustment: LogitAdjustment | None = Field(description="null where only labels are known, not pictures")
+    images: int = Field(description="pictures or labels it was chosen on")
+    unreadable: list[UnreadableImage]
+    saved_as: str | None = Field(description="the operating point it was stored as")
+    target: dict[str, float] | None = Field(None, description="traffic only: the target prior")
+    label_free_alpha: float | None = Field(None, description="traffic only: 1 / mean head cosine")
+
+
+class JobDescription(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    model: str
+    version: int
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    done: int = Field(description="pictures so far")
+    total: int = Field(description="pictures in all; 0 while nobody knows")
+    result: TuneReport | None = Field(description="once it is done")
+    error: ErrorBody | None = Field(description="why it failed")
+    created: str
+    finished: str | None
+
+
+class JobAnswer(BaseModel):
+    """The answer where a job takes longer than the request wants to wait."""
+
+    job: JobDescription

@@ -1,0 +1,243 @@
+"""Where an alpha is chosen from, in the service: an uploaded archive, feedback, or traffic without labels.
+
+The choice itself is `models/tuning.py` and `models/prior.py`, the same as on the command line. This module brings the
+numbers there: it runs the archive's pictures through the same queue as everybody's requests, a few at a time, so that a
+job slows live traffic by no more than as many clients would.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import tde
+from models.accuracy import LabelledIntervals
+from models.errors import ImageError, TuningError
+from models.preprocess import decode_image
+from models.prior import Calibration, estimate_prior, log_prior, match_prior, target_prior
+from models.scores import Scores
+from models.tuning import Objective, tune, tune_intervals
+from service.archives import LabelledArchive
+from service.context import Context
+from service.errors import ArchiveError, ExemptClassError, PriorError, TooManyUnreadableError, translate
+from service.jobs import Progress
+from service.registry import ServedModel
+
+__all__ = ["calibration_of", "refuse_exempt", "tune_on_archive", "tune_on_feedback", "tune_on_traffic"]
+
+IMAGES_AT_ONCE = 16
+MAX_SCORES = 100_000_000  # images x classes: 400 MB of logits
+MAX_UNREADABLE_SHARE = 0.1
+Report = dict[str, Any]
+Float32 = NDArray[np.float32]
+
+
+def refuse_exempt(served: ServedModel) -> None:
+    """Refuse to look along alpha where a class is exempt.
+
+    Raises:
+        ExemptClassError: one is.
+    """
+    manifest = served.bundle.manifest
+    if manifest.exempt_class is not None:
+        raise ExemptClassError(
+            f"{manifest.name} exempts the class {manifest.classes[manifest.exempt_class].name!r} from alpha, so its "
+            "probabilities are not affine in alpha: there is no exact path to show and no exact alpha to choose"
+        )
+
+
+async def tune_on_archive(
+    context: Context, served: ServedModel, archive: LabelledArchive, objective: Objective, progress: Progress
+) -> Report:
+    """Choose alpha on an archive's labelled pictures.
+
+    Raises:
+        ArchiveError: more pictures than fit into memory.
+        TooManyUnreadableError: more than a tenth of the pictures cannot be read.
+        TuningError, InfeasibleError: as `models.tuning.tune`.
+    """
+    if len(archive.names) * len(served.bundle.manifest.classes) > MAX_SCORES:
+        most = MAX_SCORES // len(served.bundle.manifest.classes)
+        raise ArchiveError(f"the archive has {len(archive.names)} pictures; for this model at most {most} fit")
+    scoring = _Scoring(context, served, archive, progress)
+    await scoring.run()
+    scores = scoring.scores()
+    report = await asyncio.to_thread(tune, scores, served.bundle.class_counts, objective)
+    return report | {"unreadable": scoring.unreadable}
+
+
+async def tune_on_feedback(
+    context: Context, served: ServedModel, since: float | None, objective: Objective, progress: Progress
+) -> Report:
+    """Choose alpha on labels that came back.
+
+    Raises:
+        TuningError, InfeasibleError: as `models.tuning.tune_intervals`.
+        StorageUnavailableError: the database is away.
+    """
+    manifest = served.bundle.manifest
+
+    def work() -> Report:
+        labels, intervals, _ = context.feedback.labelled_intervals(manifest.name, manifest.version, since)
+        progress.done = progress.total = len(labels)
+        if not len(labels):
+            raise TuningError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback first")
+        groups = tuple(info.group for info in manifest.classes)
+        return tune_intervals(LabelledIntervals(labels, intervals, groups), objective)
+
+    return await asyncio.to_thread(work) | {"unreadable": []}
+
+
+async def tune_on_traffic(
+    context: Context,
+    served: ServedModel,
+    since: float | None,
+    target: str | Mapping[str, float],
+    objective: Objective,
+    progress: Progress,
+) -> Report:
+    """Choose alpha without labels: the mean prediction of recent pictures comes closest to the target prior.
+
+    Raises:
+        PriorError: a target that makes no sense, or `estimated` for a bundle without calibration.
+        TuningError: there was no traffic.
+        StorageUnavailableError: the database is away.
+    """
+    return await asyncio.to_thread(_match_traffic, context, served, since, target, objective, progress)
+
+
+def calibration_of(served: ServedModel) -> Calibration | None:
+    """Return the calibration a bundle's metrics hold, where they do (models/README.md)."""
+    found = served.bundle.manifest.metrics.get("calibration")
+    if not isinstance(found, dict):
+        return None
+    temperature, bias = found.get("temperature"), found.get("bias")
+    if not isinstance(temperature, int | float) or not temperature > 0 or not isinstance(bias, list):
+        return None
+    if len(bias) != len(served.bundle.manifest.classes) or not all(isinstance(b, int | float) for b in bias):
+        return None
+    return Calibration(float(temperature), np.array(bias, np.float64))
+
+
+def _match_traffic(
+    context: Context,
+    served: ServedModel,
+    since: float | None,
+    target: str | Mapping[str, float],
+    objective: Objective,
+    progress: Progress,
+) -> Report:
+    bundle, manifest = served.bundle, served.bundle.manifest
+    logits, head_cosine = context.results.recent_traffic(manifest.name, manifest.version, since)
+    progress.done = progress.total = len(logits)
+    if not len(logits):
+        raise TuningError(f"there is no recent traffic of {manifest.name} to choose alpha from; classify some first")
+    wanted = _target(served, logits, target)
+    slope = tde.head_effect(head_cosine, bundle.class_effect)
+    match = match_prior(logits, slope, wanted, low=objective.low, high=objective.high)
+    groups = np.array([info.group for info in manifest.classes])
+
+    def figures(divergence: float, predicted: NDArray[np.float64]) -> dict[str, float]:
+        shares = {g: float(predicted[groups == g].sum()) for g in ("many", "medium", "few") if (groups == g).any()}
+        return {"divergence": divergence, **shares}
+
+    before = figures(match.divergence_at_zero, match.predicted_at_zero)
+    after = figures(match.divergence, match.predicted)
+    mean_cosine = float(head_cosine.mean(dtype=np.float64))
+    return {
+        "objective": "prior",
+        "constraints": [],
+        "alpha": match.alpha,
+        "interval": None,
+        "value": match.divergence,
+        "confidence_interval": None,
+        "before": before,
+        "after": after,
+        "gain": {name: after[name] - before[name] for name in before},
+        "cross_fitted": None,
+        "curve": {"alphas": match.alphas.tolist(), "figures": {"divergence": match.divergences.tolist()}},
+        "logit_adjustment": None,
+        "images": len(logits),
+        "unreadable": [],
+        "target": {info.name: float(share) for info, share in zip(manifest.classes, wanted, strict=True)},
+        "label_free_alpha": 1.0 / mean_cosine if mean_cosine > 0 else None,
+    }
+
+
+def _target(served: ServedModel, logits: Float32, target: str | Mapping[str, float]) -> NDArray[np.float64]:
+    bundle, manifest = served.bundle, served.bundle.manifest
+    try:
+        if target != "estimated":
+            return target_prior(target, [info.name for info in manifest.classes], bundle.class_counts)
+        calibration = calibration_of(served)
+        if calibration is None:
+            raise PriorError(
+                f"{manifest.name} has no calibration, which estimating a prior needs; `python -m training evaluate "
+                "BUNDLE --data … --save` adds it, or give the target yourself"
+            )
+        return estimate_prior(calibration.probabilities(logits), np.exp(log_prior(bundle.class_counts)))
+    except ValueError as error:
+        raise PriorError(str(error)) from error
+
+
+class _Scoring:
+    """An archive on its way through the network, a few pictures at a time."""
+
+    def __init__(self, context: Context, served: ServedModel, archive: LabelledArchive, progress: Progress) -> None:
+        manifest, images = served.bundle.manifest, len(archive.names)
+        self.context, self.served, self.archive, self.progress = context, served, archive, progress
+        self.logits = np.empty((images, len(manifest.classes)), np.float32)
+        self.head_cosine = np.empty((images, manifest.num_heads), np.float32)
+        self.read = np.zeros(images, dtype=bool)
+        self.unreadable: list[dict[str, Any]] = []
+        progress.total = images
+
+    async def run(self) -> None:
+        """Score every picture; those that cannot be read are listed.
+
+        Raises:
+            TooManyUnreadableError: more than a tenth of them.
+        """
+        indices = iter(range(len(self.archive.names)))
+        tasks = [asyncio.create_task(self._score(indices)) for _ in range(IMAGES_AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def scores(self) -> Scores:
+        """Return the pictures that were read, as lines along alpha."""
+        manifest = self.served.bundle.manifest
+        slope = tde.head_effect(self.head_cosine[self.read], self.served.bundle.class_effect)
+        labels = np.array(self.archive.labels, np.int64)[self.read]
+        return Scores(self.logits[self.read], slope, labels, tuple(info.group for info in manifest.classes))
+
+    async def _score(self, indices: Iterator[int]) -> None:
+        for index in indices:
+            try:
+                pixels = await asyncio.get_running_loop().run_in_executor(self.context.decoders, self._pixels, index)
+            except ImageError as error:
+                self._list(index, error)
+            else:
+                answer = await self.context.worker.infer(self.served.name, pixels)
+                self.logits[index], self.head_cosine[index] = answer
+                self.read[index] = True
+            self.progress.done += 1
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        recipe, limit = self.served.bundle.manifest.input, self.context.settings.max_pixels
+        return decode_image(self.archive.read(index), recipe, max_pixels=limit)
+
+    def _list(self, index: int, error: ImageError) -> None:
+        _, code, message = translate(error)
+        self.unreadable.append({"name": self.archive.names[index], "error": {"code": code, "message": message}})
+        if len(self.unreadable) > max(1.0, MAX_UNREADABLE_SHARE * len(self.archive.names)):
+            first = self.unreadable[0]
+            raise TooManyUnreadableError(
+                f"more than {MAX_UNREADABLE_SHARE:.0%} of the {len(self.archive.names)} pictures cannot be read, such "
+                f"as {first['name'][:128]!r}: {first['error']['message']}"
+            )

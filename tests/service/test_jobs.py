@@ -1,0 +1,191 @@
+"""Jobs: in line, on their way, ended; and the process that ran one may be gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from models.errors import TuningError
+from service import jobs as jobs_module
+from service.errors import OverloadedError, StorageUnavailableError, UnknownJobError
+from service.jobs import Job, Jobs, Progress, Work
+from service.storage.database import Database
+from service.storage.jobs import KEEP_SECONDS, JobStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Held:
+    """Work that goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def __call__(self, progress: Progress) -> dict[str, Any]:
+        progress.total = 10
+        self.started.set()
+        await self.go.wait()
+        progress.done = 10
+        return {"alpha": 1.5}
+
+
+async def at_once(_: Progress) -> dict[str, Any]:
+    return {"alpha": 0.5}
+
+
+@pytest.fixture
+async def jobs(database: Database) -> AsyncIterator[Jobs]:
+    running = Jobs(JobStore(database))
+    yield running
+    await running.close()
+
+
+async def submit(jobs: Jobs, work: Any) -> Job:
+    return await jobs.submit("tiny", 1, "request", Work(work))
+
+
+async def test_a_job_is_recorded_runs_and_leaves_its_result(jobs: Jobs, database: Database) -> None:
+    work = Held()
+    job = await submit(jobs, work)
+    await work.started.wait()
+    assert (await jobs.find(job.id)).state == "running"
+    work.go.set()
+    assert await job.wait(10)
+    for ask in (jobs, Jobs(JobStore(database))):  # this process, and another one
+        record = await ask.find(job.id)
+        assert (record.state, record.done, record.total, record.result) == ("done", 10, 10, {"alpha": 1.5})
+        assert record.finished is not None
+
+
+async def test_one_job_runs_at_a_time_and_the_line_is_bounded(jobs: Jobs) -> None:
+    first, second = Held(), Held()
+    await submit(jobs, first)
+    waiting = await submit(jobs, second)
+    await first.started.wait()
+    assert ((await jobs.find(waiting.id)).state, second.started.is_set()) == ("queued", False)
+    for _ in range(jobs_module.MAX_OPEN - 2):
+        await submit(jobs, at_once)
+    with pytest.raises(OverloadedError, match="8 jobs are running or waiting"), jobs.reserve():
+        pass
+    first.go.set()
+    await second.started.wait()
+
+
+async def test_a_reserved_place_counts_until_it_is_given_back(jobs: Jobs) -> None:
+    places = [jobs.reserve() for _ in range(jobs_module.MAX_OPEN)]
+    for place in places:
+        place.__enter__()
+    with pytest.raises(OverloadedError), jobs.reserve():
+        pass
+    for place in places:
+        place.__exit__(None, None, None)
+    with jobs.reserve():
+        pass
+
+
+async def test_a_failure_is_a_sentence_and_the_next_job_runs(jobs: Jobs) -> None:
+    async def fails(_: Progress) -> dict[str, Any]:
+        raise TuningError("there is no labelled image at all")
+
+    async def breaks(_: Progress) -> dict[str, Any]:
+        raise ZeroDivisionError("secret detail")
+
+    failed, broken, fine = [await submit(jobs, work) for work in (fails, breaks, at_once)]
+    for job in (failed, broken, fine):
+        assert await job.wait(10)
+    records = [await jobs.find(job.id) for job in (failed, broken, fine)]
+    assert [record.state for record in records] == ["failed", "failed", "done"]
+    expected = {"code": "cannot_tune", "message": "there is no labelled image at all", "request_id": "request"}
+    assert records[0].error == expected
+    assert records[1].error["code"] == "internal_error"
+    assert "secret" not in str(records[1].error)
+
+
+@pytest.mark.parametrize("started", [True, False])
+async def test_a_cancelled_job_stops_whether_it_runs_or_waits(jobs: Jobs, started: bool) -> None:
+    first, second = Held(), Held()
+    running, waiting = await submit(jobs, first), await submit(jobs, second)
+    await first.started.wait()
+    job = running if started else waiting
+    record = await jobs.cancel(job.id)
+    assert (record.state, record.finished is not None, record.error) == ("cancelled", True, None)
+    assert (await jobs.cancel(job.id)).state == "cancelled"
+
+
+async def test_another_process_can_cancel_it(jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "BEAT_SECONDS", 0.01)
+    work = Held()
+    job = await submit(jobs, work)
+    await work.started.wait()
+    await Jobs(JobStore(database)).cancel(job.id)
+    assert await job.wait(10)
+    assert (await Jobs(JobStore(database)).find(job.id)).state == "cancelled"
+
+
+async def test_a_job_whose_process_is_gone_is_lost_and_says_so(database: Database) -> None:
+    now = 1000.0
+    store = JobStore(database, lambda: now)
+    gone = Jobs(store)
+    job = await submit(gone, Held())
+    assert job.task is not None
+    now += jobs_module.LOST_SECONDS + 1
+    record = await Jobs(store).find(job.id)
+    assert (record.state, record.error["code"]) == ("failed", "job_lost")
+    await gone.close()
+
+
+async def test_a_stopped_server_leaves_no_job_running(jobs: Jobs, database: Database) -> None:
+    work = Held()
+    job = await submit(jobs, work)
+    await work.started.wait()
+    await jobs.close()
+    record = await Jobs(JobStore(database)).find(job.id)
+    assert (record.state, record.error["code"]) == ("failed", "job_lost")
+
+
+async def test_a_word_that_comes_late_does_not_reopen_an_ended_job(jobs: Jobs, database: Database) -> None:
+    job = await submit(jobs, at_once)
+    await job.wait(10)
+    await JobStore(database).save(job.record(5.0)._replace(state="running", finished=None))
+    assert (await Jobs(JobStore(database)).find(job.id)).state == "done"
+
+
+async def test_old_jobs_are_forgotten(database: Database) -> None:
+    now = 1000.0
+    store = JobStore(database, lambda: now)
+    old = await submit(Jobs(store), at_once)
+    await old.wait(10)
+    now += KEEP_SECONDS + 1
+    new = Jobs(store)
+    await (await submit(new, at_once)).wait(10)
+    with pytest.raises(UnknownJobError, match="ended ones are kept for a day"):
+        await new.find(old.id)
+
+
+async def test_ended_jobs_in_memory_are_bounded(jobs: Jobs) -> None:
+    for _ in range(jobs_module.KEEP_IN_MEMORY + 5):
+        await (await submit(jobs, at_once)).wait(10)
+    assert len(jobs._ended) == jobs_module.KEEP_IN_MEMORY
+    assert not jobs._open
+
+
+async def test_without_a_database_no_job_begins_and_none_is_left_in_line() -> None:
+    jobs, closed = Jobs(JobStore(Database("sqlite:////proc/nowhere/longtail.db"))), []
+    with pytest.raises(StorageUnavailableError):
+        await jobs.submit("tiny", 1, "request", Work(at_once, lambda: closed.append(True)))
+    assert (jobs._open, closed) == ({}, [True])
+
+
+@pytest.mark.parametrize("ending", ["done", "cancelled in line"])
+async def test_what_a_job_holds_is_let_go_of_however_it_ends(jobs: Jobs, ending: str) -> None:
+    closed: list[bool] = []
+    if ending != "done":
+        await submit(jobs, Held())
+    job = await jobs.submit("tiny", 1, "request", Work(at_once, lambda: closed.append(True)))
+    if ending == "done":
+        await job.wait(10)
+    else:
+        await jobs.cancel(job.id)
+    assert closed == [True]
