@@ -41,6 +41,7 @@ OBJECTIVES = ("overall", "balanced", "harmonic", "geometric", "few", "medium", "
 SPLIT_SEED = 0
 RESAMPLES = 200
 CONFIDENCE = 0.95
+CURVE_RANGE = (-2.0, 5.0)
 CURVE_POINTS = 201
 _SAME = 1e-9  # values closer than this differ by rounding only
 Figures = dict[str, float | None]
@@ -244,15 +245,15 @@ def figures_at(images: LabelledIntervals, alpha: float) -> Figures:
 
 
 def curve_points(
-    images: LabelledIntervals, *, low: float = ALPHA_RANGE[0], high: float = ALPHA_RANGE[1], points: int = CURVE_POINTS
+    images: LabelledIntervals, *, low: float, high: float, points: int = CURVE_POINTS, also: tuple[float, ...] = ()
 ) -> dict[str, Any]:
     """Return the exact curves read at evenly spaced alphas, for drawing: {"alphas": [...], "figures": {name: [...]}}.
 
-    0 is always among the alphas where the range holds it. Figures that these images do not have are absent.
+    0 and the alphas in `also` are among them where the range holds them. Figures that these images do not have are
+    absent.
     """
-    alphas = np.linspace(low, high, points)
-    if low <= 0.0 <= high:
-        alphas = np.unique(np.append(alphas, 0.0))
+    spaced = np.round(np.linspace(low, high, points), 12).clip(low, high)
+    alphas = np.unique([*spaced, *(alpha for alpha in (0.0, *also) if low <= alpha <= high)])
     figures = {name: images.curve(name).at(alphas).tolist() for name in images.figures}
     return {"alphas": alphas.tolist(), "figures": figures}
 
@@ -277,10 +278,16 @@ def tune_intervals(images: LabelledIntervals, objective: Objective) -> dict[str,
         "after": after,
         "gain": _gain(before, after),
         "cross_fitted": cross_fitted(images, objective),
-        "curve": curve_points(images, low=objective.low, high=objective.high),
+        "curve": _curve_around(images, objective, best.alpha),
         "logit_adjustment": None,
         "images": len(images),
     }
+
+
+def _curve_around(images: LabelledIntervals, objective: Objective, alpha: float) -> dict[str, Any]:
+    """Draw where people look, and where the chosen alpha lies."""
+    low, high = min(CURVE_RANGE[0], alpha - 1.0), max(CURVE_RANGE[1], alpha + 1.0)
+    return curve_points(images, low=max(low, objective.low), high=min(high, objective.high), also=(alpha,))
 
 
 def tune(scores: Scores, class_counts: NDArray[np.int64], objective: Objective) -> dict[str, Any]:

@@ -246,6 +246,14 @@ def test_labels_alone_give_the_same_alpha_as_the_images() -> None:
     assert {name: full[name] for name in shared} == {name: short[name] for name in shared}
 
 
+@pytest.mark.parametrize("objective", [Objective(), Objective(low=6.0, high=7.0), Objective("many", low=-7.0)])
+def test_the_reports_curve_holds_the_chosen_alpha_and_stays_in_the_range(objective: Objective) -> None:
+    report = tune_intervals(long_tailed().labelled_intervals(), objective)
+    alphas = report["curve"]["alphas"]
+    assert report["alpha"] in alphas
+    assert objective.low <= alphas[0] < alphas[-1] <= objective.high
+
+
 def test_the_curve_is_read_from_the_steps_and_holds_alpha_zero() -> None:
     images = long_tailed().labelled_intervals()
     points = curve_points(images, low=-1.0, high=2.0, points=8)
