@@ -2,7 +2,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training check format
+.PHONY: serve test test-training test-slow check format
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
@@ -12,6 +12,9 @@ test: $(UV)  ## the tests; training's run where torch is installed
 
 test-training: $(UV)  ## training's tests; installs torch first (several GB)
 	$(UV) run --group dev --group train pytest tests/training training $(ARGS)
+
+test-slow: $(UV)  ## the slow tests of everything: a real browser, real data, killed runs; installs torch too
+	$(UV) run --group dev --group train pytest -m slow $(ARGS)
 
 check: $(UV)  ## format, lint, types, imports
 	$(UV) run --group dev ruff format --check .
