@@ -20,13 +20,15 @@ export function axisOf(points) {
   };
 }
 
-/** The instrument; `onAlpha(value, pointName or null)` whenever someone moves it. */
-export function createInstrument(onAlpha) {
+/**
+ * The instrument; `onAlpha(value, pointName or null)` whenever someone moves it. `current()` is the α of the moment, which
+ * may be ahead of what is drawn: a key held down is faster than frames.
+ */
+export function createInstrument(current, onAlpha) {
   const whole = byId("instrument");
   const slider = byId("alpha");
   const field = byId("alpha-number");
   let axis = NARROWEST;
-  let shown = { alpha: 0, point: null };
   let points = {};
   let path = null;
 
@@ -55,10 +57,10 @@ export function createInstrument(onAlpha) {
     place.hidden = interval === undefined;
     if (interval === undefined) return;
     place.replaceChildren(...wonParts(interval, name, axis));
+    layOut();
   }
 
   function moveTo(alpha, point, classes) {
-    shown = { alpha, point };
     const x = Math.min(Math.max(across(axis, alpha), 0), 100);
     whole.style.setProperty("--x", `${x}%`);
     whole.classList.toggle("outside", alpha < axis.low || alpha > axis.high);
@@ -87,6 +89,7 @@ export function createInstrument(onAlpha) {
   function layOut() {
     stackFlags(byId("points"));
     stackFlips(byId("flips"));
+    keepInside(byId("won").querySelector(".won-words"), byId("won"));
     for (const part of byId("band").children) part.classList.toggle("slim", part.offsetWidth < 34);
   }
 
@@ -96,10 +99,10 @@ export function createInstrument(onAlpha) {
       ?? (event.shiftKey ? { ArrowRight: 0.1, ArrowUp: 0.1, ArrowLeft: -0.1, ArrowDown: -0.1 }[event.key] : undefined);
     if (step === undefined) return;
     event.preventDefault();
-    const next = Math.min(Math.max(shown.alpha + step, axis.low), axis.high);
+    const next = Math.min(Math.max(current() + step, axis.low), axis.high);
     onAlpha(Math.round(next * 100) / 100, null);
   });
-  listenToField(field, () => shown, (name) => (Object.hasOwn(points, name) ? points[name].alpha : null), onAlpha);
+  listenToField(field, current, (name) => (Object.hasOwn(points, name) ? points[name].alpha : null), onAlpha);
   for (const plot of whole.querySelectorAll(".lane-path .band, .lane-curve .curve")) {
     dragAlong(plot, () => axis, onAlpha);
   }
@@ -109,7 +112,7 @@ export function createInstrument(onAlpha) {
 }
 
 /** The number field takes any number, and an operating point's name. */
-function listenToField(field, shown, alphaOf, onAlpha) {
+function listenToField(field, current, alphaOf, onAlpha) {
   const take = () => {
     const number = parseNumber(field.value);
     const named = alphaOf(field.value.trim());
@@ -120,9 +123,9 @@ function listenToField(field, shown, alphaOf, onAlpha) {
   };
   field.addEventListener("input", take);
   field.addEventListener("change", () => {
-    if (field.value === alphaText(shown().alpha, 4)) return;
+    if (field.value === alphaText(current(), 4)) return;
     if (!take()) {
-      field.value = alphaText(shown().alpha, 4);
+      field.value = alphaText(current(), 4);
       field.setAttribute("aria-invalid", "false");
     }
   });
@@ -130,7 +133,7 @@ function listenToField(field, shown, alphaOf, onAlpha) {
     const step = { ArrowUp: 0.01, ArrowDown: -0.01 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    const next = Math.round((shown().alpha + step * (event.shiftKey ? 10 : 1)) * 1e4) / 1e4;
+    const next = Math.round((current() + step * (event.shiftKey ? 10 : 1)) * 1e4) / 1e4;
     field.value = alphaText(next, 4);
     onAlpha(next, null);
   });
@@ -242,6 +245,12 @@ function stackFlips(place) {
   }
 }
 
+/** Words begin where their stretch does, unless they would end beyond the edge. */
+function keepInside(words, place) {
+  words?.classList.remove("rightmost");
+  words?.classList.toggle("rightmost", words.offsetLeft + words.offsetWidth > place.offsetWidth);
+}
+
 function wonParts(interval, name, axis) {
   if (interval === null) return [h("span", { class: "won-words", text: `${name} wins at no α` })];
   const [low, high] = interval;
@@ -251,7 +260,7 @@ function wonParts(interval, name, axis) {
   line.style.left = `${from}%`;
   line.style.width = `${to - from}%`;
   const text = `true class ${name} wins from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`;
-  const words = h("span", { class: from > 50 ? "won-words rightmost" : "won-words", text });
-  if (from <= 50) words.style.left = `${from}%`;
+  const words = h("span", { class: "won-words", text, title: text });
+  words.style.setProperty("--from", `${from}%`);
   return [line, words];
 }

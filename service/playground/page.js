@@ -34,7 +34,7 @@ let asking = null; // of the classify call in flight
 let framed = 0;
 
 const bars = createBars(byId("bars"), (index) => feedback.send(index));
-const instrument = createInstrument(setAlpha);
+const instrument = createInstrument(() => state.alpha, setAlpha);
 const picture = createPicture(classify);
 const prior = createPrior((next) => {
   state.prior = next;

@@ -16,11 +16,11 @@ __all__ = ["add_playground"]
 FOLDER = Path(__file__).resolve().parent.parent / "playground"
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
-    "Cache-Control": "no-cache",  # kept, but asked about each time: an upgrade never mixes old modules with new ones
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+PICTURES = {".svg", ".webp"}
 TYPES = {  # not left to the machine's own table, which may say otherwise
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -38,7 +38,10 @@ class _PageFiles(StaticFiles):
         """Answer with the file, its type, and the page's headers."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
-        kind = TYPES.get(PurePath(path).suffix)
+        suffix = PurePath(path).suffix
+        # Kept, but asked about each time, so that no old module meets a new one; a picture is as good tomorrow.
+        response.headers["Cache-Control"] = "max-age=86400" if suffix in PICTURES else "no-cache"
+        kind = TYPES.get(suffix)
         if response.status_code == 200 and kind:
             response.headers["Content-Type"] = kind
         return response
