@@ -6,6 +6,7 @@ Each test has a database of its own, copied from one that is up to date already,
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -154,7 +155,7 @@ def _server(programs: Path) -> Iterator[Postgres]:
             else:
                 pytest.fail(f"PostgreSQL does not start: {''.join(log)}")
             yield Postgres(port, process)
-            process.send_signal(2)  # fast: whoever is still connected is disconnected
+            process.send_signal(signal.SIGQUIT)  # at once: nobody needs the data any more
             process.communicate(timeout=30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
