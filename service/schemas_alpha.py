@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.tuning import ALPHA_RANGE, OBJECTIVES
+from models.objective import ALPHA_RANGE, OBJECTIVES
 from service.schemas import ErrorBody, Group, ImageFailure
 
 __all__ = [

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from models import tde
 from models.accuracy import LabelledIntervals
 from models.errors import ImageError, TuningError
+from models.objective import Objective
 from models.preprocess import decode_image
 from models.prior import Calibration, estimate_prior, log_prior, match_prior, target_prior
 from models.scores import Scores
-from models.tuning import Objective, tune, tune_intervals
+from models.tuning import tune, tune_intervals
 from service.archives import LabelledArchive
 from service.context import Context
 from service.errors import ArchiveError, ExemptClassError, PriorError, TooManyUnreadableError, translate

@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from models.accuracy import LabelledIntervals
-from models.tuning import Objective, optimum
+from models.objective import Objective
+from models.optimum import optimum
 from service.errors import StorageUnavailableError
 from service.parsing import DEFAULT_ALPHA
 from service.registry import Registry, ServedModel

@@ -5,7 +5,7 @@
     cross_fitted  chosen on one half of the labelled images, scored on the other, both ways, averaged: what to expect
     hindsight     the best α on the images it is scored on: an upper bound, not a result
 
-α is chosen for balanced accuracy (mean per-class recall), exactly (`models/tuning.py`).
+α is chosen for balanced accuracy (mean per-class recall), exactly (`models/optimum.py`).
 """
 
 from typing import Any
@@ -14,8 +14,10 @@ import numpy as np
 
 from models.accuracy import AccuracyCurve, LabelledIntervals
 from models.metrics import per_class_recall, summarise
+from models.objective import Constraint, Objective
+from models.optimum import optimum
 from models.scores import Scores
-from models.tuning import Constraint, Objective, halves, optimum
+from models.tuning import halves
 
 __all__ = ["balanced_alpha", "evaluate_scores", "group_curves", "tail_alpha"]
 

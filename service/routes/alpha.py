@@ -10,7 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 from models import tde
 from models.accuracy import LabelledIntervals
 from models.alpha_path import alpha_path
-from models.tuning import Objective, curve_points, optimum
+from models.objective import Objective
+from models.optimum import optimum
+from models.tuning import curve_points
 from service.context import Context, context_of
 from service.errors import AlphaRangeError, NoCurveError, RequestError
 from service.parsing import parse_prior, parse_since

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from models.tuning import Constraint, Objective
+from models.objective import Constraint, Objective
 from service.archives import open_archive
 from service.bodies import limited, read_json
 from service.context import Context, context_of, request_id_of

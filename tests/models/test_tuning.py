@@ -13,20 +13,10 @@ from models.accuracy import FIGURES, LabelledIntervals
 from models.alpha_path import winning_intervals
 from models.errors import InfeasibleError, TuningError
 from models.metrics import summarise
+from models.objective import OBJECTIVES, Constraint, Objective
+from models.optimum import confidence_interval, optimum
 from models.scores import Scores
-from models.tuning import (
-    OBJECTIVES,
-    Constraint,
-    Objective,
-    confidence_interval,
-    cross_fitted,
-    curve_points,
-    figures_at,
-    halves,
-    optimum,
-    tune,
-    tune_intervals,
-)
+from models.tuning import cross_fitted, curve_points, figures_at, halves, tune, tune_intervals
 
 seeds = st.integers(0, 2**32 - 1)
 GROUPS = ("many", "many", "medium", "few")

@@ -12,9 +12,11 @@ import pytest
 
 from models import tde
 from models.bundle import save_bundle
+from models.objective import Objective
+from models.optimum import optimum
 from models.preprocess import decode_image
 from models.scores import Scores
-from models.tuning import Objective, optimum, tune
+from models.tuning import tune
 from tests.service.conftest import Running, Service, picture
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
