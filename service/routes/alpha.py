@@ -19,8 +19,8 @@ from service.parsing import parse_prior, parse_since
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.registry import ServedModel
 from service.routes.classify import PRIOR
-from service.schemas import ErrorResponse
-from service.schemas_alpha import AlphaPathResponse, CurveResponse
+from service.schemas.alpha import AlphaPathResponse, CurveResponse
+from service.schemas.common import ErrorResponse
 from service.tuning import refuse_exempt
 
 __all__ = ["router"]

@@ -8,7 +8,8 @@ from service.context import context_of
 from service.parsing import parse_alphas, parse_prior, parse_top_k
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.rendering import predictions
-from service.schemas import ClassifyResponse, ErrorResponse
+from service.schemas.classify import ClassifyResponse
+from service.schemas.common import ErrorResponse
 from service.storage.results import KeptResult
 
 __all__ = ["PRIOR", "router"]

@@ -11,8 +11,8 @@ from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, translate
 from service.parsing import parse_since
 from service.registry import ServedModel
-from service.schemas import ErrorResponse
-from service.schemas_feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
+from service.schemas.common import ErrorResponse
+from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
 from service.storage.feedback import Feedback
 
 __all__ = ["router"]

@@ -5,7 +5,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.context import context_of
 from service.errors import NotReadyError
-from service.schemas import ErrorResponse, Health
+from service.schemas.common import ErrorResponse
+from service.schemas.models import Health
 
 __all__ = ["router"]
 

@@ -7,8 +7,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.context import context_of
-from service.schemas import ErrorResponse
-from service.schemas_alpha import JobDescription
+from service.schemas.common import ErrorResponse
+from service.schemas.tuning import JobDescription
 from service.storage.jobs import JobRecord
 
 __all__ = ["describe_job", "router"]

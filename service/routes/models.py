@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 
 from service.context import context_of
 from service.rendering import operating_point
-from service.schemas import ErrorResponse, ModelDetail, ModelList, ModelSummary
+from service.schemas.common import ErrorResponse
+from service.schemas.models import ModelDetail, ModelList, ModelSummary
 
 __all__ = ["router"]
 

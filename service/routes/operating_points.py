@@ -11,10 +11,8 @@ from service.context import Context, context_of
 from service.errors import AlphaRangeError, RequestError
 from service.registry import ServedModel
 from service.rendering import iso_time, operating_point
-from service.schemas import ErrorResponse
-from service.schemas_points import (
-    LineOf100,
-    LineOf500,
+from service.schemas.common import ErrorResponse, LineOf100, LineOf500
+from service.schemas.operating_points import (
     OperatingPointDetail,
     OperatingPointHistory,
     OperatingPointList,

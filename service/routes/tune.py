@@ -19,8 +19,8 @@ from service.jobs import Progress, Work
 from service.parsing import parse_since
 from service.registry import ServedModel
 from service.routes.jobs import describe_job
-from service.schemas import ErrorResponse
-from service.schemas_alpha import JobAnswer, TuneOrder, TuneReport, TuneRequest
+from service.schemas.common import ErrorResponse
+from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
 from service.uploads import MULTIPART
 

@@ -209,7 +209,7 @@ def test_an_address_brings_everything_back(playground: Playground) -> None:
 def test_the_curl_line_gives_the_same_answer(playground: Playground) -> None:
     playground.open("model=cifar10-lt&alpha=1.25&image=truck&prior=custom&weights=0:9,9:0.25")
     playground.page.wait_for_selector("#bars li[data-index]")
-    playground.frame()
+    playground.words()
     command = playground.page.text_content("#curl")
     assert command is not None
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -292,7 +292,7 @@ def test_a_picture_can_be_dropped_and_pasted(playground: Playground, kind: str) 
     playground.page.wait_for_selector("#bars li[data-index]")
     playground.set_alpha("1")
     assert playground.bars()[0][0] == "ship"
-    assert "'@my ship.webp'" in playground.text("#curl")
+    playground.page.wait_for_selector("#curl:has-text(\"'@my ship.webp'\")")
 
 
 def test_a_thousand_classes_with_hostile_names_are_only_text(playground: Playground) -> None:

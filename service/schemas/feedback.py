@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from service.schemas import ErrorBody, Group
+from service.schemas.common import ErrorBody, Group
 
 __all__ = ["FeedbackAnswer", "FeedbackAnswers", "FeedbackFailure", "FeedbackItem", "FeedbackSummary"]
 

@@ -1,25 +1,14 @@
 """The shapes of operating points and of their history, as the documentation page shows them."""
 
-from typing import Annotated
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from service.schemas import OperatingPoint
+from service.schemas.common import LineOf100, LineOf500
+from service.schemas.models import OperatingPoint
 
 __all__ = [
-    "LineOf100", "LineOf500", "OperatingPointChange", "OperatingPointDetail", "OperatingPointHistory",
+    "OperatingPointChange", "OperatingPointDetail", "OperatingPointHistory",
     "OperatingPointList", "OperatingPointOrder", "OperatingPointRemoved",
 ]  # fmt: skip
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("One line of printable characters")
-    return text
-
-
-LineOf100 = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
-LineOf500 = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 
 
 class OperatingPointOrder(BaseModel):

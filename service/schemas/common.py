@@ -1,0 +1,33 @@
+"""What several answers share: groups, errors, short texts."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+__all__ = ["ErrorBody", "ErrorResponse", "Group", "LineOf100", "LineOf500"]
+
+Group = Literal["many", "medium", "few"]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("One line of printable characters")
+    return text
+
+
+LineOf100 = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+LineOf500 = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="stable, for programs", examples=["alpha_out_of_range"])
+    message: str = Field(description="for people: what is wrong and what would work")
+    request_id: str = Field(description="also in the header X-Request-ID and in the server's log")
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody
