@@ -1,0 +1,286 @@
+"""Does anything grow? The service at full load for a long time: classify, feedback, tuning; memory and disk over time.
+
+Drives a real `python -m service` on 127.0.0.1: connections that classify without a pause at changing alpha, one that
+sends labels for a share of the results, and one that goes round curve, summary, path, operating points, and tuning from
+feedback and from traffic. Every 10 s it notes resident memory, the database's files, requests/s, p99 and statuses.
+
+    uv run python benchmarks/soak.py --minutes 60 --json soak.json --plot soak.svg
+
+Ends by itself; exit code 1 where memory or disk grew after the warm-up, or where an answer was not the one expected.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter, deque
+from pathlib import Path
+from typing import Any
+
+from serve import machine
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "tests" / "images"
+DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
+MODEL = "/v1/models/cifar10-lt"
+ALPHAS = ("0", "balanced", "tail", "label_free", "0.5&alpha=1.25&alpha=2")
+KEEP_FEEDBACK = 20_000  # reached within minutes, so that the run shows what happens at the bound
+SAMPLE_SECONDS = 10.0
+LABEL_SHARE = 0.1
+WARM_UP = 0.25  # of the run: caches fill, the bounds are reached
+GROWTH_ALLOWED = 0.05  # of the median, over the rest of the run
+
+
+def pictures() -> list[tuple[bytes, str]]:
+    """Real test pictures with what they show, where the data set is at hand; else the samples, named after it."""
+    if not DATA.exists():
+        return [(path.read_bytes(), path.stem) for path in sorted(SAMPLES.glob("*.webp"))]
+    found: dict[str, list[bytes]] = {}
+    with zipfile.ZipFile(DATA) as archive:
+        for name in archive.namelist():
+            parts = name.split("/")
+            if parts[0] == "test" and parts[-1] and len(found.setdefault(parts[1], [])) < 50:
+                found[parts[1]].append(archive.read(name))
+    return [(data, label) for label, files in found.items() for data in files]
+
+
+class Connection:
+    """A keep-alive connection, with the least HTTP/1.1 that does."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def send(self, method: str, path: str, body: bytes = b"", media_type: str = "image/webp") -> tuple[int, Any]:
+        """Return status and JSON (or text) of one request."""
+        if self.reader is None or self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.writer.write(head.encode() + body)
+        answer = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", answer.lower())[1])
+        content = await self.reader.readexactly(length)
+        status = int(answer.split(b" ", 2)[1])
+        return status, json.loads(content) if b"application/json" in answer else content.decode()
+
+
+class Soak:
+    """The load, and what is noted about it."""
+
+    def __init__(self, port: int, until: float) -> None:
+        self.port, self.until = port, until
+        self.statuses: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self.labels: deque[dict[str, str]] = deque(maxlen=1000)
+        self.pictures = pictures()
+        self.labels_sent = 0
+
+    async def classify(self, seed: int) -> None:
+        """One connection that classifies without a pause."""
+        chance, connection = random.Random(seed), Connection(self.port)
+        while time.monotonic() < self.until:
+            data, label = chance.choice(self.pictures)
+            started = time.monotonic()
+            status, answer = await connection.send("POST", f"{MODEL}/classify?alpha={chance.choice(ALPHAS)}", data)
+            self.latencies.append(time.monotonic() - started)
+            self.statuses[f"classify {status}"] += 1
+            if status == 200 and chance.random() < LABEL_SHARE:
+                self.labels.append({"id": answer["results"][0]["id"], "label": label})
+
+    async def label(self) -> None:
+        """Send what labels there are, twice a second."""
+        connection = Connection(self.port)
+        while time.monotonic() < self.until:
+            await asyncio.sleep(0.5)
+            batch = [self.labels.popleft() for _ in range(min(len(self.labels), 200))]
+            if not batch:
+                continue
+            status, answer = await connection.send(
+                "POST", "/v1/feedback", json.dumps(batch).encode(), "application/json"
+            )
+            self.statuses[f"feedback {status}"] += 1
+            if status == 200:
+                errors = [each["error"]["code"] for each in answer["results"] if "error" in each]
+                self.labels_sent += len(batch) - len(errors)
+                self.statuses.update(f"label {code}" for code in errors)
+
+    async def choose(self) -> None:
+        """Go round everything that chooses alpha."""
+        connection, step = Connection(self.port), 0
+        tune = {"objective": "balanced", "constraints": ["overall >= 0.5"], "save_as": "live", "who": "soak"}
+        point = {"alpha": 1.1, "who": "soak"}
+        steps = [
+            ("POST", f"{MODEL}/alpha/tune?wait=30", {"source": "feedback", **tune}),
+            ("GET", f"{MODEL}/alpha/curve?source=feedback&since=600", None),
+            ("POST", f"{MODEL}/alpha/tune?wait=30", {"source": "traffic", "since": 60}),
+            ("GET", f"{MODEL}/feedback", None),
+            ("PUT", f"{MODEL}/operating-points/soak", point),
+            ("GET", f"{MODEL}/operating-points/live", None),
+            ("GET", "/metrics", None),
+        ]
+        await asyncio.sleep(min(10.0, (self.until - time.monotonic()) / 4))
+        while time.monotonic() < self.until:
+            method, path, body = steps[step % len(steps)]
+            content = b"" if body is None else json.dumps(body).encode()
+            status, _ = await connection.send(method, path, content, "application/json")
+            self.statuses[f"{path.split('?')[0].removeprefix(MODEL)} {status}"] += 1
+            status, _ = await connection.send("POST", f"{MODEL}/alpha-path", self.pictures[0][0])
+            self.statuses[f"/alpha-path {status}"] += 1
+            step += 1
+            await asyncio.sleep(1.0)
+
+
+def resident_mb(process: int) -> float:
+    """Resident memory, 10^6 bytes."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())[1]) * 1024 / 1e6
+
+
+def size_mb(database: Path) -> float:
+    """The database with its log, 10^6 bytes."""
+    return sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*")) / 1e6
+
+
+def start(folder: Path) -> tuple["subprocess.Popen[bytes]", int, Path]:
+    """Start the service; return its process, port and database."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    database = folder / "soak.db"
+    flags = {"--port": port, "--database": f"sqlite:///{database}", "--keep-feedback": KEEP_FEEDBACK}
+    arguments = [sys.executable, "-m", "service", *(str(part) for pair in flags.items() for part in pair)]
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=(folder / "log").open("wb"))
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return process, port, database
+        time.sleep(0.1)
+    process.kill()
+    raise SystemExit(f"the service did not start: {(folder / 'log').read_text()[-2000:]}")
+
+
+async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Load the service until the time is over; return the samples and the sums."""
+    process, port, database = start(folder)
+    soak = Soak(port, time.monotonic() + 60 * options.minutes)
+    loads = [soak.classify(seed) for seed in range(options.concurrency)]
+    tasks = [asyncio.create_task(load) for load in (*loads, soak.label(), soak.choose())]
+    samples: list[dict[str, float]] = []
+    started = last = time.monotonic()
+    while not all(task.done() for task in tasks):
+        await asyncio.wait(tasks, timeout=SAMPLE_SECONDS)
+        if failed := [task for task in tasks if task.done() and task.exception()]:
+            process.kill()
+            log = (folder / "log").read_text()[-3000:]
+            raise SystemExit(f"a client failed: {failed[0].exception()!r}\nthe service's last words:\n{log}")
+        now, latencies = time.monotonic(), sorted(soak.latencies)
+        soak.latencies = []
+        if now - last < SAMPLE_SECONDS / 2:
+            continue
+        samples.append(
+            {
+                "minutes": (now - started) / 60,
+                "resident_mb": resident_mb(process.pid),
+                "database_mb": size_mb(database),
+                "requests_per_second": len(latencies) / (now - last),
+                "p99_ms": 1000 * latencies[int(0.99 * len(latencies))] if latencies else 0.0,
+                "labels": soak.labels_sent,
+            }
+        )
+        last = now
+        if len(samples) % 30 == 1:
+            print(row(samples[-1]), flush=True)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=60)
+    return {"samples": samples, "statuses": dict(sorted(soak.statuses.items())), "exit_code": code}
+
+
+def row(sample: dict[str, float]) -> str:
+    """One line of the table."""
+    size = f"{sample['resident_mb']:7.1f} MB resident  {sample['database_mb']:6.1f} MB database"
+    speed = f"{sample['requests_per_second']:5.0f} requests/s  p99 {sample['p99_ms']:6.0f} ms"
+    return f"{sample['minutes']:6.1f} min  {size}  {speed}  {sample['labels']:7.0f} labels"
+
+
+def growth(samples: list[dict[str, float]], name: str) -> tuple[float, float]:
+    """Return the median after the warm-up, and the growth over that time by least squares."""
+    after = samples[int(WARM_UP * len(samples)) :]
+    minutes, values = [each["minutes"] for each in after], [each[name] for each in after]
+    slope = statistics.linear_regression(minutes, values).slope
+    return statistics.median(values), slope * (minutes[-1] - minutes[0])
+
+
+def picture(samples: list[dict[str, float]]) -> str:
+    """Memory and database size over time, as SVG."""
+    width, height, left, bottom = 720, 320, 60, 40
+    longest = samples[-1]["minutes"]
+    highest = 1.15 * max(each[name] for each in samples for name in ("resident_mb", "database_mb"))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x / longest * (width - left - 20), height - bottom - y / highest * (height - bottom - 20)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="12">']
+    parts.append(f'<g font-family="sans-serif"><rect width="{width}" height="{height}" fill="white"/>')
+    for step in range(6):
+        value, minutes = highest * step / 5, longest * step / 5
+        x, y = place(minutes, value)[0], place(0, value)[1]
+        parts.append(f'<path d="M{left} {y:.1f}H{width - 20}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.0f}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle">{minutes:.0f}</text>')
+    parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">minutes at full load</text>')
+    lines = (("resident_mb", "#4477aa", "resident memory, MB"), ("database_mb", "#cc3344", "database, MB"))
+    for name, colour, label in lines:
+        points = " ".join("{:.1f},{:.1f}".format(*place(each["minutes"], each[name])) for each in samples)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        x, y = place(samples[-1]["minutes"], samples[-1][name])
+        parts.append(f'<text x="{x - 4:.1f}" y="{y - 8:.1f}" text-anchor="end" fill="{colour}">{label}</text>')
+    return "\n".join([*parts, "</g></svg>\n"])
+
+
+def verdict(figures: dict[str, Any]) -> bool:
+    """Print what grew, and whether that is well."""
+    fine = figures["exit_code"] == 0
+    for name, what in (("resident_mb", "resident memory"), ("database_mb", "database")):
+        median, grown = growth(figures["samples"], name)
+        ok = grown < GROWTH_ALLOWED * median
+        fine &= ok
+        said = "flat" if ok else "GROWS"
+        print(f"{what}: median {median:.1f} MB after the warm-up, {grown:+.1f} MB over the rest: {said}")
+    unexpected = {name: n for name, n in figures["statuses"].items() if not name.endswith(" 200")}
+    print(f"answers: {figures['statuses']}")
+    print(f"not as expected: {unexpected or 'none'}; exit code after SIGTERM: {figures['exit_code']}")
+    return fine and not unexpected
+
+
+def main() -> None:
+    """Parse, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--concurrency", type=int, default=64, help="connections that classify")
+    parser.add_argument("--json", type=Path, help="write all samples there")
+    parser.add_argument("--plot", type=Path, help="draw memory over time there (.svg)")
+    options = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="longtail-soak-") as folder:
+        figures = asyncio.run(run(options, Path(folder)))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1))
+    if options.plot:
+        options.plot.write_text(picture(figures["samples"]))
+    print(row(figures["samples"][-1]))
+    sys.exit(0 if verdict(figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
