@@ -61,6 +61,7 @@ def _report(context: Context) -> None:
             f"{manifest.input.width}x{manifest.input.height} px, {served.engine.description}; "
             f"a batch of {images} took {milliseconds:.1f} ms; alpha: {points}"
         )
+    print(f"database {context.database}: {'its tables are up to date' if context.database.ready else 'NOT there'}")
     print("ok: every model is loaded, warmed up and gives finite numbers")
 
 

@@ -5,11 +5,13 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -61,10 +63,16 @@ def server(bundle: Bundle, *flags: str) -> Iterator[tuple[subprocess.Popen[str],
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | environment
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        env = os.environ | {"LONGTAIL_DATABASE": f"sqlite:///{folder}/x.db"} | environment
+        return subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def test_sigterm_answers_what_was_accepted_and_exits_0(tiny_bundle: Bundle) -> None:
@@ -119,6 +127,11 @@ def test_check_says_what_it_found(tiny_bundle: Bundle) -> None:
     ("arguments", "environment", "sentence"),
     [
         (["--models", "/nowhere"], {}, "nowhere"),
+        (
+            [],
+            {"LONGTAIL_DATABASE": "mysql://me:hunter2@host/x"},
+            "LONGTAIL_DATABASE (--database) is refused: only SQLite",
+        ),
         ([], {"LONGTAIL_PROT": "9000"}, "LONGTAIL_PROT is not a setting; did you mean LONGTAIL_PORT?"),
         (["--port", "x"], {}, "LONGTAIL_PORT (--port) is 'x'"),
         (["--device", "cuda", "--models", "MODELS"], {}, "asked for CUDA"),
@@ -132,6 +145,25 @@ def test_what_cannot_start_says_why_and_exits_2(
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_database_of_a_later_longtail_is_refused(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> None:
+    url = new_sqlite()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    done = run("--check", "--models", str(tiny_bundle.path.parent.parent), "--database", url)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "error: the database is at migration 9999, which this Longtail does not know" in done.stderr
+
+
+def test_a_database_that_is_away_is_said_and_its_password_is_not(tiny_bundle: Bundle) -> None:
+    away = "postgresql://me:hunter2@127.0.0.1:9/x"
+    done = run("--check", "--models", str(tiny_bundle.path.parent.parent), LONGTAIL_DATABASE=away)
+    assert done.returncode == 0
+    assert "starting without the database" in done.stderr
+    assert "database postgresql://me:***@127.0.0.1:9/x: NOT there" in done.stdout
+    assert "hunter2" not in done.stderr + done.stdout
 
 
 def test_an_empty_models_folder_is_refused(tmp_path: Path) -> None:
