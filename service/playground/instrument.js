@@ -31,10 +31,12 @@ export function createInstrument(current, onAlpha) {
   let axis = NARROWEST;
   let points = {};
   let path = null;
+  let exempt = null; // the name of a class that α leaves alone
 
   function setModel(detail) {
     axis = axisOf(detail.operating_points);
     points = detail.operating_points;
+    exempt = detail.exempt_class === null ? null : detail.classes[detail.exempt_class].name;
     slider.min = axis.low;
     slider.max = axis.high;
     byId("scale").replaceChildren(...scaleMarks(axis));
@@ -47,7 +49,7 @@ export function createInstrument(current, onAlpha) {
     path = newPath;
     drawBand(path, classes, axis);
     byId("path-words").replaceChildren(...(path ? pathWords(path, classes) : []));
-    if (!path) say(byId("path-note"), "No picture yet: its path along α appears here.");
+    if (!path) say(byId("path-note"), exempt ? exemptWords(exempt) : "No picture yet: its path along α appears here.");
     layOut();
   }
 
@@ -110,6 +112,8 @@ export function createInstrument(current, onAlpha) {
   document.fonts?.ready.then(layOut);
   return { setModel, setPath, setWon, moveTo };
 }
+
+const exemptWords = (name) => `This model exempts ${name} from α, so there is no exact path to show.`;
 
 /** The number field takes any number, and an operating point's name. */
 function listenToField(field, current, alphaOf, onAlpha) {

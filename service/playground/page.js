@@ -67,7 +67,7 @@ function draw() {
     bars.render(model.classes, top, probability, state.label?.index ?? null);
     state.top = { index: top[0], probability: probability[top[0]] };
   }
-  say(byId("curl"), share.curlOf(state));
+  showCurl();
   announce();
   remember();
 }
@@ -78,6 +78,8 @@ const announce = debounced(500, () => {
   say(byId("live"), `α ${alphaText(state.alpha)}: ${name}, ${percent(state.top.probability)}, ${group}`);
 });
 
+const showCurl = debounced(80, () => say(byId("curl"), share.curlOf(state))); // long, where a prior names 1,000 classes
+
 const remember = debounced(250, () => history.replaceState(null, "", `#${share.hashOf(state)}`));
 
 /** Logits with the prior, and the path they give: once per picture and prior, not per α. */
@@ -87,21 +89,13 @@ function applyPrior() {
   if (result) {
     const shift = shiftOf(state.prior, model.classes);
     state.logits = shift ? result.logits.map((logit, i) => logit + shift[i]) : result.logits;
-    const path = pathOf(state.logits, state.slope, model.exempt_class);
+    const path = model.exempt_class === null ? alphaPath(state.logits, state.slope) : null;
     instrument.setPath(path, model.classes);
-    if (state.label) instrument.setWon(wonWith(path), state.label.name);
+    if (path && state.label) instrument.setWon(wonWith(path), state.label.name);
   } else {
     instrument.setPath(null, model.classes);
   }
   soon();
-}
-
-/** The path; an exempt class takes no part in it, as α does not touch its probability. */
-function pathOf(logits, slope, exempt) {
-  if (exempt === null || exempt === undefined) return alphaPath(logits, slope);
-  const others = Array.from(logits.keys()).filter((i) => i !== exempt);
-  const path = alphaPath(others.map((i) => logits[i]), others.map((i) => slope[i]));
-  return path.map((step) => ({ ...step, index: others[step.index] }));
 }
 
 /** Where the true class wins: as the server said for the logits as trained; with a prior, as the path says. */
@@ -249,5 +243,8 @@ byId("model").addEventListener("change", () => {
   showModel(byId("model").value, { alpha: null, prior: null, weights: null, image: null });
 });
 byId("copy").addEventListener("click", copyCurl);
-window.addEventListener("hashchange", open);
+window.addEventListener("hashchange", () => {
+  if (share.readHash(location.hash).model) open();
+  else remember(); // the link to the slider, say
+});
 open();

@@ -94,10 +94,10 @@ function markSample(sample) {
 
 /** The whole page takes drops: missing the frame would otherwise make the browser leave the page. */
 function listenToDrops(drop, takeFiles) {
-  const inForm = (event) => event.target.closest?.("#tune-form") !== null;
+  const inForm = (event) => event.target.closest?.("#tune-form"); // it takes zips
   document.addEventListener("dragover", (event) => {
-    if (inForm(event)) return;
     event.preventDefault();
+    if (inForm(event)) return;
     drop.classList.add("over");
   });
   document.addEventListener("dragleave", (event) => {
@@ -105,8 +105,7 @@ function listenToDrops(drop, takeFiles) {
   });
   document.addEventListener("drop", (event) => {
     drop.classList.remove("over");
-    if (inForm(event)) return;
     event.preventDefault();
-    takeFiles([...event.dataTransfer.files]);
+    if (!inForm(event)) takeFiles([...event.dataTransfer.files]);
   });
 }

@@ -21,7 +21,8 @@ export function shiftOf(prior, classes) {
 
 /** The value of the query parameter `prior` that does the same; null where none is needed. */
 export function priorQuery(prior, classes) {
-  if (prior.kind !== "custom") return prior.kind === "uniform" ? "uniform" : null;
+  if (prior.kind === "train") return null;
+  if (prior.kind === "uniform" || prior.weights.every((weight) => weight === prior.weights[0])) return "uniform";
   return JSON.stringify(Object.fromEntries(classes.map((one, i) => [one.name, prior.weights[i]])));
 }
 

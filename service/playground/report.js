@@ -12,7 +12,7 @@ const ROWS = [
 const OBJECTIVES = {
   overall: "share of images that are right", balanced: "mean recall of the classes",
   harmonic: "harmonic mean of the classes’ recall", geometric: "geometric mean of the classes’ recall",
-  few: "mean recall of the rarest group", worst_class: "recall of the worst class",
+  few: "mean recall of few", medium: "mean recall of medium", many: "mean recall of many", worst_class: "recall of the worst class",
 };
 const MOST_UNREADABLE = 5;
 
@@ -20,8 +20,12 @@ const MOST_UNREADABLE = 5;
 export function createReport(place, onAlpha, onSaved) {
   let chart = null;
 
-  function show(model, axis, result, source) {
+  function show(model, pageAxis, result, source) {
     const curve = h("div", { class: "curve" });
+    const { alphas } = result.curve;
+    const axis = {
+      low: Math.min(pageAxis.low, Math.floor(alphas[0])), high: Math.max(pageAxis.high, Math.ceil(alphas[alphas.length - 1])),
+    };
     const scale = h("div", { class: "scale", "aria-hidden": "true" }, ...scaleMarks(axis));
     place.replaceChildren(
       headline(result, source),

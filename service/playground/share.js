@@ -6,6 +6,7 @@ import { shellWord } from "./numbers.js";
 import { SAMPLES } from "./picture.js";
 import { ROWS } from "./bars.js";
 
+const LONGEST_ADDRESS = 65_000;
 const RAW_TYPES = ["image/jpeg", "image/png", "image/webp"];
 
 /** What follows the # of the page's address. */
@@ -61,5 +62,6 @@ export function curlOf({ model, alpha, point, prior, picture }) {
   const body = RAW_TYPES.includes(type)
     ? `--data-binary ${shellWord(`@${source}`)} -H 'Content-Type: ${type}'`
     : `-F ${shellWord(`files=@${source}`)}`;
-  return `curl ${body} ${shellWord(url.href.replaceAll("'", "%27"))}`;
+  const command = `curl ${body} ${shellWord(url.href.replaceAll("'", "%27"))}`;
+  return url.href.length < LONGEST_ADDRESS ? command : `# too long: the server reads addresses of up to 64 KB\n${command}`;
 }

@@ -12,7 +12,9 @@ const OBJECTIVES = [
   ["overall", "overall: share of images that are right"],
   ["harmonic", "harmonic mean of the classes’ recall"],
   ["geometric", "geometric mean of the classes’ recall"],
-  ["few", "few: mean recall of the rarest group"],
+  ["few", "few: mean recall of that group"],
+  ["medium", "medium: mean recall of that group"],
+  ["many", "many: mean recall of that group"],
   ["worst_class", "worst class"],
 ];
 const FIGURES = ["overall", "many", "medium", "few", "balanced", "worst_class"];
@@ -130,6 +132,9 @@ function buildForm() {
     const row = constraintRow();
     constraints.append(row);
     row.querySelector("select").focus();
+  });
+  byId("tune-form").addEventListener("drop", (event) => {
+    if (event.dataTransfer.files.length && !archiveRow.hidden) archive.files = event.dataTransfer.files;
   });
   byId("tune-form").replaceChildren(
     switchPlace, archiveRow,

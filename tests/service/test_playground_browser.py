@@ -24,6 +24,7 @@ from tests.service.browser import (
     server,
     write_wide_bundle,
 )
+from tests.tiny_bundle import write_tiny_bundle
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,9 +32,10 @@ pytestmark = [
 ]
 WEIGHTS = {"airplane": 9, "automobile": 1, "bird": 1, "cat": 1, "deer": 1, "dog": 1, "frog": 1, "horse": 1, "ship": 1}
 WEIGHTS |= {"truck": 0.25}
+UNIFORM = "&prior=uniform"
 PRIORS = {
     "": {},
-    "&prior=uniform": {"prior": "uniform"},
+    UNIFORM: {"prior": "uniform"},
     "&prior=custom&weights=0:9,9:0.25": {"prior": json.dumps(WEIGHTS)},
 }
 
@@ -55,6 +57,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "models" / "shipped", root, dirs_exist_ok=True)
     write_wide_bundle(root)
+    write_tiny_bundle(root, "exempt", exempt_class=2)
     with server(root, f"sqlite:///{tmp_path_factory.mktemp('data')}/longtail.db") as address:
         yield address
 
@@ -65,11 +68,10 @@ def playground(opened: Opened, url: str) -> Iterator[Playground]:
         yield page
 
 
-@pytest.mark.parametrize("model", ["cifar10-lt", "cifar100-lt"])
-@pytest.mark.parametrize("words", PRIORS)
+@pytest.mark.parametrize(
+    ("model", "words"), [*(("cifar10-lt", words) for words in PRIORS), ("cifar100-lt", ""), ("cifar100-lt", UNIFORM)]
+)
 def test_bars_say_what_classify_says_at_every_alpha(playground: Playground, model: str, words: str) -> None:
-    if model == "cifar100-lt" and "custom" in words:
-        pytest.skip("the custom prior is written for ten classes")
     playground.open(f"model={model}&image=cat{words}")
     playground.page.wait_for_selector("#bars li[data-index]")
     for alpha in (-1.5, 0, 0.4, 1.25, 3.2, 40):
@@ -313,6 +315,27 @@ def test_a_thousand_classes_with_hostile_names_are_only_text(playground: Playgro
     page.fill("#class-filter", "🐈 997")
     assert page.locator("#class-list option").all_inner_texts() == [f"{HOSTILE}997 (few)"]
     assert "'\\''" in playground.text("#curl")
+
+
+def test_an_exempt_class_keeps_its_probability_and_there_is_no_path(playground: Playground) -> None:
+    playground.open("model=exempt&image=truck")
+    playground.page.wait_for_selector("#bars li[data-index]")
+    for alpha in ("0", "3"):
+        playground.set_alpha(alpha)
+        ours = classify(playground.url, "exempt", "truck.webp", alpha=float(alpha), top_k=5)
+        assert [row[0] for row in playground.bars()] == [one["name"] for one in ours]
+        assert [row[2] for row in playground.bars()] == [f"{100 * one['probability']:.1f} %" for one in ours]
+    assert playground.text("#path-note").startswith("This model exempts class 2 from α")
+    assert playground.page.locator("#band .part").count() == 0
+
+
+def test_the_skip_link_leads_to_alpha_and_changes_nothing(playground: Playground) -> None:
+    playground.open("model=cifar100-lt&alpha=tail&image=cat")
+    playground.page.wait_for_selector("#bars li[data-index]")
+    playground.page.keyboard.press("Tab")
+    playground.page.keyboard.press("Enter")
+    assert playground.page.evaluate("document.activeElement.id") == "alpha"
+    assert playground.words() == {"model": "cifar100-lt", "alpha": "tail", "image": "cat"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
