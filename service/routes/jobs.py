@@ -1,12 +1,12 @@
 """GET and DELETE /v1/jobs/{id}: how far a job is, what came of it, and how to stop it."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.context import context_of
+from service.rendering import iso_time
 from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobDescription
 from service.storage.jobs import JobRecord
@@ -45,13 +45,9 @@ def describe_job(record: JobRecord) -> dict[str, Any]:
         **{name: getattr(record, name) for name in ("id", "model", "version", "state", "done", "total")},
         "result": record.result,
         "error": record.error,
-        "created": _time(record.created),
-        "finished": None if record.finished is None else _time(record.finished),
+        "created": iso_time(record.created),
+        "finished": None if record.finished is None else iso_time(record.finished),
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _json(record: JobRecord) -> Response:
