@@ -244,11 +244,11 @@ def _check_intervals(intervals: Float) -> None:
     if intervals.ndim != 2 or intervals.shape[1] != 2:
         raise ValueError(f"intervals have shape {intervals.shape}; (N, 2) fits")
     low, high = intervals.T
-    if (wrong := np.flatnonzero(~((low < high) | (np.isnan(low) & np.isnan(high))))).size:
+    if (wrong := np.flatnonzero(~((low <= high) | (np.isnan(low) & np.isnan(high))))).size:
         first = wrong[0]
         raise ValueError(
-            f"interval {first} runs from {low[first]} to {high[first]}; one that begins below its end fits, or nan to "
-            "nan for an image that is right nowhere"
+            f"interval {first} runs from {low[first]} to {high[first]}; give the lower end first, "
+            "or nan twice for an image that is right nowhere"
         )
 
 

@@ -90,10 +90,10 @@ def prior_shift(target: Float64, class_counts: NDArray[np.integer[Any]]) -> Floa
     """Return (C,) log p_target − log p_train, to be added to the logits at any alpha.
 
     Raises:
-        ValueError: the shapes disagree, a target is not above 0, or a class has no training images.
+        ValueError: the shapes disagree, a target is no finite number above 0, or a class has no training images.
     """
-    if target.shape != class_counts.shape or not (target > 0).all():
-        raise ValueError(f"a target prior needs a number above 0 for each of {len(class_counts)} classes")
+    if target.shape != class_counts.shape or not ((target > 0) & (target < np.inf)).all():
+        raise ValueError(f"a target prior needs a finite number above 0 for each of {len(class_counts)} classes")
     return np.asarray(np.log(target) - log_prior(class_counts))
 
 
@@ -135,7 +135,7 @@ def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high:
 
     Raises:
         TuningError: there is no image.
-        ValueError: the shapes disagree, or the range is none.
+        ValueError: the shapes disagree, a number is not finite, or the range is none.
     """
     if logits.ndim != 2 or logits.shape != slope.shape or target.shape != logits.shape[1:]:
         raise ValueError(f"logits {logits.shape}, slope {slope.shape}, target {target.shape}; (N, C), (N, C), (C,) fit")
@@ -143,6 +143,8 @@ def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high:
         raise TuningError("there is no traffic to choose alpha from; classify some images first")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"alpha was to be chosen in [{low}, {high}]; give finite numbers, the lower one first")
+    if not all(np.isfinite(numbers).all() for numbers in (logits, slope, target)):
+        raise ValueError("logits, slopes or the target are not finite")
 
     def divergence(alpha: float) -> float:
         return _divergence(target, _mean_prediction(logits, slope, alpha))
@@ -192,12 +194,14 @@ def estimate_prior(
 
     Raises:
         TuningError: there is no image.
-        ValueError: the shapes disagree, or a training frequency is not above 0.
+        ValueError: the shapes disagree, a training frequency is not above 0, or a probability is not finite.
     """
     if probabilities.ndim != 2 or train_prior.shape != probabilities.shape[1:] or not (train_prior > 0).all():
         raise ValueError(f"probabilities {probabilities.shape} and prior {train_prior.shape}; (N, C), (C,) above 0 fit")
     if not len(probabilities):
         raise TuningError("there is no traffic to estimate class frequencies from; classify some images first")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("a probability is not finite")
     likelihood = np.asarray(probabilities, np.float64) / train_prior
     prior = np.asarray(train_prior, np.float64)
     for _ in range(max_steps):
