@@ -17,6 +17,7 @@ from models.optimum import optimum
 from models.preprocess import decode_image
 from models.scores import Scores
 from models.tuning import tune
+from service.schemas.tuning import JobDescription, TuneReport
 from tests.service.conftest import Running, Service, picture
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
@@ -69,6 +70,17 @@ async def test_an_archive_is_tuned_as_on_the_command_line(running: Running) -> N
     assert report["logit_adjustment"]["after"] == pytest.approx(expected["logit_adjustment"]["after"], abs=1e-4)
     assert report["curve"]["figures"].keys() == expected["curve"]["figures"].keys()
     assert (report["unreadable"], report["saved_as"]) == ([], None)
+
+
+async def test_the_report_and_the_pages_example_have_the_documented_fields(running: Running) -> None:
+    async with running(real=True) as service:
+        report = (await send(service, zipped(labelled()))).json()
+        schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
+    example = schemas["TuneReport"]["example"]
+    for shown in (report, example):
+        TuneReport.model_validate(shown)
+    JobDescription.model_validate(schemas["JobDescription"]["example"])
+    assert report.keys() == example.keys() - {"target", "label_free_alpha"}
 
 
 async def test_constraints_hold_and_infeasible_ones_are_refused(running: Running) -> None:
