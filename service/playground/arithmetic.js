@@ -38,7 +38,10 @@ export function softmax(logits, skip = -1) {
   return powers;
 }
 
-/** (C,) the probabilities at one α; an exempt class keeps what the plain classifier gave it, the others share the rest. */
+/**
+ * (C,) the probabilities at one α. An exempt class keeps what `logits`, those of the plain classifier, give it; the
+ * others share the rest by `shifted`.
+ */
 export function probabilities(logits, shifted, exemptClass) {
   if (exemptClass === null || exemptClass === undefined) return softmax(shifted);
   const kept = softmax(logits)[exemptClass];

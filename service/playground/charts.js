@@ -53,7 +53,7 @@ export function createChart(place) {
       picture.append(svg("path", { class: `line ${name}`, d: linePath(axis, alphas, figures[name], x, y) }));
     }
     const dots = names.map((name) => h("span", { class: `dot ${name}` }));
-    place.replaceChildren(picture, ...levelLabels(top), ...markLabels(axis, marks), ...dots);
+    place.replaceChildren(...levelLabels(top), picture, ...markLabels(axis, marks), ...dots);
     current = { axis, alphas, figures, names, top, dots };
   }
 

@@ -107,7 +107,7 @@ function countWords(summary) {
   if (predicted?.images) {
     const shares = ["many", "medium", "few"].filter((group) => typeof predicted[group] === "number");
     const words = shares.map((group) => `${percent(predicted[group])} ${group}`).join(", ");
-    facts.push([`Predicted for ${counted(predicted.images, "image")}`, words]);
+    facts.push([`Predicted for ${counted(predicted.images, "image")}, at the α asked for`, words]);
   }
   return [h("dl", {}, ...facts.flatMap(([term, text]) => [h("dt", { text: term }), h("dd", { text })]))];
 }

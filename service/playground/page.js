@@ -57,12 +57,12 @@ function soon() {
 
 function draw() {
   framed = 0;
-  const { model, alpha, point, logits, slope } = state;
+  const { model, alpha, point, result, logits, slope } = state;
   instrument.moveTo(alpha, point, model.classes);
   curves.moveTo(alpha);
   if (logits) {
     const shifted = tdeLogits(logits, slope, alpha);
-    const probability = probabilities(logits, shifted, model.exempt_class);
+    const probability = probabilities(result.logits, shifted, model.exempt_class);
     const top = topClasses(probability, shifted, Math.min(ROWS, model.classes.length));
     bars.render(model.classes, top, probability, state.label?.index ?? null);
     state.top = { index: top[0], probability: probability[top[0]] };

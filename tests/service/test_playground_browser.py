@@ -320,9 +320,10 @@ def test_a_thousand_classes_with_hostile_names_are_only_text(playground: Playgro
 def test_an_exempt_class_keeps_its_probability_and_there_is_no_path(playground: Playground) -> None:
     playground.open("model=exempt&image=truck")
     playground.page.wait_for_selector("#bars li[data-index]")
-    for alpha in ("0", "3"):
+    for alpha, prior in (("0", "train"), ("3", "train"), ("3", "uniform")):
+        playground.page.check(f"#prior input[value={prior}]")
         playground.set_alpha(alpha)
-        ours = classify(playground.url, "exempt", "truck.webp", alpha=float(alpha), top_k=5)
+        ours = classify(playground.url, "exempt", "truck.webp", alpha=float(alpha), top_k=5, prior=prior)
         assert [row[0] for row in playground.bars()] == [one["name"] for one in ours]
         assert [row[2] for row in playground.bars()] == [f"{100 * one['probability']:.1f} %" for one in ours]
     assert playground.text("#path-note").startswith("This model exempts class 2 from α")
