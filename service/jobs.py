@@ -22,7 +22,7 @@ from service.errors import (
     UnknownJobError,
     translate,
 )
-from service.storage.jobs import JobRecord, JobState, JobStore
+from service.storage.jobs import KEEP_ENDED, JobRecord, JobState, JobStore
 
 __all__ = ["Job", "Jobs", "Progress"]
 
@@ -143,7 +143,9 @@ class Jobs:
             return job.record(self._store.clock())
         record = await self._store.find(job_id)
         if record is None:
-            raise UnknownJobError(f"there is no job {job_id[:64]!r}; ended ones are kept for a day")
+            raise UnknownJobError(
+                f"there is no job {job_id[:64]!r}; the last {KEEP_ENDED} that ended are kept for a day"
+            )
         if record.finished is None and self._store.clock() - record.updated > LOST_SECONDS:
             _, code, message = translate(JobLostError("the process that ran this job ended; start it again"))
             return record._replace(state="failed", error={"code": code, "message": message, "request_id": ""})

@@ -14,7 +14,7 @@ __all__ = ["JobRecord", "JobState", "JobStore"]
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 KEEP_SECONDS = 24 * 3600.0
-KEEP_JOBS = 1000
+KEEP_ENDED = 100  # the newest, some 20 kB of answer each; one that waits or runs is never among those forgotten
 
 
 class JobRecord(NamedTuple):
@@ -68,8 +68,9 @@ class JobStore:
 
         def work(connection: Connection) -> None:
             old = jobs.c.created < self.clock() - KEEP_SECONDS
-            newest = select(jobs.c.id).order_by(jobs.c.created.desc()).limit(KEEP_JOBS - 1)
-            connection.execute(delete(jobs).where(old | jobs.c.id.not_in(newest)))
+            ended = jobs.c.finished.is_not(None)
+            newest = select(jobs.c.id).where(ended).order_by(jobs.c.finished.desc()).limit(KEEP_ENDED)
+            connection.execute(delete(jobs).where(old | (ended & jobs.c.id.not_in(newest))))
             connection.execute(insert(jobs), record.row())
 
         await self._database.run(work)

@@ -10,6 +10,7 @@ from models.errors import TuningError
 from service import jobs as jobs_module
 from service.errors import OverloadedError, StorageUnavailableError, UnknownJobError
 from service.jobs import Job, Jobs, Progress, Work
+from service.storage import jobs as storage_module
 from service.storage.database import Database
 from service.storage.jobs import KEEP_SECONDS, JobStore
 
@@ -160,8 +161,24 @@ async def test_old_jobs_are_forgotten(database: Database) -> None:
     now += KEEP_SECONDS + 1
     new = Jobs(store)
     await (await submit(new, at_once)).wait(10)
-    with pytest.raises(UnknownJobError, match="ended ones are kept for a day"):
+    with pytest.raises(UnknownJobError, match="the last 100 that ended are kept for a day"):
         await new.find(old.id)
+
+
+async def test_ended_jobs_are_bounded_and_one_that_runs_is_not_forgotten(
+    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "KEEP_ENDED", 3)
+    work, elsewhere = Held(), Jobs(JobStore(database))
+    held = await submit(jobs, work)
+    ended = [await submit(elsewhere, at_once) for _ in range(6)]
+    for job in ended:
+        assert await job.wait(10)
+    await submit(elsewhere, at_once)
+    store = JobStore(database)
+    assert [await store.find(job.id) is not None for job in ended] == [False] * 3 + [True] * 3
+    assert await store.find(held.id) is not None
+    work.go.set()
 
 
 async def test_ended_jobs_in_memory_are_bounded(jobs: Jobs) -> None:
