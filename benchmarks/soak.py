@@ -39,6 +39,7 @@ SAMPLE_SECONDS = 10.0
 LABEL_SHARE = 0.1
 WARM_UP = 0.25  # of the run: caches fill, the bounds are reached
 GROWTH_ALLOWED = 0.05  # of the median, over the rest of the run
+GRACE_SECONDS = 60.0  # for the last answers, and for the service to stop; then it is killed and the run has failed
 
 
 def pictures() -> list[tuple[bytes, str]]:
@@ -171,19 +172,33 @@ def start(folder: Path) -> tuple["subprocess.Popen[bytes]", int, Path]:
 
 
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Load the service until the time is over; return the samples and the sums."""
+    """Load a service until the time is over and stop it; return the samples and the sums."""
     process, port, database = start(folder)
-    soak = Soak(port, time.monotonic() + 60 * options.minutes)
-    loads = [soak.classify(seed) for seed in range(options.concurrency)]
-    tasks = [asyncio.create_task(load) for load in (*loads, soak.label(), soak.choose())]
+    try:
+        return await load(options, process, Soak(port, time.monotonic() + 60 * options.minutes), database)
+    except Exception:
+        print(f"the service's last words:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
+        raise
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def load(
+    options: argparse.Namespace, process: "subprocess.Popen[bytes]", soak: Soak, database: Path
+) -> dict[str, Any]:
+    """Load the service, take samples, and ask it to stop."""
+    clients = [soak.classify(seed) for seed in range(options.concurrency)]
+    tasks = [asyncio.create_task(client) for client in (*clients, soak.label(), soak.choose())]
     samples: list[dict[str, float]] = []
     started = last = time.monotonic()
     while not all(task.done() for task in tasks):
+        if time.monotonic() > soak.until + GRACE_SECONDS:
+            raise TimeoutError(f"answers are missing {GRACE_SECONDS:g} s after the end of the load")
         await asyncio.wait(tasks, timeout=SAMPLE_SECONDS)
-        if failed := [task for task in tasks if task.done() and task.exception()]:
-            process.kill()
-            log = (folder / "log").read_text()[-3000:]
-            raise SystemExit(f"a client failed: {failed[0].exception()!r}\nthe service's last words:\n{log}")
+        for task in tasks:
+            if task.done():
+                task.result()  # raises what its connection raised
         now, latencies = time.monotonic(), sorted(soak.latencies)
         soak.latencies = []
         if now - last < SAMPLE_SECONDS / 2:
@@ -202,7 +217,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if len(samples) % 30 == 1:
             print(row(samples[-1]), flush=True)
     process.send_signal(signal.SIGTERM)
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=GRACE_SECONDS)
     return {"samples": samples, "statuses": dict(sorted(soak.statuses.items())), "exit_code": code}
 
 
@@ -213,12 +228,18 @@ def row(sample: dict[str, float]) -> str:
     return f"{sample['minutes']:6.1f} min  {size}  {speed}  {sample['labels']:7.0f} labels"
 
 
-def growth(samples: list[dict[str, float]], name: str) -> tuple[float, float]:
-    """Return the median after the warm-up, and the growth over that time by least squares."""
+def growth(samples: list[dict[str, float]], name: str) -> tuple[bool, str]:
+    """Return whether a size stayed as it was after the warm-up, and how much it grew by least squares, in words."""
     after = samples[int(WARM_UP * len(samples)) :]
     minutes, values = [each["minutes"] for each in after], [each[name] for each in after]
-    slope = statistics.linear_regression(minutes, values).slope
-    return statistics.median(values), slope * (minutes[-1] - minutes[0])
+    slope, third = statistics.linear_regression(minutes, values).slope, max(1, len(values) // 3)
+    median, length = statistics.median(values), minutes[-1] - minutes[0]
+    fine = slope * length < GROWTH_ALLOWED * median
+    first, last = statistics.fmean(values[:third]), statistics.fmean(values[-third:])
+    return fine, (
+        f"median {median:.1f} MB after the warm-up, {60 * slope:+.2f} MB an hour ({slope * length:+.2f} MB over its "
+        f"{length:.0f} min); first third {first:.1f} MB, last third {last:.1f} MB: {'flat' if fine else 'GROWS'}"
+    )
 
 
 def picture(samples: list[dict[str, float]]) -> str:
@@ -252,11 +273,9 @@ def verdict(figures: dict[str, Any]) -> bool:
     """Print what grew, and whether that is well."""
     fine = figures["exit_code"] == 0
     for name, what in (("resident_mb", "resident memory"), ("database_mb", "database")):
-        median, grown = growth(figures["samples"], name)
-        ok = grown < GROWTH_ALLOWED * median
-        fine &= ok
-        said = "flat" if ok else "GROWS"
-        print(f"{what}: median {median:.1f} MB after the warm-up, {grown:+.1f} MB over the rest: {said}")
+        flat, words = growth(figures["samples"], name)
+        fine &= flat
+        print(f"{what}: {words}")
     unexpected = {name: n for name, n in figures["statuses"].items() if not name.endswith(" 200")}
     print(f"answers: {figures['statuses']}")
     print(f"not as expected: {unexpected or 'none'}; exit code after SIGTERM: {figures['exit_code']}")
@@ -271,6 +290,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all samples there")
     parser.add_argument("--plot", type=Path, help="draw memory over time there (.svg)")
     options = parser.parse_args()
+    if options.minutes < 1:
+        parser.error("give it a minute at least; a slope needs some points")
     print(machine())
     with tempfile.TemporaryDirectory(prefix="longtail-soak-") as folder:
         figures = asyncio.run(run(options, Path(folder)))
