@@ -7,6 +7,7 @@ arXiv:2007.07314) it is the log prior of the training set, the same for all imag
 on these lines, so the rival is tuned and measured by the same code. Shapes: N images, C classes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = ["Scores"]
 
 Float = NDArray[np.floating[Any]]
 Int = NDArray[np.int64]
-_CHUNK_ELEMENTS = 1 << 16  # N x C is worked through in pieces that stay in a core's cache
+_CHUNK_ELEMENTS = 1 << 17  # N x C is worked through in pieces that stay in a core's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +33,12 @@ class Scores:
 
     Args:
         logits: (N, C) at knob 0.
-        slope: (N, C) what knob = 1 takes out; (C,) where it is the same for all images.
+        slope: (N, C) what knob = 1 takes out; (C,) where it is the same for all images; (K, C) beside `head_cosine`.
         labels: (N,) class indices.
         groups: C times `many`, `medium` or `few`.
         exempt_class: the class TDE leaves alone, or None.
+        head_cosine: (N, K) where the slope is `tde.head_effect(head_cosine, slope)`, to be worked out in pieces: N x C
+            slopes take as much memory as the logits, and more time to write than to work out again.
     """
 
     logits: Float
@@ -43,6 +46,7 @@ class Scores:
     labels: Int
     groups: tuple[str, ...]
     exempt_class: int | None = None
+    head_cosine: Float | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -57,16 +61,24 @@ class Scores:
 
     def _at(self, knob: float) -> Float:
         """Return (N, C) logits at this value of the knob."""
-        shifted: Float = self.logits - np.asarray(knob, self.slope.dtype) * self.slope
+        slope = self._slope()
+        shifted: Float = self.logits - np.asarray(knob, slope.dtype) * slope
         return shifted
+
+    def _slope(self) -> Float:
+        return self.slope if self.head_cosine is None else tde.head_effect(self.head_cosine, self.slope)
+
+    def _pieces(self) -> Iterator[tuple[slice, "Scores"]]:
+        step = max(1, _CHUNK_ELEMENTS // len(self.groups))
+        for start in range(0, len(self), step):
+            rows = slice(start, start + step)
+            yield rows, self.part(rows)
 
     def top_1(self, knob: float) -> tuple[Int, Float]:
         """Return each image's predicted class and its probability, (N,) both."""
         predicted, confidence = np.empty(len(self), np.int64), np.empty(len(self), np.float32)
-        step = max(1, _CHUNK_ELEMENTS // len(self.groups))
-        for start in range(0, len(self), step):
-            rows = slice(start, start + step)
-            predicted[rows], confidence[rows] = self.part(rows)._top_1(knob)
+        for rows, piece in self._pieces():
+            predicted[rows], confidence[rows] = piece._top_1(knob)
         return predicted, confidence
 
     def _top_1(self, knob: float) -> tuple[NDArray[np.intp], Float]:
@@ -88,12 +100,19 @@ class Scores:
             raise TuningError(
                 "choosing alpha with an exempt class is not supported: its probabilities are not affine in alpha"
             )
-        return LabelledIntervals(self.labels, winning_intervals(self.logits, self.slope, self.labels), self.groups)
+        intervals = np.empty((len(self), 2))
+        for rows, piece in self._pieces():
+            intervals[rows] = winning_intervals(piece.logits, piece._slope(), piece.labels)
+        return LabelledIntervals(self.labels, intervals, self.groups)
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> "Scores":
         """Return some of the images, (N,) bool or a slice."""
-        slope = self.slope if self.slope.ndim == 1 else self.slope[chosen]
-        return replace(self, logits=self.logits[chosen], slope=slope, labels=self.labels[chosen])
+        logits, labels = self.logits[chosen], self.labels[chosen]
+        if self.head_cosine is not None:
+            return replace(self, logits=logits, head_cosine=self.head_cosine[chosen], labels=labels)
+        return replace(
+            self, logits=logits, slope=self.slope if self.slope.ndim == 1 else self.slope[chosen], labels=labels
+        )
 
     def logit_adjustment(self, class_counts: NDArray[np.integer[Any]]) -> "Scores":
         """Return the same images along the strength of post-hoc logit adjustment: slope = log prior.
@@ -101,4 +120,4 @@ class Scores:
         Raises:
             ValueError: a class has no training images, so its prior has no logarithm.
         """
-        return replace(self, slope=log_prior(class_counts).astype(self.logits.dtype))
+        return replace(self, slope=log_prior(class_counts).astype(self.logits.dtype), head_cosine=None)

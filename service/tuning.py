@@ -213,9 +213,10 @@ class _Scoring:
     def scores(self) -> Scores:
         """Return the pictures that were read, as lines along alpha."""
         manifest = self.served.bundle.manifest
-        slope = tde.head_effect(self.head_cosine[self.read], self.served.bundle.class_effect)
+        groups = tuple(info.group for info in manifest.classes)
         labels = np.array(self.archive.labels, np.int64)[self.read]
-        return Scores(self.logits[self.read], slope, labels, tuple(info.group for info in manifest.classes))
+        effect, cosine = self.served.bundle.class_effect, self.head_cosine[self.read]
+        return Scores(self.logits[self.read], effect, labels, groups, head_cosine=cosine)
 
     async def _score(self, indices: Iterator[int]) -> None:
         for index in indices:

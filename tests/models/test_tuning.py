@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import scores as scores_module
 from models import tde
 from models.accuracy import FIGURES, LabelledIntervals
 from models.alpha_path import winning_intervals
@@ -227,6 +228,23 @@ def test_logit_adjustment_is_tuned_as_well_as_alpha() -> None:
 
 def test_a_class_never_seen_in_training_leaves_logit_adjustment_out() -> None:
     assert tune(long_tailed(), np.array([500, 200, 50, 0]), Objective())["logit_adjustment"] is None
+
+
+def test_slopes_worked_out_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    labels, cosine = np.arange(100) % 4, rng.uniform(0.3, 0.9, size=(100, 2))
+    logits = rng.normal(size=(100, 4)) + np.array([2.0, 1.0, 0.0, -1.0])
+    whole = Scores(logits, tde.head_effect(cosine, EFFECT), labels, GROUPS)
+    pieces = Scores(logits, EFFECT, labels, GROUPS, head_cosine=cosine)
+    expected = tune(whole, COUNTS, Objective())
+    monkeypatch.setattr(scores_module, "_CHUNK_ELEMENTS", 28)  # seven images at a time
+    report = tune(pieces, COUNTS, Objective())
+    assert report["before"] == pytest.approx(expected["before"])
+    assert report["after"] == pytest.approx(expected["after"])
+    assert report["interval"] == pytest.approx(expected["interval"])
+    assert report["logit_adjustment"] == expected["logit_adjustment"]
+    chosen = labels > 1
+    np.testing.assert_allclose(pieces.part(chosen).probabilities(1.2), whole.part(chosen).probabilities(1.2))
 
 
 def test_labels_alone_give_the_same_alpha_as_the_images() -> None:
