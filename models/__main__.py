@@ -109,8 +109,23 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
         for name, row in protocol.items():
             cells = (_cell(column, row.get(column)) for column in PROTOCOL_COLUMNS)
             lines.append(f"    {name:13}" + "".join(f"{cell:>12}" for cell in cells))
-    lines += [f"    {key}: {value}" for key, value in metrics.items() if key != "protocol"]
+    lines += [f"    {key}: {_summary(key, value)}" for key, value in metrics.items() if key != "protocol"]
     return lines
+
+
+def _summary(key: str, value: Any) -> Any:
+    """A line's worth of the two long ones; whatever has another form than training's is shown as it is."""
+    try:
+        if key == "curve":
+            alphas, figures = value["alphas"], value["figures"]
+            return f"{', '.join(figures)} at {len(alphas)} alphas from {alphas[0]:g} to {alphas[-1]:g}"
+        if key == "calibration":
+            bias = value["bias"]
+            spread = f"{min(bias):.4g} to {max(bias):.4g}"
+            return f"temperature {value['temperature']:.4g}, bias of {len(bias)} classes {spread}, on {value['data']}"
+    except (KeyError, TypeError, ValueError, IndexError):
+        return value
+    return value
 
 
 def _cell(column: str, value: object) -> str:

@@ -1,4 +1,4 @@
-"""`python -m training`: train, export, evaluate."""
+"""`python -m training`: train, export, evaluate, tune."""
 
 import argparse
 import shlex
@@ -7,13 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.errors import LongtailError
+from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
+from training.tune import TuneOptions, tune_bundle
 
 __all__ = ["main"]
+
+TUNING = (
+    "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
+    "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the last epoch's checkpoint stays, `--resume` goes on from it", file=sys.stderr)
+        hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if options.run is _train else ""
+        print(f"stopped{hint}", file=sys.stderr)
         return 130
     return 0
 
@@ -80,7 +88,43 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
     )
+    command.add_argument(
+        "--save",
+        action="store_true",
+        help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
+    )
+    _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
     return parser
+
+
+def _add_tune(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_tune)
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder or zip with CLASS/IMAGE, or test/CLASS/IMAGE; classes of the model may be missing",
+    )
+    command.add_argument(
+        "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
+    )
+    command.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="what must hold, such as 'overall >= 0.7' or 'many >= 65%%'; may be given several times",
+    )
+    command.add_argument("--low", type=float, default=ALPHA_RANGE[0], help="least alpha (default: %(default)g)")
+    command.add_argument("--high", type=float, default=ALPHA_RANGE[1], help="largest alpha (default: %(default)g)")
+    command.add_argument(
+        "--save-as", metavar="NAME", help="write alpha into the bundle as the operating point NAME, new or replaced"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    command.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -110,7 +154,13 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    evaluate(options.bundle, options.data, options.json, options.plot)
+    evaluate(options.bundle, options.data, options.json, options.plot, save=options.save)
+
+
+def _tune(options: argparse.Namespace) -> None:
+    rules = tuple(map(Constraint.parse, options.constraint))
+    objective = Objective(options.objective, rules, options.low, options.high)
+    tune_bundle(TuneOptions(options.bundle, options.data, objective, options.save_as, options.json, options.plot))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 from models.manifest import Manifest
 
-__all__ = ["model_card"]
+__all__ = ["is_generated", "model_card"]
 
 SHOWN = ("overall", "many", "medium", "few", "balanced", "harmonic", "worst_class", "macro_f1", "ece")
 
@@ -18,6 +18,7 @@ def model_card(manifest: Manifest) -> str:
     size = f"{manifest.input.width}×{manifest.input.height}"
     data, metrics = manifest.metrics["data"], manifest.metrics
     ratio = made["imbalance_ratio"] or "of the data"
+    on_test = [f"`{name}`" for name, point in manifest.operating_points.items() if data in point.chosen_by]
     sections = [
         f"# {manifest.name}, version {manifest.version}",
         f"An image classifier for {len(counts)} classes, trained on a long tail ({max(counts):,} images of the most "
@@ -46,10 +47,18 @@ def model_card(manifest: Manifest) -> str:
         f"ONNX Runtime and torch differ by at most {made['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
         "## Limits",
         "Trained on small pictures of a benchmark; not for decisions about people. α was chosen for classes that are "
-        "equally frequent; where traffic is not, choose it again (`balanced` and `tail` used the test labels above, "
-        "`label_free` used none).",
+        f"equally frequent; where traffic is not, choose it again ({' and '.join(on_test) or 'no point'} used the test "
+        "labels above, `label_free` used none).",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def is_generated(card: bytes, manifest: Manifest) -> bool:
+    """Say whether a README.md is what `model_card` writes for this manifest, to the byte."""
+    try:
+        return card == model_card(manifest).encode()
+    except (AttributeError, KeyError, TypeError, ValueError):  # a bundle of another origin lacks what the card shows
+        return False
 
 
 def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
@@ -68,6 +77,12 @@ def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
 
 def _operating_points(manifest: Manifest) -> str:
     rows = [
-        f"| `{name}` | {point.alpha:.3f} | {point.chosen_by} |" for name, point in manifest.operating_points.items()
+        f"| `{name}` | {point.alpha:.3f} | {_cell(point.chosen_by)} |"
+        for name, point in manifest.operating_points.items()
     ]
     return "\n".join(["| name | α | how it was chosen |", "|---|---|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    """Keep a table's cell one cell, whatever a data set is called."""
+    return " ".join(text.split()).replace("|", "\\|")

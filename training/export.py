@@ -21,6 +21,7 @@ from models.bundle import Bundle, save_bundle
 from models.errors import BundleExistsError
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint
 from models.scores import Scores
+from training.bundle_metrics import bundle_metrics
 from training.card import model_card
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
@@ -37,7 +38,6 @@ __all__ = ["compare_with_torch", "export", "restore_classifier", "to_onnx"]
 OPSET = 18
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 COMPARED_IMAGES = 200
-METRICS_NOTE = "alpha is chosen for balanced accuracy; cross_fitted is what to expect, hindsight an upper bound"
 COMPARED_ALPHAS = (-1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 8.0)
 TOLERANCE = 2e-3  # logits span about ±τ = 16; float32 convolutions summed in another order differ by up to 1e-4 of that
 
@@ -82,7 +82,7 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
         gamma=model.head.gamma,
         exempt_class=None,
         operating_points=_operating_points(scores, label_free, data),
-        metrics={"protocol": protocol, "images": len(images), "data": f"{data.name}, test split", "note": METRICS_NOTE},
+        metrics=bundle_metrics(scores, protocol, np.asarray(state["class_counts"]), f"{data.name}, test split"),
         provenance=_provenance(recipe, state, difference),
         sha256={},
     )

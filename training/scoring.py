@@ -1,22 +1,36 @@
 """A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
 
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from os import cpu_count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from models import tde
+from models.bundle import Bundle
+from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe
+from models.preprocess import decode_image
+from models.scores import Scores
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
+from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 from training.progress import images_progress
 
-__all__ = ["load_test_images", "open_graph", "run_graph"]
+__all__ = ["MAX_UNREADABLE_SHARE", "load_test_images", "open_graph", "run_graph", "score_files"]
 
 Float = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 BATCH = 64
+MAX_UNREADABLE_SHARE = 0.1  # beyond it something is wrong with the set, not with a picture; one is always forgiven
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
 
 
 def load_test_images(path: Path, class_names: tuple[str, ...], recipe: ImageRecipe) -> LabelledImages:
@@ -53,6 +67,61 @@ def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float
             progress.advance(task, len(pixels))
     logits, cosine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return logits, cosine
+
+
+def score_files(bundle: Bundle, files: LabelledFiles) -> tuple[Scores, list[dict[str, Any]]]:
+    """Run the bundle's graph over labelled pictures, a batch in memory at a time.
+
+    Returns:
+        The scores of the pictures that could be read, and the others: {"name", "error": {"code", "message"}}, as the
+        service lists them.
+
+    Raises:
+        DataError: more than MAX_UNREADABLE_SHARE of the pictures cannot be read, or none can.
+    """
+    manifest, session = bundle.manifest, open_graph(bundle.model_path)
+    answers: list[tuple[Float, Float]] = []
+    readable = np.ones(len(files.names), dtype=bool)
+    unreadable: list[dict[str, Any]] = []
+    with images_progress() as progress, ThreadPoolExecutor(cpu_count()) as threads:
+        task = progress.add_task("scoring", total=len(files.names))
+        for start in range(0, len(files.names), BATCH):
+            names = files.names[start : start + BATCH]
+            decoded = list(threads.map(lambda name: _decode(files, name, manifest.input), names))
+            for index, found in enumerate(decoded, start):
+                if isinstance(found, dict):
+                    unreadable.append(found)
+                    readable[index] = False
+            _check_unreadable(files, unreadable)
+            if pixels := [found for found in decoded if not isinstance(found, dict)]:
+                answers.append(session.run(["logits", "head_cosine"], {"images": np.stack(pixels)}))
+            progress.advance(task, len(names))
+    logits, cosine = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+    groups = tuple(info.group for info in manifest.classes)
+    slope = tde.head_effect(cosine, bundle.class_effect)
+    return Scores(logits, slope, files.labels[readable], groups, manifest.exempt_class), unreadable
+
+
+def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | dict[str, Any]:
+    """Return the pixels, or what is wrong with the picture."""
+    try:
+        return decode_image(files.read(name), recipe)
+    except ImageError as error:
+        codes = {UnsupportedImageError: "unsupported_image", ImageTooLargeError: "image_too_large"}
+        code, message = codes.get(type(error), "unreadable_image"), str(error)
+    except _DAMAGED as error:
+        code, message = "unreadable_image", f"cannot be read: {error}"
+    return {"name": name, "error": {"code": code, "message": message}}
+
+
+def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]]) -> None:
+    count = len(unreadable)
+    if count > max(1.0, MAX_UNREADABLE_SHARE * len(files.names)) or count == len(files.names):
+        first = unreadable[0]
+        raise DataError(
+            f"{files.source}: more than {MAX_UNREADABLE_SHARE:.0%} of the {len(files.names)} pictures cannot be read, "
+            f"such as {first['name']}: {first['error']['message']}"
+        )
 
 
 def open_graph(model: Path | bytes) -> ort.InferenceSession:
