@@ -1,0 +1,66 @@
+"""How well are the class frequencies of unlabelled traffic found? On real test pictures whose frequencies are known.
+
+The test split is halved by class: the calibration is fitted on one half, traffic is drawn from the other, once as it is
+(uniform), once with the training set's long tail, once with that tail reversed. Printed is the L1 distance of each
+estimate from the frequencies that were drawn; 0 is exact, 2 the worst.
+
+    uv run --group train python benchmarks/estimate_prior.py cifar10-lt --data cifar10-lt.zip
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from models.bundle import find_bundles, load_bundle  # noqa: E402
+from models.prior import estimate_prior, log_prior  # noqa: E402
+from models.tde import softmax  # noqa: E402
+from models.tuning import halves  # noqa: E402
+from training.calibration import fit_calibration  # noqa: E402
+from training.scoring import load_test_images, run_graph  # noqa: E402
+
+
+def drawn(labels: NDArray[np.int64], truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return indices of images whose class frequencies are the wanted ones, as nearly as whole images allow."""
+    parts = []
+    for index, share in enumerate(truth / truth.max()):
+        mine = rng.permutation(np.flatnonzero(labels == index))
+        parts.append(mine[: max(1, round(share * len(mine)))])
+    return np.concatenate(parts)
+
+
+def main() -> None:
+    """Score, draw, estimate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a shipped model")
+    parser.add_argument("--data", type=Path, required=True, help="folder or zip with test/CLASS/IMAGE")
+    options = parser.parse_args()
+    found = [path for path in find_bundles(ROOT / "models" / "shipped") if path.parent.name == options.model]
+    if not found:
+        raise SystemExit(f"there is no shipped model {options.model}")
+    bundle = load_bundle(found[-1])
+    images = load_test_images(options.data, tuple(info.name for info in bundle.manifest.classes), bundle.manifest.input)
+    logits, _ = run_graph(bundle.model_path, images)
+    train = np.exp(log_prior(bundle.class_counts))
+    fitted, rng = halves(images.labels), np.random.default_rng(0)
+    calibration = fit_calibration(logits[fitted], images.labels[fitted], bundle.class_counts)
+    print(f"{options.model}: temperature {calibration.temperature:.3f}, fitted on {fitted.sum():,} images")
+    print(f"{'traffic':<16}{'images':>7}{'training prior':>16}{'mean prediction':>17}{'EM':>7}{'EM, calibrated':>16}")
+    uniform = np.full(len(train), 1 / len(train))
+    for name, truth in (("uniform", uniform), ("as in training", train), ("reversed", train[::-1])):
+        chosen = np.flatnonzero(~fitted)[drawn(images.labels[~fitted], truth, rng)]
+        actual = np.bincount(images.labels[chosen], minlength=len(train)) / len(chosen)
+        plain, calibrated = softmax(logits[chosen].astype(np.float64)), calibration.probabilities(logits[chosen])
+        estimates = (train, plain.mean(axis=0), estimate_prior(plain, train), estimate_prior(calibrated, train))
+        distances = [float(np.abs(estimate - actual).sum()) for estimate in estimates]
+        cells = "".join(f"{d:>{width}.3f}" for d, width in zip(distances, (16, 17, 7, 16), strict=True))
+        print(f"{name:<16}{len(chosen):>7}{cells}")
+
+
+if __name__ == "__main__":
+    main()
