@@ -153,7 +153,7 @@ class LabelledIntervals:
             return self._mean_of_recalls(figure, counts)
         weights = self._class_weights(figure)[self.labels]
         weights *= counts
-        return self._events.sums(weights)
+        return self._events.sums(weights).clip(0.0, 1.0)  # sums that are 0 or 1 miss it by rounding
 
     def recall_curve(self, class_index: int) -> AccuracyCurve:
         """Return one class's recall as an exact function of alpha.

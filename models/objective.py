@@ -3,10 +3,9 @@
 import re
 from dataclasses import dataclass
 
-import numpy as np
-
 from models.accuracy import FIGURES
 from models.errors import TuningError
+from models.tde import MAX_ALPHA
 
 __all__ = ["ALPHA_RANGE", "OBJECTIVES", "Constraint", "Objective"]
 
@@ -71,9 +70,10 @@ class Objective:
     def __post_init__(self) -> None:
         if self.figure not in OBJECTIVES:
             raise TuningError(f"{self.figure[:64]!r} is no objective; there are: {', '.join(OBJECTIVES)}")
-        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
+        if not -MAX_ALPHA <= self.low <= self.high <= MAX_ALPHA:
             raise TuningError(
-                f"alpha was to be chosen in [{self.low}, {self.high}]; give finite numbers, the lower one first"
+                f"alpha was to be chosen in [{self.low}, {self.high}]; give finite numbers, the lower one first, of at "
+                f"most {MAX_ALPHA:g}"
             )
 
     def __str__(self) -> str:

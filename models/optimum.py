@@ -4,6 +4,7 @@ Nothing here is searched on a grid. The objective and every constraint are step 
 the best stretch of alpha is read off. Shapes: N labelled images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,15 @@ from models.accuracy import AccuracyCurve, LabelledIntervals
 from models.errors import InfeasibleError
 from models.objective import Objective
 
-__all__ = ["Optimum", "confidence_interval", "optimum"]
+__all__ = ["Optimum", "confidence_interval", "go_on", "optimum"]
 
-RESAMPLES = 200
+RESAMPLES, FEWEST_RESAMPLES, MOST_DRAWN = 200, 40, 20_000_000
 CONFIDENCE = 0.95
 _SAME = 1e-9  # values closer than this differ by rounding only
+
+
+def go_on() -> None:
+    """Let long work go on; what may be given in its place can raise, and so end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +80,43 @@ def _optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[n
 
 
 def confidence_interval(
-    images: LabelledIntervals, objective: Objective, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
+    images: LabelledIntervals, objective: Objective, *, seed: int = 0, check: Callable[[], None] = go_on
+) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of the optimal alpha.
 
-    Images are drawn with replacement within each class, so that every class keeps its size. A sample in which no alpha
-    meets the constraints counts as the alpha chosen on all images: it has no optimum of its own.
+    Images are drawn with replacement within each class, so that every class keeps its size: 200 samples, fewer where
+    those would be more than 20 million images. A sample in which no alpha meets the constraints has no optimum and is
+    left out; where that is so in half of the samples, nothing can be said.
+
+    Args:
+        images: where along alpha each image is right.
+        objective: what to choose for.
+        seed: of the drawing.
+        check: called before every sample; what it raises ends the work.
+
+    Returns:
+        The interval, None where fewer than half of the samples have an optimum.
 
     Raises:
         TuningError: as `optimum`, on all images.
     """
-    rng = np.random.default_rng(seed)
-    best = optimum(images, objective).alpha
-    alphas = np.full(resamples, best)
+    optimum(images, objective)
+    rng, alphas = np.random.default_rng(seed), []
+    resamples = min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_DRAWN // max(1, len(images))))
     by_class = images.part(np.argsort(images.labels, kind="stable"))
     size = images.class_images[by_class.labels]
     start = (np.cumsum(images.class_images) - images.class_images)[by_class.labels]
-    for index in range(resamples):
+    for _ in range(resamples):
+        check()
         position = rng.random(len(images))
         position *= size
         drawn = position.astype(np.int64)
         drawn += start
         resampled = _optimum(by_class, objective, np.bincount(drawn, minlength=len(images)))
         if resampled is not None:
-            alphas[index] = resampled.alpha
+            alphas.append(resampled.alpha)
+    if 2 * len(alphas) < resamples:
+        return None
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(alphas, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -10,7 +10,7 @@ Shrikumar, ICML 2020, arXiv:1901.06852). Shapes: N images, C classes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import TuningError
-from models.tde import softmax
+from models.optimum import go_on
+from models.tde import MAX_ALPHA, softmax
 
 __all__ = ["Calibration", "PriorMatch", "estimate_prior", "log_prior", "match_prior", "prior_shift", "target_prior"]
 
@@ -26,7 +27,8 @@ Float = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]
 
 _CHUNK_ELEMENTS = 1 << 16
-_GRID_STEP = 0.25
+_GRID_STEP, _MOST_GRID_STEPS = 0.25, 128
+_PRIOR_TOLERANCE = 1e-7  # of a class frequency, in one step
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _ALPHA_TOLERANCE = 1e-4
 
@@ -120,11 +122,14 @@ class PriorMatch:
     divergences: Float64
 
 
-def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high: float) -> PriorMatch:
+def match_prior(
+    logits: Float, slope: Float, target: Float, *, low: float, high: float, check: Callable[[], None] = go_on
+) -> PriorMatch:
     """Return the alpha in [low, high] with the lowest KL(target ‖ mean_n softmax(logits_n − alpha·slope_n)).
 
-    The divergence is smooth in alpha but may have several minima: a grid of step 0.25 finds the deepest, golden-section
-    search refines it to 1e-4. Of equal grid points the one nearest to 0 is refined.
+    The divergence is smooth in alpha but may have several minima: a grid of step 0.25 (of 128 steps, where that is
+    fewer) finds the deepest, golden-section search refines it to 1e-4. Of equal grid points the one nearest to 0 is
+    refined.
 
     Args:
         logits: (N, C) of unlabelled images at alpha 0.
@@ -132,6 +137,7 @@ def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high:
         target: (C,) sums to 1.
         low: least alpha.
         high: largest alpha.
+        check: called before every alpha; what it raises ends the work.
 
     Raises:
         TuningError: there is no image.
@@ -141,15 +147,17 @@ def match_prior(logits: Float, slope: Float, target: Float, *, low: float, high:
         raise ValueError(f"logits {logits.shape}, slope {slope.shape}, target {target.shape}; (N, C), (N, C), (C,) fit")
     if not len(logits):
         raise TuningError("there is no traffic to choose alpha from; classify some images first")
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not -MAX_ALPHA <= low <= high <= MAX_ALPHA:
         raise ValueError(f"alpha was to be chosen in [{low}, {high}]; give finite numbers, the lower one first")
     if not all(np.isfinite(numbers).all() for numbers in (logits, slope, target)):
         raise ValueError("logits, slopes or the target are not finite")
 
     def divergence(alpha: float) -> float:
+        check()
         return _divergence(target, _mean_prediction(logits, slope, alpha))
 
-    grid = np.linspace(low, high, max(2, math.ceil((high - low) / _GRID_STEP)) + 1)
+    steps = min(math.ceil((high - low) / _GRID_STEP), _MOST_GRID_STEPS)
+    grid = np.linspace(low, high, max(1, steps) + 1)
     on_grid = np.array([divergence(alpha) for alpha in grid])
     lowest = np.flatnonzero(on_grid <= on_grid.min() + 1e-12)
     best = lowest[np.abs(grid[lowest]).argmin()]
@@ -179,21 +187,23 @@ class Calibration:
 
 
 def estimate_prior(
-    probabilities: Float, train_prior: Float, *, tolerance: float = 1e-7, max_steps: int = 10_000
+    probabilities: Float, train_prior: Float, *, max_steps: int = 2000, check: Callable[[], None] = go_on
 ) -> Float64:
     """Return (C,) the class frequencies of unlabelled images, by expectation maximisation (Saerens et al., 2002).
 
     Repeats p(c) ← mean_n [ p(c)/p_train(c) · p_n(c) / Σ_j p(j)/p_train(j) · p_n(j) ] until nothing moves: the maximum
-    likelihood estimate, which is only as good as the probabilities are calibrated for the training distribution.
+    likelihood estimate, which is only as good as the probabilities are calibrated for the training distribution. Two
+    steps are extrapolated to where they lead (SQUAREM; Varadhan & Roland, Scandinavian Journal of Statistics 35, 2008)
+    unless that lowers the likelihood.
 
     Args:
         probabilities: (N, C) calibrated, for p_train.
         train_prior: (C,) p_train, sums to 1.
-        tolerance: largest change of a frequency at which it stops.
-        max_steps: it stops there in any case.
+        max_steps: of the iteration.
+        check: called before every step; what it raises ends the work.
 
     Raises:
-        TuningError: there is no image.
+        TuningError: there is no image, or the estimate still moves after `max_steps`.
         ValueError: the shapes disagree, a training frequency is not above 0, or a probability is not finite.
     """
     if probabilities.ndim != 2 or train_prior.shape != probabilities.shape[1:] or not (train_prior > 0).all():
@@ -205,13 +215,33 @@ def estimate_prior(
     likelihood = np.asarray(probabilities, np.float64) / train_prior
     prior = np.asarray(train_prior, np.float64)
     for _ in range(max_steps):
-        evidence = likelihood @ prior
-        updated = prior * (likelihood / evidence[:, None]).mean(axis=0)
-        moved = np.abs(updated - prior).max()
-        prior = updated
-        if moved < tolerance:
-            break
-    return np.asarray(prior / prior.sum())
+        check()
+        once, _ = _expectation_step(likelihood, prior)
+        twice, reached = _expectation_step(likelihood, once)
+        if np.abs(twice - once).max() < _PRIOR_TOLERANCE:
+            return np.asarray(twice / twice.sum())
+        leap, leaps_to = _expectation_step(likelihood, _extrapolated(prior, once, twice))
+        prior = leap if leaps_to >= reached else twice
+    raise TuningError(
+        f"the class frequencies of {len(probabilities)} images still moved after {max_steps} steps; give the target "
+        "prior yourself, or take more traffic"
+    )
+
+
+def _expectation_step(likelihood: Float64, prior: Float64) -> tuple[Float64, float]:
+    """Return the next prior, and the mean log likelihood of this one."""
+    evidence = likelihood @ prior
+    updated = prior * (likelihood.T @ (1.0 / evidence)) / len(likelihood)
+    return updated, float(np.log(evidence).mean())
+
+
+def _extrapolated(prior: Float64, once: Float64, twice: Float64) -> Float64:
+    """Return where two steps lead, kept inside the simplex."""
+    step, bend = once - prior, twice - 2.0 * once + prior
+    size = float(np.linalg.norm(bend))
+    stretch = max(1.0, float(np.linalg.norm(step)) / size) if size > 0 else 1.0
+    leap = np.maximum(prior + 2.0 * stretch * step + stretch**2 * bend, 0.1 * twice)  # from 0 nothing comes back
+    return np.asarray(leap / leap.sum())
 
 
 def _mean_prediction(logits: Float, slope: Float, alpha: float) -> Float64:

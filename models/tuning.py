@@ -5,6 +5,7 @@ of the images, scored on the other, both ways), and post-hoc logit adjustment at
 same code. Shapes: N labelled images, C classes. Figures are fractions of 1.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.accuracy import LabelledIntervals
 from models.errors import InfeasibleError, TuningError
 from models.metrics import recall_figures, summarise
 from models.objective import Objective
-from models.optimum import confidence_interval, optimum
+from models.optimum import confidence_interval, go_on, optimum
 from models.scores import Scores
 
 __all__ = ["cross_fitted", "curve_points", "figures_at", "halves", "tune", "tune_intervals"]
@@ -79,14 +80,18 @@ def curve_points(
     return {"alphas": alphas.tolist(), "figures": figures}
 
 
-def tune_intervals(images: LabelledIntervals, objective: Objective) -> dict[str, Any]:
+def tune_intervals(
+    images: LabelledIntervals, objective: Objective, check: Callable[[], None] = go_on
+) -> dict[str, Any]:
     """Return the report of `tune` as far as intervals alone can tell, as for labels that came back from production.
+
+    `check` is called now and then; what it raises ends the work.
 
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: there is no image, or none of a group that is asked for.
     """
-    best = optimum(images, objective)
+    best, surely = optimum(images, objective), confidence_interval(images, objective, check=check)
     before, after = figures_at(images, 0.0), figures_at(images, best.alpha)
     return {
         "objective": objective.figure,
@@ -94,7 +99,7 @@ def tune_intervals(images: LabelledIntervals, objective: Objective) -> dict[str,
         "alpha": best.alpha,
         "interval": [best.low, best.high],
         "value": best.value,
-        "confidence_interval": list(confidence_interval(images, objective)),
+        "confidence_interval": surely and list(surely),
         "before": before,
         "after": after,
         "gain": _gain(before, after),
@@ -111,13 +116,16 @@ def _curve_around(images: LabelledIntervals, objective: Objective, alpha: float)
     return curve_points(images, low=max(low, objective.low), high=min(high, objective.high), also=(alpha,))
 
 
-def tune(scores: Scores, class_counts: NDArray[np.int64], objective: Objective) -> dict[str, Any]:
+def tune(
+    scores: Scores, class_counts: NDArray[np.int64], objective: Objective, check: Callable[[], None] = go_on
+) -> dict[str, Any]:
     """Choose alpha on labelled images, and the strength of post-hoc logit adjustment beside it.
 
     Args:
         scores: the images along alpha.
         class_counts: (C,) training images of each class, for logit adjustment.
         objective: what to choose for; both knobs are looked for in its range.
+        check: called now and then; what it raises ends the work.
 
     Returns:
         A report JSON can hold: `alpha`, `interval`, `value`, `confidence_interval`, `before` (alpha 0) and `after` with
@@ -129,7 +137,7 @@ def tune(scores: Scores, class_counts: NDArray[np.int64], objective: Objective) 
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: a class is exempt, there is no image, or none of a group that is asked for.
     """
-    report = tune_intervals(scores.labelled_intervals(), objective)
+    report = tune_intervals(scores.labelled_intervals(), objective, check)
     before, after = _protocol_figures(scores, 0.0), _protocol_figures(scores, report["alpha"])
     return report | {
         "before": before,

@@ -24,7 +24,11 @@ def print_report(console: Console, report: dict[str, Any], scores: Scores, class
     surely = report["confidence_interval"]
     console.print(
         f"alpha {report['alpha']:.4f}: the middle of the best interval, {low:.4f} to {high:.4f}; another sample of as "
-        f"many images would choose between {surely[0]:.3f} and {surely[1]:.3f} (95 % bootstrap interval)"
+        + (
+            f"many images would choose between {surely[0]:.3f} and {surely[1]:.3f} (95 % bootstrap interval)"
+            if surely
+            else "many images would often find no alpha that meets the constraints, so how sure it is cannot be said"
+        )
     )
     _print_expectation(console, report)
     alpha = report["alpha"]

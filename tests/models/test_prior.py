@@ -120,6 +120,30 @@ def test_the_estimate_is_the_maximum_of_the_likelihood() -> None:
     assert all(likelihood(best) >= likelihood(other) - 1e-9 for other in rng.dirichlet(np.ones(3), 2000))
 
 
+def test_the_leaps_lead_where_the_plain_iteration_does() -> None:
+    rng = np.random.default_rng(8)
+    train = COUNTS / COUNTS.sum()
+    probabilities = rng.dirichlet(0.3 * np.ones(3), 500)
+    plain = train
+    for _ in range(20_000):
+        evidence = (probabilities / train) @ plain
+        plain = plain * (probabilities / train / evidence[:, None]).mean(axis=0)
+    np.testing.assert_allclose(estimate_prior(probabilities, train), plain, atol=1e-5)
+
+
+def test_an_estimate_that_still_moves_is_refused() -> None:
+    probabilities = np.random.default_rng(3).dirichlet(np.ones(3), 200)
+    with pytest.raises(TuningError, match="still moved after 1 steps"):
+        estimate_prior(probabilities, COUNTS / COUNTS.sum(), max_steps=1)
+
+
+def test_a_range_of_one_point_and_a_huge_one_are_answered() -> None:
+    logits, slope = leaning(4)
+    target = np.full(3, 1 / 3)
+    assert match_prior(logits, slope, target, low=0.5, high=0.5).alpha == pytest.approx(0.5)
+    assert len(match_prior(logits, slope, target, low=-1e6, high=1e6).alphas) == 129
+
+
 def test_calibration_scales_and_shifts() -> None:
     logits, bias = np.array([[2.0, 0.0, -2.0]]), np.array([0.0, 0.5, 0.0])
     expected = softmax(np.array([[1.0, 0.5, -1.0]]))
@@ -138,6 +162,6 @@ def test_shapes_that_disagree_are_refused() -> None:
     with pytest.raises(ValueError, match="fit"):
         match_prior(np.zeros((2, 3)), np.zeros((2, 2)), np.full(3, 1 / 3), low=-1.0, high=1.0)
     with pytest.raises(ValueError, match="give finite numbers"):
-        match_prior(np.zeros((2, 3)), np.zeros((2, 3)), np.full(3, 1 / 3), low=1.0, high=1.0)
+        match_prior(np.zeros((2, 3)), np.zeros((2, 3)), np.full(3, 1 / 3), low=1.0, high=0.5)
     with pytest.raises(ValueError, match="fit"):
         estimate_prior(np.zeros((2, 3)), np.array([1.0, 0.0, 0.0]))
