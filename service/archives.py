@@ -36,16 +36,24 @@ class LabelledArchive:
     """Pictures of a zip with their classes, not yet read.
 
     Attributes:
-        names: N paths inside the archive, in its order.
+        entries: N files inside the archive, in its order.
         labels: N class indices.
         max_image_bytes: largest picture that is read.
         zip: the open archive; its `read` may be called from several threads.
     """
 
-    names: tuple[str, ...]
+    entries: tuple[zipfile.ZipInfo, ...]
     labels: tuple[int, ...]
     max_image_bytes: int
     zip: zipfile.ZipFile
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.entries)
+
+    def name(self, index: int) -> str:
+        """Return the path of one picture inside the archive, as far as it fits a line."""
+        return self.entries[index].filename[:LONGEST_NAME]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one picture.
@@ -53,13 +61,13 @@ class LabelledArchive:
         Raises:
             UnreadableImageError: damaged, encrypted, packed in a way we do not know, or too large.
         """
-        name = self.names[index]
-        if self.zip.getinfo(name).compress_type not in _METHODS:
+        entry = self.entries[index]
+        if entry.compress_type not in _METHODS:
             raise UnreadableImageError("cannot be unpacked: packed by a method other than store and deflate")
         try:
-            with self.zip.open(name) as file:
+            with self.zip.open(entry) as file:
                 data = file.read(self.max_image_bytes + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError) as error:
             raise UnreadableImageError(f"cannot be unpacked: {error}"[:300]) from error
         if len(data) > self.max_image_bytes:
             raise UnreadableImageError(f"is larger than {self.max_image_bytes / 1e6:g} MB")
@@ -84,9 +92,17 @@ def open_archive(
     _check_contents_size(file, max_files)
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, struct.error, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        EOFError,
+        struct.error,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
         raise ArchiveError(f"the archive is not a readable zip: {error}"[:300]) from error
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > max_files:
         raise _too_many(max_files)
     pictures = [(entry, path) for entry in entries if (path := _picture_path(entry)) is not None]
@@ -94,15 +110,17 @@ def open_archive(
         pictures = [(entry, path) for entry, path in pictures if TEST_FOLDER in path.parts[:-2]]
     if not pictures:
         raise ArchiveError("the archive has no pictures; put them into class folders, as in CLASS/IMAGE.jpg")
-    names, labels = [], []
+    chosen: dict[str, tuple[zipfile.ZipInfo, int]] = {}
     for entry, path in pictures:
         folder = path.parts[-2] if len(path.parts) > 1 else ""
         if folder not in class_indices:
             where = f"lies in the folder {folder[:64]!r}, which" if folder else "lies in no folder, so its class"
             raise ArchiveError(f"{str(path)[:LONGEST_NAME]}: it {where} is no class of the model")
-        names.append(entry.filename)
-        labels.append(class_indices[folder])
-    return LabelledArchive(tuple(names), tuple(labels), max_image_bytes, archive)
+        if entry.filename in chosen:
+            raise ArchiveError(f"{entry.filename[:LONGEST_NAME]}: two files of the archive have this name")
+        chosen[entry.filename] = entry, class_indices[folder]
+    found, labels = zip(*chosen.values(), strict=True)
+    return LabelledArchive(found, labels, max_image_bytes, archive)
 
 
 def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
@@ -110,7 +128,8 @@ def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise ArchiveError(f"{entry.filename[:LONGEST_NAME]!r} leads out of the archive; pack it again without such")
-    if path.name.startswith(".") or path.parts[0] in _IGNORED or path.suffix.lower() not in IMAGE_SUFFIXES:
+    hidden = any(part.startswith(".") or part in _IGNORED for part in path.parts)
+    if hidden or path.suffix.lower() not in IMAGE_SUFFIXES:
         return None
     if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
         raise ArchiveError(

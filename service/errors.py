@@ -16,12 +16,12 @@ from models.errors import (
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError", "JobLostError", "MultipartError",
-    "NoCurveError", "NotReadyError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError",
-    "PriorError", "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError",
+    "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError", "JobCancelledError", "JobLostError",
+    "MultipartError", "NoCurveError", "NotReadyError", "OperatingPointFixedError", "OperatingPointNameError",
+    "OverloadedError", "PriorError", "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError",
     "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
     "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError",
-    "UnsupportedMediaTypeError", "VersionNotServedError", "translate",
+    "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -149,6 +149,14 @@ class UnknownJobError(ServiceError):
     """No job of that id, or one that ended too long ago."""
 
 
+class JobCancelledError(ServiceError):
+    """A job was cancelled while a request waited for it."""
+
+
+class UploadTimeoutError(ServiceError):
+    """A large body took too long to arrive."""
+
+
 class JobLostError(ServiceError):
     """The process that ran a job ended before the job did."""
 
@@ -186,6 +194,8 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     TuningError: (422, "cannot_tune"),
     NoCurveError: (404, "no_curve"),
     UnknownJobError: (404, "unknown_job"),
+    JobCancelledError: (409, "job_cancelled"),
+    UploadTimeoutError: (408, "upload_timeout"),
     JobLostError: (503, "job_lost"),
     OverloadedError: (503, "overloaded"),
     NotReadyError: (503, "not_ready"),

@@ -31,6 +31,7 @@ __all__ = ["calibration_of", "refuse_exempt", "tune_on_archive", "tune_on_feedba
 IMAGES_AT_ONCE = 16
 MAX_SCORES = 100_000_000  # images x classes: 400 MB of logits
 MAX_UNREADABLE_SHARE = 0.1
+MOST_LISTED = 100
 Report = dict[str, Any]
 Float32 = NDArray[np.float32]
 
@@ -59,14 +60,17 @@ async def tune_on_archive(
         TooManyUnreadableError: more than a tenth of the pictures cannot be read.
         TuningError, InfeasibleError: as `models.tuning.tune`.
     """
-    if len(archive.names) * len(served.bundle.manifest.classes) > MAX_SCORES:
+    if len(archive) * len(served.bundle.manifest.classes) > MAX_SCORES:
         most = MAX_SCORES // len(served.bundle.manifest.classes)
-        raise ArchiveError(f"the archive has {len(archive.names)} pictures; for this model at most {most} fit")
+        raise ArchiveError(f"the archive has {len(archive)} pictures; for this model at most {most} fit")
     scoring = _Scoring(context, served, archive, progress)
     await scoring.run()
-    scores = scoring.scores()
-    report = await asyncio.to_thread(tune, scores, served.bundle.class_counts, objective)
-    return report | {"unreadable": scoring.unreadable}
+
+    def work() -> Report:
+        return tune(scoring.scores(), served.bundle.class_counts, objective, progress.check)
+
+    unreadable = {"unreadable": scoring.unreadable[:MOST_LISTED], "unreadable_images": len(scoring.unreadable)}
+    return await context.jobs.compute(work) | unreadable
 
 
 async def tune_on_feedback(
@@ -86,9 +90,9 @@ async def tune_on_feedback(
         if not len(labels):
             raise TuningError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback first")
         groups = tuple(info.group for info in manifest.classes)
-        return tune_intervals(LabelledIntervals(labels, intervals, groups), objective)
+        return tune_intervals(LabelledIntervals(labels, intervals, groups), objective, progress.check)
 
-    return await asyncio.to_thread(work) | {"unreadable": []}
+    return await context.jobs.compute(work) | {"unreadable": [], "unreadable_images": 0}
 
 
 async def tune_on_traffic(
@@ -106,7 +110,7 @@ async def tune_on_traffic(
         TuningError: there was no traffic.
         StorageUnavailableError: the database is away.
     """
-    return await asyncio.to_thread(_match_traffic, context, served, since, target, objective, progress)
+    return await context.jobs.compute(lambda: _match_traffic(context, served, since, target, objective, progress))
 
 
 def calibration_of(served: ServedModel) -> Calibration | None:
@@ -135,9 +139,9 @@ def _match_traffic(
     progress.done = progress.total = len(logits)
     if not len(logits):
         raise TuningError(f"there is no recent traffic of {manifest.name} to choose alpha from; classify some first")
-    wanted = _target(served, logits, target)
+    wanted = _target(served, logits, target, progress)
     slope = tde.head_effect(head_cosine, bundle.class_effect)
-    match = match_prior(logits, slope, wanted, low=objective.low, high=objective.high)
+    match = match_prior(logits, slope, wanted, low=objective.low, high=objective.high, check=progress.check)
     groups = np.array([info.group for info in manifest.classes])
 
     def figures(divergence: float, predicted: NDArray[np.float64]) -> dict[str, float]:
@@ -162,12 +166,15 @@ def _match_traffic(
         "logit_adjustment": None,
         "images": len(logits),
         "unreadable": [],
+        "unreadable_images": 0,
         "target": {info.name: float(share) for info, share in zip(manifest.classes, wanted, strict=True)},
         "label_free_alpha": 1.0 / mean_cosine if mean_cosine > 0 else None,
     }
 
 
-def _target(served: ServedModel, logits: Float32, target: str | Mapping[str, float]) -> NDArray[np.float64]:
+def _target(
+    served: ServedModel, logits: Float32, target: str | Mapping[str, float], progress: Progress
+) -> NDArray[np.float64]:
     bundle, manifest = served.bundle, served.bundle.manifest
     try:
         if target != "estimated":
@@ -178,7 +185,8 @@ def _target(served: ServedModel, logits: Float32, target: str | Mapping[str, flo
                 f"{manifest.name} has no calibration, which estimating a prior needs; `python -m training evaluate "
                 "BUNDLE --data … --save` adds it, or give the target yourself"
             )
-        return estimate_prior(calibration.probabilities(logits), np.exp(log_prior(bundle.class_counts)))
+        train = np.exp(log_prior(bundle.class_counts))
+        return estimate_prior(calibration.probabilities(logits), train, check=progress.check)
     except ValueError as error:
         raise PriorError(str(error)) from error
 
@@ -187,7 +195,7 @@ class _Scoring:
     """An archive on its way through the network, a few pictures at a time."""
 
     def __init__(self, context: Context, served: ServedModel, archive: LabelledArchive, progress: Progress) -> None:
-        manifest, images = served.bundle.manifest, len(archive.names)
+        manifest, images = served.bundle.manifest, len(archive)
         self.context, self.served, self.archive, self.progress = context, served, archive, progress
         self.logits = np.empty((images, len(manifest.classes)), np.float32)
         self.head_cosine = np.empty((images, manifest.num_heads), np.float32)
@@ -201,7 +209,7 @@ class _Scoring:
         Raises:
             TooManyUnreadableError: more than a tenth of them.
         """
-        indices = iter(range(len(self.archive.names)))
+        indices = iter(range(len(self.archive)))
         tasks = [asyncio.create_task(self._score(indices)) for _ in range(IMAGES_AT_ONCE)]
         try:
             await asyncio.gather(*tasks)
@@ -236,10 +244,10 @@ class _Scoring:
 
     def _list(self, index: int, error: ImageError) -> None:
         _, code, message = translate(error)
-        self.unreadable.append({"name": self.archive.names[index], "error": {"code": code, "message": message}})
-        if len(self.unreadable) > max(1.0, MAX_UNREADABLE_SHARE * len(self.archive.names)):
+        self.unreadable.append({"name": self.archive.name(index), "error": {"code": code, "message": message}})
+        if len(self.unreadable) > max(1.0, MAX_UNREADABLE_SHARE * len(self.archive)):
             first = self.unreadable[0]
             raise TooManyUnreadableError(
-                f"more than {MAX_UNREADABLE_SHARE:.0%} of the {len(self.archive.names)} pictures cannot be read, such "
+                f"more than {MAX_UNREADABLE_SHARE:.0%} of the {len(self.archive)} pictures cannot be read, such "
                 f"as {first['name'][:128]!r}: {first['error']['message']}"
             )

@@ -75,7 +75,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
     scores, unreadable = score_files(bundle, files)
     report = tune(scores, bundle.class_counts, options.objective)
     report = {"model": manifest.name, "version": manifest.version, "source": "archive", "data": files.source} | report
-    report |= {"unreadable": unreadable, "saved_as": options.save_as}
+    report |= {"unreadable": unreadable, "unreadable_images": len(unreadable), "saved_as": options.save_as}
     print_report(console, report, scores, [info.name for info in manifest.classes])
     contents: dict[Path, bytes] = {}
     if options.json_file:

@@ -1,6 +1,7 @@
 """POST /v1/models/{model}/alpha/tune: choose alpha from an archive, from feedback, or from traffic without labels."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import IO, Annotated, Any, TypeVar
 
 import orjson
@@ -14,13 +15,21 @@ from models.objective import Constraint, Objective
 from service.archives import open_archive
 from service.bodies import limited, read_json
 from service.context import Context, context_of, request_id_of
-from service.errors import ClientGoneError, MultipartError, RequestError
-from service.jobs import Progress, Work
+from service.errors import (
+    AlphaRangeError,
+    ClientGoneError,
+    JobCancelledError,
+    MultipartError,
+    RequestError,
+    UploadTimeoutError,
+)
+from service.jobs import Progress, Report, Work
 from service.parsing import parse_since
 from service.registry import ServedModel
 from service.routes.jobs import describe_job
 from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
+from service.settings import Settings
 from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
 from service.uploads import MULTIPART
 
@@ -29,6 +38,8 @@ __all__ = ["router"]
 router = APIRouter(tags=["choose alpha"])
 Order = TypeVar("Order", bound=TuneOrder)
 MAX_WAIT_SECONDS = 30.0
+UPLOAD_SECONDS = 600.0
+LONGEST_ARCHIVE_NAME = 100
 _WAIT = "Seconds to wait for the result; what takes longer is answered with 202 and a job to poll."
 _TEXTS = {
     name: {"type": "string"} for name in ("objective", "low", "high", "save_as", "who", "why")
@@ -83,16 +94,17 @@ async def tune_alpha(
     context = context_of(request)
     served = context.registry.get(model)
     refuse_exempt(served)
-    with context.jobs.reserve():
-        work = await _work(request, context, served)
-        manifest = served.bundle.manifest
-        job = await context.jobs.submit(manifest.name, manifest.version, request_id_of(request), work)
+    work = await _work(request, context, served)
+    manifest = served.bundle.manifest
+    job = await context.jobs.submit(manifest.name, manifest.version, request_id_of(request), work)
     if not await job.wait(wait):
         location = f"/v1/jobs/{job.id}"
         body = {"job": describe_job(await context.jobs.find(job.id))}
         return Response(orjson.dumps(body), 202, {"Location": location}, "application/json")
     if job.failure is not None:
         raise job.failure
+    if job.result is None:
+        raise JobCancelledError(f"job {job.id} was cancelled while this request waited for it")
     return Response(orjson.dumps(job.result), media_type="application/json")
 
 
@@ -102,30 +114,33 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
     if media_type == MULTIPART:
         return await _archive_work(request, context, served)
     order = _order(TuneRequest, await read_json(request, context.settings))
-    objective = _objective(order)
+    _check_fields(order)
+    objective = _objective(order, context.settings)
     _check_name(context, served, order)
     since = None if order.since is None else parse_since(str(order.since), context.feedback.clock())
 
-    async def work(progress: Progress) -> dict[str, Any]:
+    async def run(progress: Progress) -> Report:
         if order.source == "feedback":
-            report = await tune_on_feedback(context, served, since, objective, progress)
-            told = f"{objective}, on {report['images']:,} labels of feedback"
-        else:
-            report = await tune_on_traffic(context, served, since, order.target, objective, progress)
-            target = order.target if isinstance(order.target, str) else "given"
-            told = f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
-        return await _finish(context, served, order, report, order.source, told)
+            return await tune_on_feedback(context, served, since, objective, progress)
+        return await tune_on_traffic(context, served, since, order.target, objective, progress)
 
-    return Work(work)
+    def told(report: Report) -> str:
+        if order.source == "feedback":
+            return f"{objective}, on {report['images']:,} labels of feedback"
+        target = order.target if isinstance(order.target, str) else "given"
+        return f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
+
+    return Work(run, _finisher(context, served, order, order.source, told))
 
 
 async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
     settings = context.settings
-    upload, fields = await _read_form(request, settings.max_archive_mb)
+    with context.jobs.upload():
+        upload, fields = await _read_form(request, settings.max_archive_mb)
     file: IO[bytes] = upload.file
     try:
         order = _order(TuneOrder, fields)
-        objective = _objective(order)
+        objective = _objective(order, settings)
         _check_name(context, served, order)
         archive = await asyncio.to_thread(
             open_archive,
@@ -137,20 +152,25 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     except BaseException:
         file.close()
         raise
-    name = (upload.filename or "an archive")[:255]
+    name = upload.filename or ""
+    name = name if name.isprintable() and 0 < len(name) <= LONGEST_ARCHIVE_NAME else "an archive"
 
-    async def work(progress: Progress) -> dict[str, Any]:
-        report = await tune_on_archive(context, served, archive, objective, progress)
-        told = f"{objective}, on {report['images']:,} labelled pictures of {name}"
-        return await _finish(context, served, order, report, "archive", told)
+    async def run(progress: Progress) -> Report:
+        return await tune_on_archive(context, served, archive, objective, progress)
 
-    return Work(work, file.close)
+    def told(report: Report) -> str:
+        return f"{objective}, on {report['images']:,} labelled pictures of {name}"
+
+    return Work(run, _finisher(context, served, order, "archive", told), file.close)
 
 
 async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[str, Any]]:
     """Return the archive, which is on disk where it is large, and the other fields; the caller closes the file."""
     try:
-        form = await limited(request, max_mb).form(max_files=1, max_fields=64)
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            form = await limited(request, max_mb).form(max_files=1, max_fields=64)
+    except TimeoutError as error:
+        raise UploadTimeoutError(f"the archive took more than {UPLOAD_SECONDS:g} s to arrive; send less") from error
     except HTTPException as error:  # Starlette's word for a form it cannot parse
         raise MultipartError(f"the form cannot be read: {error.detail}") from error
     except ClientDisconnect as error:
@@ -170,17 +190,37 @@ def _check_name(context: Context, served: ServedModel, order: TuneOrder) -> None
         context.operating_points.check_name(served.bundle.manifest, order.save_as)
 
 
-async def _finish(
-    context: Context, served: ServedModel, order: TuneOrder, report: dict[str, Any], source: str, told: str
-) -> dict[str, Any]:
-    """Store the alpha where that was asked for, and complete the report."""
+def _finisher(
+    context: Context, served: ServedModel, order: TuneOrder, source: str, told: Callable[[Report], str]
+) -> Callable[[Report], Awaitable[Report]]:
+    """Return what stores the alpha where that was asked for, and completes the report."""
     manifest = served.bundle.manifest
-    if order.save_as is not None:
-        await context.operating_points.set(
-            manifest, order.save_as, report["alpha"], chosen_by=told, who=order.who, why=order.why
+
+    async def finish(report: Report) -> Report:
+        if order.save_as is not None:
+            await context.operating_points.set(
+                manifest, order.save_as, report["alpha"], chosen_by=told(report), who=order.who, why=order.why
+            )
+        about = {"model": manifest.name, "version": manifest.version, "source": source}
+        return about | report | {"saved_as": order.save_as}
+
+    return finish
+
+
+def _check_fields(order: TuneRequest) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        RequestError: a field that means nothing for this source.
+    """
+    given = order.model_fields_set
+    if order.source == "traffic" and (strangers := given & {"objective", "constraints"}):
+        raise RequestError(
+            f"{min(strangers)}: traffic has no labels to measure it on; its alpha is where the mean prediction comes "
+            "closest to `target`"
         )
-    about = {"model": manifest.name, "version": manifest.version, "source": source}
-    return about | report | {"saved_as": order.save_as}
+    if order.source == "feedback" and "target" in given:
+        raise RequestError("target: only traffic is matched to a target; feedback has labels, choose an `objective`")
 
 
 def _order(kind: type[Order], fields: Any) -> Order:
@@ -197,6 +237,12 @@ def _order(kind: type[Order], fields: Any) -> Order:
         raise RequestError(f"{where}: {first['msg'].lower()}, not {str(first.get('input'))[:64]!r}") from error
 
 
-def _objective(order: TuneOrder) -> Objective:
-    """Return the objective; its errors are TuningErrors."""
+def _objective(order: TuneOrder, settings: Settings) -> Objective:
+    """Return the objective; what makes no sense in it is a TuningError.
+
+    Raises:
+        AlphaRangeError: it looks further than this server lets alpha go.
+    """
+    if max(abs(order.low), abs(order.high)) > settings.max_alpha:
+        raise AlphaRangeError(f"alpha is looked for within -{settings.max_alpha:g}..{settings.max_alpha:g} at most")
     return Objective(order.objective, tuple(map(Constraint.parse, order.constraints)), order.low, order.high)

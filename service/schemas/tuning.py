@@ -29,7 +29,7 @@ _AFTER = {"overall": 0.8096, "many": 0.8026, "medium": 0.8375, "few": None, "bal
 _GAIN = {"overall": 0.0929, "many": 0.0106, "medium": 0.422, "few": None, "balanced": 0.0929}
 _RIVAL = {"overall": 0.8169, "many": 0.8065, "medium": 0.8585, "few": None, "balanced": 0.8169}
 _RIVAL_GAIN = {"overall": 0.1002, "many": 0.0145, "medium": 0.443, "few": None, "balanced": 0.1002}
-_REPORT = {
+_REPORT: dict[str, Any] = {
     "model": "cifar10-lt",
     "version": 1,
     "source": "archive",
@@ -54,11 +54,12 @@ _REPORT = {
     },
     "images": 10000,
     "unreadable": [],
+    "unreadable_images": 0,
     "saved_as": "mine",
     "target": None,
     "label_free_alpha": None,
 }
-_JOB = {
+_JOB: dict[str, Any] = {
     "id": "cff1c9732141f615c166b041ae24a4ac",
     "model": "cifar10-lt",
     "version": 1,
@@ -79,7 +80,7 @@ class TuneOrder(BaseModel):
 
     objective: str = Field("balanced", description=f"one of {', '.join(OBJECTIVES)}; not for traffic")
     constraints: list[str] = Field(
-        default_factory=list, max_length=16, description="that must hold", examples=[["overall >= 0.7"]]
+        default_factory=list, max_length=8, description="that must hold", examples=[["overall >= 0.7"]]
     )
     low: float = Field(ALPHA_RANGE[0], description="least alpha looked at")
     high: float = Field(ALPHA_RANGE[1], description="largest alpha looked at")
@@ -141,7 +142,8 @@ class TuneReport(BaseModel):
     curve: Curve
     logit_adjustment: LogitAdjustment | None = Field(description="null where only labels are known, not pictures")
     images: int = Field(description="pictures or labels it was chosen on")
-    unreadable: list[UnreadableImage]
+    unreadable: list[UnreadableImage] = Field(description="the first 100 pictures that could not be read")
+    unreadable_images: int = Field(description="how many there were")
     saved_as: str | None = Field(description="the operating point it was stored as")
     target: dict[str, float] | None = Field(None, description="traffic only: the target prior")
     label_free_alpha: float | None = Field(None, description="traffic only: 1 / mean head cosine")

@@ -67,7 +67,7 @@ class JobStore:
         """
 
         def work(connection: Connection) -> None:
-            old = jobs.c.created < self.clock() - KEEP_SECONDS
+            old = jobs.c.updated < self.clock() - KEEP_SECONDS  # nobody writes about it: ended, or lost
             ended = jobs.c.finished.is_not(None)
             newest = select(jobs.c.id).where(ended).order_by(jobs.c.finished.desc()).limit(KEEP_ENDED)
             connection.execute(delete(jobs).where(old | (ended & jobs.c.id.not_in(newest))))

@@ -40,12 +40,13 @@ def test_the_folder_a_picture_lies_in_is_its_class(root: str) -> None:
 
 def test_where_there_is_a_test_folder_nothing_else_counts() -> None:
     archive = opened(zipped({"train/cat/1.png": b"a", "test/dog/1.png": b"b", "train/cow/1.png": b"c"}))
-    assert (archive.names, archive.labels) == (("test/dog/1.png",), (1,))
+    assert (archive.name(0), archive.labels) == ("test/dog/1.png", (1,))
 
 
 def test_what_is_no_picture_is_passed_over() -> None:
     extra = {"README.txt": b"", "__MACOSX/cat/1.png": b"", "cat/.hidden.png": b"", "cat/notes.csv": b"", "empty/": b""}
-    assert opened(zipped({"cat/1.png": b"a", **extra})).names == ("cat/1.png",)
+    archive = opened(zipped({"cat/1.png": b"a", **extra}))
+    assert (len(archive), archive.name(0)) == (1, "cat/1.png")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,44 @@ def test_a_large_table_behind_zip64_is_refused_wherever_it_lies() -> None:
             opened(record + locator + end)
 
 
+@pytest.mark.parametrize(
+    "name", [".", "..", "./", ".\\", "/", "\\", " ", "\x00", "cat/", "cat/.png", "cat/x" * 2000 + ".png"]
+)
+def test_a_strange_name_is_passed_over_or_refused_with_a_sentence(name: str) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("cat/1.png", b"a")
+        entry = zipfile.ZipInfo("x")
+        entry.filename = name
+        archive.writestr(entry, b"x")
+    with contextlib.suppress(ArchiveError):
+        assert opened(file.getvalue()).labels[0] == 0
+
+
+def test_two_files_of_one_name_are_refused() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("cat/1.png", b"AAA")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("cat/1.png", b"BBB")
+    with pytest.raises(ArchiveError, match="two files of the archive have this name"):
+        opened(file.getvalue())
+
+
+def test_an_entry_that_claims_to_lie_beyond_every_file_is_unreadable() -> None:
+    data = bytearray(zipped({"cat/1.png": b"abc"}))
+    central = data.find(b"PK\x01\x02")
+    name_length = len("cat/1.png")
+    extra = struct.pack("<HHQ", 1, 8, 2**63)  # zip64: the header's offset
+    struct.pack_into("<H", data, central + 30, len(extra))
+    struct.pack_into("<L", data, central + 42, 0xFFFFFFFF)
+    data[central + 46 + name_length : central + 46 + name_length] = extra
+    end = data.rfind(b"PK\x05\x06")
+    struct.pack_into("<L", data, end + 12, struct.unpack_from("<L", data, end + 12)[0] + len(extra))
+    with pytest.raises(UnreadableImageError, match="cannot be unpacked"):
+        opened(bytes(data)).read(0)
+
+
 def damaged(kind: str) -> bytes:
     data = bytearray(zipped({"cat/1.png": b"0123456789" * 20}, zipfile.ZIP_DEFLATED))
     local, central = data.find(b"PK\x03\x04"), data.find(b"PK\x01\x02")
@@ -152,6 +191,6 @@ def test_whatever_comes_is_an_archive_or_a_sentence(tail: bytes, flips: list[Any
         archive = opened(bytes(data))
     except ServiceError:
         return
-    for index in range(len(archive.names)):
+    for index in range(len(archive)):
         with contextlib.suppress(UnreadableImageError):
             assert len(archive.read(index)) <= 1000

@@ -1,6 +1,7 @@
 """Jobs: in line, on their way, ended; and the process that ran one may be gone."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -68,22 +69,97 @@ async def test_one_job_runs_at_a_time_and_the_line_is_bounded(jobs: Jobs) -> Non
     assert ((await jobs.find(waiting.id)).state, second.started.is_set()) == ("queued", False)
     for _ in range(jobs_module.MAX_OPEN - 2):
         await submit(jobs, at_once)
-    with pytest.raises(OverloadedError, match="8 jobs are running or waiting"), jobs.reserve():
+    with pytest.raises(OverloadedError, match="8 jobs are running or waiting"):
+        await submit(jobs, at_once)
+    with pytest.raises(OverloadedError, match="8 jobs are running or waiting"), jobs.upload():
         pass
     first.go.set()
     await second.started.wait()
 
 
-async def test_a_reserved_place_counts_until_it_is_given_back(jobs: Jobs) -> None:
-    places = [jobs.reserve() for _ in range(jobs_module.MAX_OPEN)]
-    for place in places:
-        place.__enter__()
-    with pytest.raises(OverloadedError), jobs.reserve():
+async def test_uploads_are_bounded_and_keep_no_job_from_the_line(jobs: Jobs) -> None:
+    with contextlib.ExitStack() as places:
+        for _ in range(jobs_module.MAX_UPLOADS):
+            places.enter_context(jobs.upload())
+        with pytest.raises(OverloadedError, match="8 archives are being uploaded"), jobs.upload():
+            pass
+        assert await (await submit(jobs, at_once)).wait(10)
+    with jobs.upload():
         pass
-    for place in places:
-        place.__exit__(None, None, None)
-    with jobs.reserve():
-        pass
+
+
+async def test_arithmetic_that_nobody_wants_ends_and_the_next_job_has_the_thread(jobs: Jobs) -> None:
+    began, ended = asyncio.Event(), []
+    loop = asyncio.get_running_loop()
+
+    async def endless(progress: Progress) -> dict[str, Any]:
+        def spin() -> dict[str, Any]:
+            loop.call_soon_threadsafe(began.set)
+            try:
+                while True:
+                    progress.check()
+            finally:
+                ended.append(True)
+
+        return await jobs.compute(spin)
+
+    async def short(_: Progress) -> dict[str, Any]:
+        return await jobs.compute(lambda: {"alpha": 0.5})
+
+    job = await submit(jobs, endless)
+    await began.wait()
+    assert (await jobs.cancel(job.id)).state == "cancelled"
+    following = await submit(jobs, short)
+    assert await following.wait(10)
+    assert (following.result, ended) == ({"alpha": 0.5}, [True])
+
+
+@pytest.mark.parametrize("how", ["cancelled", "stopped"])
+async def test_what_a_job_stores_is_stored_whole_once_it_has_its_result(jobs: Jobs, how: str) -> None:
+    storing, go, stored = asyncio.Event(), asyncio.Event(), []
+
+    async def finish(report: dict[str, Any]) -> dict[str, Any]:
+        storing.set()
+        await go.wait()
+        stored.append(report["alpha"])
+        return report
+
+    job = await jobs.submit("tiny", 1, "request", Work(at_once, finish))
+    await storing.wait()
+    asyncio.get_running_loop().call_soon(go.set)
+    await (jobs.cancel(job.id) if how == "cancelled" else jobs.close())
+    record = await jobs.find(job.id)
+    assert (record.state, record.result, stored) == ("done", {"alpha": 0.5}, [0.5])
+
+
+async def test_how_a_job_ended_is_stored_as_soon_as_the_database_is_back(
+    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "BEAT_SECONDS", 0.01)
+    away, run = True, database.run
+
+    async def sometimes(work: Any) -> Any:
+        if away and job is not None:
+            raise StorageUnavailableError("the database is away; try again")
+        return await run(work)
+
+    job = None
+    monkeypatch.setattr(database, "run", sometimes)
+    job = await submit(jobs, at_once)
+    await job.wait(10)
+    assert (await jobs.find(job.id)).state == "done"
+    away = False
+    while jobs._unsaved:
+        await asyncio.sleep(0)
+    assert (await Jobs(JobStore(database)).find(job.id)).state == "done"
+
+
+@pytest.mark.parametrize("job_id", ["", "x", "\x00", "0" * 31, "G" * 32, "0" * 10_000])
+async def test_what_cannot_be_a_jobs_id_is_unknown(jobs: Jobs, job_id: str) -> None:
+    with pytest.raises(UnknownJobError):
+        await jobs.find(job_id)
+    with pytest.raises(UnknownJobError):
+        await jobs.cancel(job_id)
 
 
 async def test_a_failure_is_a_sentence_and_the_next_job_runs(jobs: Jobs) -> None:
@@ -191,7 +267,7 @@ async def test_ended_jobs_in_memory_are_bounded(jobs: Jobs) -> None:
 async def test_without_a_database_no_job_begins_and_none_is_left_in_line() -> None:
     jobs, closed = Jobs(JobStore(Database("sqlite:////proc/nowhere/longtail.db"))), []
     with pytest.raises(StorageUnavailableError):
-        await jobs.submit("tiny", 1, "request", Work(at_once, lambda: closed.append(True)))
+        await jobs.submit("tiny", 1, "request", Work(at_once, close=lambda: closed.append(True)))
     assert (jobs._open, closed) == ({}, [True])
 
 
@@ -200,7 +276,7 @@ async def test_what_a_job_holds_is_let_go_of_however_it_ends(jobs: Jobs, ending:
     closed: list[bool] = []
     if ending != "done":
         await submit(jobs, Held())
-    job = await jobs.submit("tiny", 1, "request", Work(at_once, lambda: closed.append(True)))
+    job = await jobs.submit("tiny", 1, "request", Work(at_once, close=lambda: closed.append(True)))
     if ending == "done":
         await job.wait(10)
     else:

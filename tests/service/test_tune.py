@@ -139,6 +139,35 @@ async def test_a_long_job_is_answered_at_once_polled_and_cancelled(running: Runn
     assert len(service.app.state.context.worker._queue) == 0
 
 
+async def test_who_waits_for_a_job_that_somebody_cancels_hears_so(running: Running) -> None:
+    async with running(inference_threads=1) as service:
+        engine, jobs = service.engines["tiny"], service.app.state.context.jobs
+        engine.gate.clear()
+        waits = asyncio.create_task(send(service, zipped(labelled())))
+        await asyncio.to_thread(engine.running.acquire)
+        await service.client.delete(f"/v1/jobs/{next(iter(jobs._open))}")
+        engine.gate.set()
+        answer = await waits
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job_cancelled")
+
+
+async def test_many_unreadable_pictures_with_long_names_make_no_long_answer(running: Running) -> None:
+    files = labelled() | {f"class 0/{n}.png": picture(n) for n in range(1300)}
+    broken = {f"class 1/{'x' * 5000}{n}.png": b"" for n in range(130)}
+    async with running() as service:
+        report = (await send(service, zipped(files | broken))).json()
+    assert (len(report["unreadable"]), report["unreadable_images"]) == (100, 130)
+    assert max(len(each["name"]) for each in report["unreadable"]) == 255
+
+
+async def test_an_archives_name_that_is_no_text_for_people_is_not_kept(running: Running) -> None:
+    files = {"archive": ("evil\x1b[31m.zip", zipped(labelled()), "application/zip")}
+    async with running(real=True) as service:
+        await service.client.post(TUNE + "?wait=30", data={"save_as": "mine"}, files=files)
+        point = (await service.client.get("/v1/models/tiny/operating-points/mine")).json()
+    assert point["chosen_by"].endswith("labelled pictures of an archive")
+
+
 async def test_a_job_that_is_done_holds_the_report(running: Running) -> None:
     async with running(real=True) as service:
         accepted = await send(service, zipped(labelled()), "?wait=0")
@@ -228,8 +257,13 @@ REFUSED = {
     "unknown field": ({"source": "feedback", "alpha": 1}, 422, "invalid_request"),
     "no list": ({"source": "feedback", "constraints": "overall >= 0.5"}, 422, "invalid_request"),
     "no constraint": ({"source": "feedback", "constraints": ["overall > 0.5"]}, 422, "cannot_tune"),
-    "many constraints": ({"source": "feedback", "constraints": ["many >= 0"] * 17}, 422, "invalid_request"),
+    "many constraints": ({"source": "feedback", "constraints": ["many >= 0"] * 9}, 422, "invalid_request"),
     "range": ({"source": "feedback", "low": 3, "high": 1}, 422, "cannot_tune"),
+    "far": ({"source": "feedback", "low": 1e38, "high": 1e39, "save_as": "balanced"}, 422, "alpha_out_of_range"),
+    "over max_alpha": ({"source": "traffic", "low": -200, "high": 200}, 422, "alpha_out_of_range"),
+    "objective of traffic": ({"source": "traffic", "objective": "few"}, 422, "invalid_request"),
+    "constraint of traffic": ({"source": "traffic", "constraints": ["overall >= 1"]}, 422, "invalid_request"),
+    "target of feedback": ({"source": "feedback", "target": "uniform"}, 422, "invalid_request"),
     "since": ({"source": "feedback", "since": "soon"}, 422, "invalid_request"),
     "bad name": ({"source": "feedback", "save_as": "No Name"}, 422, "operating_point_name_invalid"),
     "a number": ({"source": "feedback", "save_as": "1.5"}, 422, "operating_point_name_invalid"),
