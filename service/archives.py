@@ -1,7 +1,4 @@
-"""Labelled pictures in an uploaded zip: class folders, never unpacked, never more of it than the limits.
-
-    CLASS/IMAGE, or deeper: the folder a picture lies in is its class. Where there is a `test` folder, only what lies
-    below it counts: alpha must not be chosen on pictures the network was trained on.
+"""Labelled pictures in an uploaded zip, CLASS/IMAGE or deeper: never unpacked, never more of it than the limits.
 
 The table of contents is checked before any of it is parsed, and the pictures are read one by one, so a hostile archive
 costs a bounded amount of memory: what it announces is not believed, what it expands to is cut off.
@@ -16,16 +13,14 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from models.errors import UnreadableImageError
+from models.labelled_paths import class_folder, is_picture, to_choose_on
 from service.errors import ArchiveError, TooManyFilesError
 
-__all__ = ["IMAGE_SUFFIXES", "LabelledArchive", "open_archive"]
+__all__ = ["LabelledArchive", "open_archive"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-TEST_FOLDER = "test"
 MAX_RATIO = 100  # of bytes after to bytes before unpacking; pictures are compressed already and stay near 1
 LONGEST_NAME = 255
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for memory as they like
-_IGNORED = ("__MACOSX",)
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_BYTES, _LOCATOR_BYTES, _RECORD_BYTES, _COMMENT_BYTES = 22, 20, 56, 65535
 _BYTES_PER_ENTRY = 46 + 3 * 256  # a header, and generous names; longer ones use up other entries' share
@@ -106,13 +101,14 @@ def open_archive(
     if len(entries) > max_files:
         raise _too_many(max_files)
     pictures = [(entry, path) for entry in entries if (path := _picture_path(entry)) is not None]
-    if any(TEST_FOLDER in path.parts[:-2] for _, path in pictures):
-        pictures = [(entry, path) for entry, path in pictures if TEST_FOLDER in path.parts[:-2]]
+    counted = set(to_choose_on(path for _, path in pictures))
     if not pictures:
         raise ArchiveError("the archive has no pictures; put them into class folders, as in CLASS/IMAGE.jpg")
     chosen: dict[str, tuple[zipfile.ZipInfo, int]] = {}
     for entry, path in pictures:
-        folder = path.parts[-2] if len(path.parts) > 1 else ""
+        folder = class_folder(path)
+        if path not in counted:
+            continue
         if folder not in class_indices:
             where = f"lies in the folder {folder[:64]!r}, which" if folder else "lies in no folder, so its class"
             raise ArchiveError(f"{str(path)[:LONGEST_NAME]}: it {where} is no class of the model")
@@ -128,8 +124,7 @@ def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise ArchiveError(f"{entry.filename[:LONGEST_NAME]!r} leads out of the archive; pack it again without such")
-    hidden = any(part.startswith(".") or part in _IGNORED for part in path.parts)
-    if hidden or path.suffix.lower() not in IMAGE_SUFFIXES:
+    if not is_picture(path):
         return None
     if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
         raise ArchiveError(

@@ -76,8 +76,8 @@ def test_the_report_is_that_of_the_arithmetic_and_says_where_it_comes_from(
     expected = tune_scores(scores, loaded.class_counts, Objective())
     assert {key: found[key] for key in expected} == json.loads(json.dumps(expected))
     assert {key: value for key, value in found.items() if key not in expected} == {
-        "model": "tiny", "version": 1, "source": "archive", "data": "mine.zip", "unreadable": [], "unreadable_images": 0,
-        "saved_as": None,
+        "model": "tiny", "version": 1, "source": "archive", "data": "mine.zip",
+        "unreadable": [], "unreadable_images": 0, "saved_as": None,
     }  # fmt: skip
 
 

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.labelled_paths import IMAGE_SUFFIXES
 from training.errors import DataError
 
 __all__ = ["ClassFolders", "open_class_folders"]
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Labelled pictures of one's own, to choose alpha on: whatever folder a picture lies in is its class.
 
-Unlike a data set to train from (`class_folders.py`), a handful of the classes is enough. Where there is a `test`
-folder, only what lies below it counts: alpha must not be chosen on pictures the network was trained on. The service
-reads uploaded zips by the same rules.
+Unlike a data set to train from (`class_folders.py`), a handful of the classes is enough. The service reads uploaded
+zips by the same rule (`models/labelled_paths.py`).
 """
 
 import zipfile
@@ -13,13 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.class_folders import IMAGE_SUFFIXES
+from models.labelled_paths import IMAGE_SUFFIXES, TEST_FOLDER, class_folder, is_picture, to_choose_on
 from training.errors import DataError
 
 __all__ = ["LabelledFiles", "find_labelled_files"]
-
-TEST_FOLDER = "test"
-_NOT_PICTURES = ("__MACOSX",)  # what the Finder adds to a zip
 
 
 @dataclass(frozen=True)
@@ -48,28 +44,22 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     names, read = _in_folder(path) if path.is_dir() else _in_zip(path)
-    found = [PurePosixPath(name) for name in names if _is_picture(PurePosixPath(name))]
-    in_test = [name for name in found if TEST_FOLDER in name.parts[:-2]]
-    found = in_test or found
+    pictures = [PurePosixPath(name) for name in names if is_picture(PurePosixPath(name))]
+    found = to_choose_on(pictures)
     if not found:
         raise DataError(f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {sorted(IMAGE_SUFFIXES)}")
-    if loose := [name for name in found if len(name.parts) < 2]:
+    if loose := [name for name in found if not class_folder(name)]:
         raise DataError(f"{path}: {loose[0]} lies in no class folder; the folder a picture lies in is its class")
-    if strangers := sorted({name.parts[-2] for name in found} - set(class_names)):
+    if strangers := sorted({class_folder(name) for name in found} - set(class_names)):
         raise DataError(
             f"{path}: the model does not know {len(strangers)} of these classes: {', '.join(strangers[:5])}; "
             f"it knows {', '.join(class_names[:5])}{', ...' if len(class_names) > 5 else ''}"
         )
     index = {name: position for position, name in enumerate(class_names)}
-    ordered = sorted(found, key=lambda name: (index[name.parts[-2]], name))
-    source = path.resolve().name + (", test split" if in_test else "")
-    labels = np.array([index[name.parts[-2]] for name in ordered], np.int64)
+    ordered = sorted(found, key=lambda name: (index[class_folder(name)], name))
+    source = path.resolve().name + (", test split" if TEST_FOLDER in found[0].parts[:-2] else "")
+    labels = np.array([index[class_folder(name)] for name in ordered], np.int64)
     return LabelledFiles(source, tuple(map(str, ordered)), labels, read)
-
-
-def _is_picture(name: PurePosixPath) -> bool:
-    hidden = any(part.startswith(".") or part in _NOT_PICTURES for part in name.parts)
-    return not hidden and name.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _in_folder(root: Path) -> tuple[list[str], Callable[[str], bytes]]:
