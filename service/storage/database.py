@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, NullPool, Table
@@ -25,7 +25,7 @@ __all__ = ["Database", "DatabaseTooNewError", "StorageUnavailableError", "insert
 log = logging.getLogger("longtail.storage")
 T = TypeVar("T")
 THREADS = 4
-CONNECTIONS = THREADS + 4  # the service's own threads use some
+CONNECTIONS = THREADS + 6  # the service's own threads use some
 MAX_WAITING = 128  # pieces of work, in all
 WORK_SECONDS = 10.0  # how long a caller waits for its piece of work, its turn included
 MIGRATION_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Database:
         self._url = read_url(url)
         self._engine = make_engine(self._url, connections=CONNECTIONS, answer_seconds=answer_seconds)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
-        self._waiting = 0
+        self._waiting, self._lock = 0, threading.Lock()
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._last_failure = ""
@@ -72,7 +72,7 @@ class Database:
         engine = make_engine(self._url, connections=1, answer_seconds=MIGRATION_SECONDS, pool=NullPool)
         try:
             migrate(engine)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, StorageUnavailableError) as error:
             raise self._unavailable(error) from error
         finally:
             engine.dispose()
@@ -120,11 +120,12 @@ class Database:
         """
         if self._waiting >= MAX_WAITING:
             raise StorageUnavailableError(f"too much waits for the database; {_ADVICE}")
-        self._waiting += 1
-        doing = asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work)
-        doing.add_done_callback(self._one_less)
+        with self._lock:
+            self._waiting += 1
+        doing = self._executor.submit(self.run_sync, work)
+        doing.add_done_callback(self._one_less)  # when its thread is free again, however soon the caller left
         try:
-            return await asyncio.wait_for(doing, WORK_SECONDS)
+            return await asyncio.wait_for(asyncio.wrap_future(doing), WORK_SECONDS)
         except TimeoutError as error:
             raise StorageUnavailableError(f"the database takes too long; {_ADVICE}") from error
 
@@ -140,10 +141,9 @@ class Database:
         with self._engine.connect().execution_options(**{IMMEDIATE: immediate}) as connection, connection.begin():
             return work(connection)
 
-    def _one_less(self, done: "asyncio.Future[Any]") -> None:
-        self._waiting -= 1
-        if not done.cancelled():
-            done.exception()  # a caller who has left does not hear it
+    def _one_less(self, _: "Future[Any]") -> None:
+        with self._lock:
+            self._waiting -= 1
 
     def _retry(self) -> None:
         while not self.ready and not self._closed.wait(RETRY_SECONDS):

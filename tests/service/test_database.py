@@ -152,13 +152,16 @@ def test_a_database_of_a_later_longtail_is_refused(database_url: str, opened: Ca
         second.run_sync(add)
 
 
-def test_a_database_that_comes_later_is_picked_up(tmp_path: Path, opened: Callable[[str], Database]) -> None:
+def test_a_database_that_comes_later_is_picked_up(
+    tmp_path: Path, opened: Callable[[str], Database], caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "folder").touch()  # where a folder should be
     database = opened(f"sqlite:///{tmp_path / 'folder' / 'x.db'}")
     with pytest.raises(StorageUnavailableError):
         database.migrate()
     with pytest.raises(StorageUnavailableError, match="not there yet"):
         database.run_sync(add)
+    assert "folder cannot be made: File exists" in caplog.text
     (tmp_path / "folder").unlink()
     database.start()
     assert database._ready.wait(30)
@@ -265,13 +268,14 @@ async def test_callers_beyond_what_may_wait_are_told_at_once(database: Database)
 
 
 @pytest.mark.anyio
-async def test_a_caller_who_leaves_frees_the_place(database: Database) -> None:
+async def test_a_caller_who_leaves_frees_the_place_once_its_thread_is_free(database: Database) -> None:
     gate = threading.Event()
     tasks = [asyncio.create_task(database.run(lambda _: gate.wait())) for _ in range(8)]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    assert database._waiting == 4  # as many as there are threads
     gate.set()
     assert await database.run(lambda _: 7) == 7
     while database._waiting:
