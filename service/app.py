@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from service.context import Context, Lifecycle
 from service.engines.base import EngineFactory
 from service.jobs import Jobs
+from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
 from service.registry import Registry, load_registry
@@ -66,7 +67,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         metrics=metrics,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
-    jobs = Jobs(JobStore(database))
+    jobs, heavy = Jobs(JobStore(database)), Line()
     decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 
     @asynccontextmanager
@@ -82,6 +83,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         await jobs.close()
         await worker.close()
         decoders.shutdown()
+        await asyncio.to_thread(heavy.close)
         await asyncio.to_thread(watch.close)
         await asyncio.to_thread(results.close)
         await asyncio.to_thread(points.close)
@@ -109,6 +111,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         feedback,
         watch,
         jobs,
+        heavy,
     )
     for module in (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health):
         app.include_router(module.router)

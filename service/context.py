@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from service.jobs import Jobs
+from service.line import Line
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
@@ -48,6 +49,7 @@ class Context:
     feedback: FeedbackStore
     watch: Watch
     jobs: Jobs
+    heavy: Line
 
 
 def context_of(request: Request) -> Context:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from models.accuracy import LabelledIntervals
+from models.accuracy import GROUPS, LabelledIntervals
 from models.objective import Objective
 from models.optimum import optimum
 from service.errors import StorageUnavailableError
@@ -34,7 +34,23 @@ log = logging.getLogger("longtail.watch")
 WATCH_SECONDS = 5.0
 SHARE = 0.05  # of the time may go into looking, however many labels there are
 CLOSE_SECONDS = 5.0
-GROUPS = ("many", "medium", "few")
+LIGHT_LABELS = 10_000  # an optimum of so many takes milliseconds
+
+
+class Read(NamedTuple):
+    """Rows that say how alpha fares: N labels, the newest, and how many there are; recent predictions.
+
+    Args:
+        counts: (C,) labels of each class.
+        labels: (N,) class indices.
+        intervals: (N, 2) where along alpha each wins.
+        predictions: (M, 3), see KeptResults.predictions.
+    """
+
+    counts: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    intervals: NDArray[np.float64]
+    predictions: NDArray[np.int64]
 
 
 class Watch(Collector):
@@ -85,40 +101,55 @@ class Watch(Collector):
         latest: Mapping[str, dict[str, Any]] = {}
         try:
             self._feedback.delete_old()
-            latest = self._database.run_sync(
-                lambda connection: {served.name: self.summary(connection, served) for served in self._registry}
-            )
+            latest = {served.name: self.summary(served) for served in self._registry}
         finally:
             self._latest = latest
 
-    def summary(
-        self, connection: Connection, served: ServedModel, *, since: float | None = None, last: int | None = None
-    ) -> dict[str, Any]:
+    def summary(self, served: ServedModel, *, since: float | None = None, last: int | None = None) -> dict[str, Any]:
         """Return what the labels of a model say, as GET /v1/models/{model}/feedback answers it.
 
         Args:
-            connection: in a transaction.
             served: the model.
             since: only labels and pictures since then, in seconds since 1970.
             last: how many of the newest labels the optimum is of.
+
+        Raises:
+            StorageUnavailableError: the database is away.
         """
+        read = self._database.run_sync(lambda connection: self.read(connection, served, since=since, last=last))
+        return self.figures(served, read)
+
+    def read(
+        self, connection: Connection, served: ServedModel, *, since: float | None = None, last: int | None = None
+    ) -> Read:
+        """Return the rows that a summary is made of; what they say is worked out when the transaction has ended."""
         name, version = served.name, served.bundle.manifest.version
+        counts = count_labels(connection, name, version, len(served.bundle.manifest.classes), since)
+        labels, intervals = read_intervals(connection, name, version, since, last or self._last)
+        return Read(counts, labels, intervals, self._results.predictions(connection, name, version, since))
+
+    def figures(self, served: ServedModel, read: Read) -> dict[str, Any]:
+        """Return the summary of what was read."""
         groups = np.array([each.group for each in served.bundle.manifest.classes])
-        counts = count_labels(connection, name, version, len(groups), since)
-        labels, intervals, _ = read_intervals(connection, name, version, since, last or self._last)
         alpha = self._in_force(served, DEFAULT_ALPHA)
-        best = optimum(LabelledIntervals(labels, intervals, tuple(groups)), Objective()) if len(labels) else None
+        images = LabelledIntervals(read.labels, read.intervals, tuple(groups.tolist()))
+        best = optimum(images, Objective()) if len(images) else None
+        by_group = {group: int(read.counts[groups == group].sum()) for group in GROUPS if (groups == group).any()}
         return {
-            "model": name,
-            "version": version,
-            "labels": int(counts.sum()),
-            "by_group": {group: int(counts[groups == group].sum()) for group in GROUPS if (groups == group).any()},
-            "last": len(labels),
+            "model": served.name,
+            "version": served.bundle.manifest.version,
+            "labels": int(read.counts.sum()),
+            "by_group": by_group,
+            "last": len(images),
             "optimum": best and {"alpha": best.alpha, "interval": [best.low, best.high], "balanced": best.value},
             "in_force": {"name": DEFAULT_ALPHA, "alpha": alpha},
             "drift": best and best.alpha - alpha,
-            "predictions": _shares(self._results.predictions(connection, name, version, since), groups),
+            "predictions": _shares(read.predictions, groups),
         }
+
+    def is_heavy(self, last: int | None) -> bool:
+        """Say whether a summary of so many labels is better not worked out beside others."""
+        return (last or self._last) > LIGHT_LABELS
 
     def collect(self) -> Iterator[Metric]:
         """Return the gauges, as Prometheus asks for them."""

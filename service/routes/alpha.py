@@ -1,7 +1,8 @@
 """What happens along alpha: one picture's path, and a model's accuracy."""
 
-import asyncio
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -104,8 +105,9 @@ async def curve(
     elif source == "feedback":
         refuse_exempt(served)
         moment = parse_since(since, context.feedback.clock())
-        objective = Objective(low=low, high=high)
-        answer = await asyncio.to_thread(_feedback_curve, context, served, moment, objective, points)
+        _check_range(context, low, high)
+        draw = partial(curve_points, low=low, high=high, points=points)
+        answer = await context.heavy.run(lambda: _feedback_curve(context, served, moment, draw))
     else:
         raise RequestError(f"source {source[:64]!r} is neither 'bundle' nor 'feedback'")
     return Response(orjson.dumps(answer), media_type="application/json")
@@ -124,21 +126,30 @@ def _bundle_curve(served: ServedModel) -> dict[str, Any]:
 
 
 def _feedback_curve(
-    context: Context, served: ServedModel, since: float | None, objective: Objective, points: int
+    context: Context, served: ServedModel, since: float | None, draw: Callable[[LabelledIntervals], dict[str, Any]]
 ) -> dict[str, Any]:
     manifest = served.bundle.manifest
-    labels, intervals, _ = context.feedback.labelled_intervals(manifest.name, manifest.version, since)
+    labels, intervals = context.feedback.intervals(manifest.name, manifest.version, since)
     if not len(labels):
         raise NoCurveError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback")
     images = LabelledIntervals(labels, intervals, tuple(info.group for info in manifest.classes))
-    best = optimum(images, objective)
+    best = optimum(images, Objective())
     return {
         "source": "feedback",
         "images": len(labels),
         "data": None,
-        **curve_points(images, low=objective.low, high=objective.high, points=points),
+        **draw(images),
         "optimum": {"alpha": best.alpha, "interval": [best.low, best.high], "value": best.value},
     }
+
+
+def _check_range(context: Context, low: float, high: float) -> None:
+    largest = context.settings.max_alpha
+    if not -largest <= low <= high <= largest:
+        raise AlphaRangeError(
+            f"a curve from alpha {low:g} to {high:g} cannot be drawn; give the lower one first, both in "
+            f"-{largest:g}..{largest:g}"
+        )
 
 
 def _end(alpha: float) -> float | None:

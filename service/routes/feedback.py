@@ -1,5 +1,6 @@
 """POST /v1/feedback and GET /v1/models/{model}/feedback: the right answers that come back, and what they say."""
 
+import asyncio
 import math
 from typing import Annotated, Any
 
@@ -9,15 +10,16 @@ from fastapi import APIRouter, Query, Request, Response
 from service.bodies import read_json
 from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, translate
+from service.feedback import Feedback
 from service.parsing import parse_since
 from service.registry import ServedModel
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
-from service.storage.feedback import Feedback
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["feedback"])
+MAX_LAST = 1_000_000
 _SINCE = "Only labels since then: a time such as 2026-11-23T12:00:00Z (UTC without an offset), or so many seconds ago."
 _LAST = "How many of the newest labels the optimum is of. Default: the setting `drift_labels`."
 _ITEM = FeedbackItem.model_json_schema()
@@ -91,15 +93,16 @@ async def describe_feedback(
     request: Request,
     model: str,
     since: Annotated[str | None, Query(description=_SINCE, examples=["3600", "2026-11-23T12:00:00Z"])] = None,
-    last: Annotated[int | None, Query(description=_LAST, ge=1)] = None,
+    last: Annotated[int | None, Query(description=_LAST, ge=1, le=MAX_LAST)] = None,
 ) -> Response:
     """Counts, the alpha that would have been best for the newest labels, and how far the one in force is from it."""
     context = context_of(request)
     served = context.registry.get(model)
     after = parse_since(since, context.feedback.clock())
-    return _json(
-        await context.database.run(lambda connection: context.watch.summary(connection, served, since=after, last=last))
-    )
+    if context.watch.is_heavy(last):
+        return _json(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
+    read = await context.database.run(lambda connection: context.watch.read(connection, served, since=after, last=last))
+    return _json(await asyncio.to_thread(context.watch.figures, served, read))
 
 
 def _item(entry: Any) -> tuple[str, str | int]:

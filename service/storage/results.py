@@ -29,6 +29,7 @@ FLUSH_ROWS = 512
 MAX_WAITING_ROWS = 8192
 MAX_WAITING_BYTES = 64 * 2**20
 CLOSE_SECONDS = 5.0
+MILLISECOND = 0.001  # how finely an id tells its time
 Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
 
@@ -82,7 +83,7 @@ class KeptResults:
         self._database, self._metrics = database, metrics
         self._waiting: dict[str, KeptResult] = {}
         self._writing: dict[str, KeptResult] = {}
-        self._bytes = 0
+        self._bytes, self._dropped_until = 0, 0.0
         self._lock, self._one_flush = threading.Lock(), threading.Lock()
         self._wake, self._closing, self._in_trouble = threading.Event(), False, False
         self._trimmer, self._next_expiry = Trimmer(kept_results, "id", keep), 0.0
@@ -162,11 +163,11 @@ class KeptResults:
         return found
 
     def horizon(self, connection: Connection) -> float:
-        """Return the time before which results may have been deleted; one given later was never kept."""
+        """Return the time before which results may have been deleted or dropped; one given later was never kept."""
         columns = kept_results.c
         by_model = select(func.count(), func.min(columns.time)).group_by(columns.model, columns.version)
         full = [float(oldest) for count, oldest in connection.execute(by_model) if count >= self.keep]
-        return max([self.clock() - self.keep_seconds, *full])
+        return max([self.clock() - self.keep_seconds, self._dropped_until, *full])
 
     def recent_traffic(self, model: str, version: int, since: float | None = None) -> tuple[Float32, Float32]:
         """Return the numbers of recent pictures of a model, oldest first: (N, C) logits and (N, K) head cosine.
@@ -223,6 +224,7 @@ class KeptResults:
     def _count_dropped(self, results: Iterable[KeptResult]) -> None:
         for result in results:
             self._metrics.results_dropped.labels(result.model).inc()
+            self._dropped_until = max(self._dropped_until, time_of(result.id) + MILLISECOND)
 
     def _serve(self) -> None:
         while not self._closing:

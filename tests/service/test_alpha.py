@@ -165,6 +165,17 @@ async def test_the_live_curve_is_made_of_the_labels(running: Running) -> None:
     assert answer["optimum"]["value"] >= max(answer["figures"]["balanced"]) - 1e-9
 
 
+async def test_what_is_drawn_changes_neither_the_optimum_nor_does_rounding_leave_0_to_1(running: Running) -> None:
+    async with running(real=True) as service:
+        await label(service, range(30))
+        drawn = [(await service.client.get(f"{CURVE}?source=feedback&{q}")).json() for q in ("", "low=3&high=3.5")]
+        said = (await service.client.get("/v1/models/tiny/feedback")).json()["optimum"]
+        tuned = (await service.client.post("/v1/models/tiny/alpha/tune", json={"source": "feedback"})).json()
+    assert drawn[0]["optimum"] == drawn[1]["optimum"] == {key: tuned[key] for key in ("alpha", "interval", "value")}
+    assert said == {"alpha": tuned["alpha"], "interval": tuned["interval"], "balanced": tuned["value"]}
+    assert all(0 <= value <= 1 for answer in drawn for values in answer["figures"].values() for value in values)
+
+
 async def test_the_bundles_curve_is_shown_where_there_is_one(running: Running, tmp_path: Path) -> None:
     manifest = MODEL.manifest()
     points = {"alphas": [0.0, 1.0], "figures": {"overall": [0.5, 0.75]}}
@@ -190,7 +201,8 @@ async def test_the_bundles_curve_is_shown_where_there_is_one(running: Running, t
 @pytest.mark.parametrize(
     "query",
     ["source=x", "source=feedback&low=2&high=1", "source=feedback&low=nan", "source=feedback&points=1",
-     "source=feedback&points=1e9", "source=feedback&since=soon", "source=feedback&high=inf"],
+     "source=feedback&points=1e9", "source=feedback&since=soon", "source=feedback&high=inf",
+     "source=feedback&low=-1e308&high=1e308", "source=feedback&high=101"],
 )  # fmt: skip
 async def test_a_curve_of_nonsense_is_refused(running: Running, query: str) -> None:
     async with running() as service:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import random
+import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from sqlalchemy import func, select
 from models.accuracy import LabelledIntervals
 from service.context import Context
 from service.result_ids import new_result_id
+from service.storage import results
 from service.storage.tables import feedback as table
 from tests.service.conftest import CLASSIFY, Running, Service, picture
 from tests.service.databases import Postgres
@@ -44,6 +48,15 @@ async def summary(service: Service, query: str = "") -> dict[str, Any]:
 def context_of(service: Service) -> Context:
     context: Context = service.app.state.context
     return context
+
+
+def rows(service: Service) -> list[Any]:
+    return context_of(service).database.run_sync(lambda c: list(c.execute(table.select().order_by("time"))))
+
+
+def invented(seconds_ago: float) -> str:
+    """An id of the right form that no result has."""
+    return f"{int(1000 * (time.time() - seconds_ago)):012x}{new_result_id()[12:]}"
 
 
 def hurry(service: Service) -> None:
@@ -96,21 +109,20 @@ async def test_repeating_changes_nothing_and_correcting_replaces(running: Runnin
     async with running(database=database_url) as service:
         result_id = await classified(service)
         first, again = await give(service, result_id, 1), await give(service, result_id, 1)
-        stored = context_of(service).feedback.labelled_intervals("tiny", 1)
+        stored = rows(service)
         go_on(service, 5)
         assert again.json() == first.json() == (await give(service, result_id, 1)).json()
-        repeated = context_of(service).feedback.labelled_intervals("tiny", 1)
-        assert [part.tolist() for part in repeated[::2]] == [part.tolist() for part in stored[::2]]
+        assert rows(service) == stored
         await give(service, result_id, 0)
-        labels, _, times = context_of(service).feedback.labelled_intervals("tiny", 1)
-    assert labels.tolist() == [0]
-    assert times[0] >= stored[2][0] + 5
+        corrected = rows(service)
+    assert [row.label for row in corrected] == [0]
+    assert corrected[0].time >= stored[0].time + 5
 
 
 async def test_expired_unknown_and_nonsense_are_told_apart(running: Running) -> None:
     async with running(keep_results_seconds=60) as service:
         hurry(service)
-        never = new_result_id()
+        never = invented(40)
         result_id = await classified(service)
         assert outcome(await give(service, never, 1)) == (404, "unknown_result")
         assert outcome(await give(service, OLD, 1)) == (410, "expired_result")
@@ -130,8 +142,10 @@ async def test_results_beyond_the_number_kept_have_expired(running: Running, dat
         context_of(service).results.flush()
         context_of(service).results.delete_old()
         answers = [await give(service, result_id, 1) for result_id in (ids[0], ids[-1])]
-        assert outcome(answers[0]) == (410, "expired_result")
+        assert outcome(answers[0]) == (503, "storage_unavailable")  # so young that it may be on its way
         assert answers[1].status_code == 200
+        go_on(service, 31)
+        assert outcome(await give(service, ids[0], 1)) == (410, "expired_result")
         assert outcome(await give(service, new_result_id(), 1)) == (404, "unknown_result")
 
 
@@ -153,6 +167,41 @@ async def test_feedback_may_come_to_another_process_even_before_the_result_is_wr
         assert (await summary(one))["labels"] == (await summary(other))["labels"] == 5
 
 
+async def test_a_result_on_its_way_is_never_unknown_however_long_the_writer_waits(
+    running: Running, new_sqlite: Callable[[], str]
+) -> None:
+    url = new_sqlite()
+    async with running(database=url) as one, running(database=url) as other:
+        hurry(other)
+        held = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")  # nobody can write
+        result_id = await classified(one)
+        early = await give(other, result_id, 1)
+        held.execute("ROLLBACK")
+        held.close()
+        await asyncio.to_thread(context_of(one).results.flush)
+        assert (await give(other, result_id, 1)).status_code == 200
+    assert outcome(early) == (503, "storage_unavailable")
+    assert early.headers["Retry-After"] == "1"
+    assert "may be on its way" in early.json()["error"]["message"]
+
+
+async def test_a_result_that_was_dropped_has_expired_and_was_not_never_there(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(results, "MAX_WAITING_ROWS", 1)
+    (tmp_path / "folder").touch()  # where a folder should be, so that nothing can be written
+    async with running(database=f"sqlite:///{tmp_path / 'folder' / 'x.db'}") as service:
+        hurry(service)
+        dropped, kept = [await classified(service, seed) for seed in range(2)]
+        (tmp_path / "folder").unlink()
+        context = context_of(service)
+        await asyncio.to_thread(context.database.migrate)
+        go_on(service, 31)
+        assert outcome(await give(service, dropped, 1)) == (410, "expired_result")
+        assert (await give(service, kept, 1)).status_code == 200
+
+
 async def test_in_a_list_each_label_stands_for_itself(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         hurry(service)
@@ -160,14 +209,14 @@ async def test_in_a_list_each_label_stands_for_itself(running: Running, database
         body = [
             {"id": one, "label": 1},
             {"id": one, "label": "nobody"},
-            {"id": new_result_id(), "label": 1},
+            {"id": invented(40), "label": 1},
             "text",
             {"id": two, "label": True},
             {"id": two, "label": "class 2"},
             {"id": one, "label": 3},
         ]
         answer = await service.client.post("/v1/feedback", json=body)
-        labels = context_of(service).feedback.labelled_intervals("tiny", 1)[0]
+        labels = context_of(service).feedback.intervals("tiny", 1)[0]
     results = answer.json()["results"]
     assert answer.status_code == 200
     assert [r["error"]["code"] if "error" in r else r["label"]["index"] for r in results] == [
@@ -184,7 +233,7 @@ async def test_of_two_labels_in_one_list_the_later_counts_whatever_was_stored(ru
             body = [{"id": result_id, "label": label} for label in labels]
             answer = await service.client.post("/v1/feedback", json=body)
             assert [each["label"]["index"] for each in answer.json()["results"]] == labels
-            assert context_of(service).feedback.labelled_intervals("tiny", 1)[0].tolist() == labels[1:]
+            assert context_of(service).feedback.intervals("tiny", 1)[0].tolist() == labels[1:]
 
 
 async def test_lists_of_the_same_results_in_any_order_at_once(running: Running, database_url: str) -> None:
@@ -333,7 +382,7 @@ async def test_only_the_newest_labels_are_kept(running: Running, database_url: s
             count = context_of(service).database.run_sync(lambda c: c.scalar(select(func.count()).select_from(table)))
             assert count is not None
             assert count <= 20 + 2 + 5
-        labels = context_of(service).feedback.labelled_intervals("tiny", 1)[0]
+        labels = context_of(service).feedback.intervals("tiny", 1)[0]
     assert labels[-20:].tolist() == [3] * 5 + [4] * 5 + [0] * 5 + [1] * 5
 
 
@@ -347,19 +396,19 @@ async def test_intervals_come_oldest_first_since_a_time_and_the_last_of_them(
         for seed in range(8):
             go_on(service, 1)
             answers.append((await give(service, await classified(service, seed), seed % 5)).json())
-        labels, intervals, times = feedback.labelled_intervals("tiny", 1)
+        labels, intervals = feedback.intervals("tiny", 1)
         assert labels.tolist() == [seed % 5 for seed in range(8)]
-        assert np.all(np.diff(times) > 0.9)
+        assert np.all(np.diff([row.time for row in rows(service)]) > 0.9)
         for answer, (low, high) in zip(answers, intervals.tolist(), strict=True):
             if answer["interval"] is None:
                 assert np.isnan([low, high]).all()
             else:
                 ends = [None if np.isinf(end) else end for end in (low, high)]
                 assert answer["interval"] == ends
-        assert feedback.labelled_intervals("tiny", 1, last=3)[0].tolist() == labels[-3:].tolist()
-        assert len(feedback.labelled_intervals("tiny", 1, since=start + 4.5)[0]) in (4, 5)
-        nobody = feedback.labelled_intervals("tiny", 2)
-    assert [part.shape for part in nobody] == [(0,), (0, 2), (0,)]
+        assert feedback.intervals("tiny", 1, last=3)[0].tolist() == labels[-3:].tolist()
+        assert len(feedback.intervals("tiny", 1, since=start + 4.5)[0]) in (4, 5)
+        nobody = feedback.intervals("tiny", 2)
+    assert [part.shape for part in nobody] == [(0,), (0, 2)]
     assert nobody[0].dtype == np.int64
 
 
@@ -373,7 +422,7 @@ async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running
         predictions = context_of(service).database.run_sync(
             lambda c: context_of(service).results.predictions(c, "tiny", 1)
         )
-        labels, intervals, _ = context_of(service).feedback.labelled_intervals("tiny", 1, last=10)
+        labels, intervals = context_of(service).feedback.intervals("tiny", 1, last=10)
     assert (empty["labels"], empty["optimum"], empty["drift"], empty["predictions"]["images"]) == (0, None, None, 0)
     assert whole["by_group"] == {"many": 16, "medium": 8, "few": 16}
     assert (whole["labels"], whole["last"], newest["labels"], newest["last"]) == (40, 40, 40, 10)
@@ -392,7 +441,9 @@ async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running
     assert shares["at_zero"] != {group: shares[group] for group in ("many", "medium", "few")}
 
 
-@pytest.mark.parametrize("query", ["?since=x", "?since=-1", "?since=nan", "?since=1_0", "?last=0", "?last=x"])
+@pytest.mark.parametrize(
+    "query", ["?since=x", "?since=-1", "?since=nan", "?since=1_0", "?last=0", "?last=x", f"?last={10**20}"]
+)
 async def test_a_summary_of_nonsense_is_refused(running: Running, query: str) -> None:
     async with running() as service:
         answer = await service.client.get(f"/v1/models/tiny/feedback{query}")
@@ -449,6 +500,6 @@ async def test_results_of_pictures_that_failed_take_no_label(running: Running) -
         hurry(service)
         form = [("files", ("a.png", picture(1))), ("files", ("b.png", b"broken"))]
         good, broken = (await service.client.post(CLASSIFY, files=form)).json()["results"]
-        answers = [await give(service, result["id"], 1) for result in (good, broken)]
-    assert answers[0].status_code == 200
-    assert outcome(answers[1]) == (404, "unknown_result")
+        assert (await give(service, good["id"], 1)).status_code == 200
+        go_on(service, 31)
+        assert outcome(await give(service, broken["id"], 1)) == (404, "unknown_result")

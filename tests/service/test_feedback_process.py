@@ -81,7 +81,7 @@ def test_several_processes_take_labels_for_each_others_results(
         assert process.wait(timeout=60) == 0
     database = Database(database_url)
     database.migrate()
-    labels, _, _ = database.run_sync(lambda c: read_intervals(c, "tiny", 1, None, None))
+    labels, _ = database.run_sync(lambda c: read_intervals(c, "tiny", 1, None, None))
     database.close()
     assert said["labels"] == 12
     assert labels.tolist() == [seed % 5 for seed in range(12)]
