@@ -1,18 +1,29 @@
-"""A request's body, never more of it than the limit, whatever its Content-Length says."""
+"""A request's body, never more of it than the limit, whatever its Content-Length says; and what its fields say.
+
+JSON has a limit of its own: parsing it and looking at every part of it holds everybody else up.
+"""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTooLargeError, ClientGoneError, RequestError, UnsupportedMediaTypeError
 from service.settings import Settings
 
-__all__ = ["limited", "read_json"]
+__all__ = ["limited", "media_type_of", "read_json", "validated"]
 
 Receive = Callable[[], Awaitable[Any]]
+Fields = TypeVar("Fields", bound=BaseModel)
+SHOWN = 64  # characters of what was sent
+
+
+def media_type_of(request: Request) -> str:
+    """Return what the body says it is, without parameters; "" where it does not say."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def limited(request: Request, max_mb: float) -> Request:
@@ -35,15 +46,42 @@ async def read_json(request: Request, settings: Settings) -> Any:
         UnsupportedMediaTypeError: it does not say that it is JSON, which a foreign page could send in a user's name.
         RequestError: it is not JSON.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type != "application/json":
         raise UnsupportedMediaTypeError(f"content type {media_type[:64]!r} is not JSON; send it as application/json")
     try:
-        return orjson.loads(await limited(request, settings.max_body_mb).body())
+        return orjson.loads(await limited(request, settings.max_json_mb).body())
     except orjson.JSONDecodeError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
     except ClientDisconnect as error:
         raise ClientGoneError("the client hung up while it was sending") from error
+
+
+def validated(kind: type[Fields], fields: Any) -> Fields:
+    """Return what the fields of a body ask for.
+
+    Raises:
+        RequestError: a field missing, unknown, or of another type; the sentence names the first of them.
+    """
+    if not isinstance(fields, dict):
+        raise RequestError(f"the body is no JSON object; its fields may be: {', '.join(kind.model_fields)}")
+    unknown = next((name for name in fields if name not in kind.model_fields), None)
+    if unknown is not None:
+        raise RequestError(f"{unknown[:SHOWN]!r} is no field; there are: {', '.join(kind.model_fields)}")
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(f"{part!s:.64}" for part in first["loc"][:2]) or "the body"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{where}: {reason[:1].lower()}{reason[1:]}, not {_shown(first['input'])}") from error
+
+
+def _shown(value: Any) -> str:
+    """Show what was sent, however large it is."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return repr(value[:SHOWN] if isinstance(value, str) else value)[: SHOWN + 2]
 
 
 def _counted(receive: Receive, max_mb: float) -> Receive:

@@ -46,6 +46,7 @@ class Settings(BaseModel):
     max_batch_images: int = Field(8, ge=1, le=1024, description="most images computed at once")
     max_pending_images: int = Field(512, ge=1, description="most images accepted and not answered yet; beyond it: 503")
     max_body_mb: float = Field(20.0, gt=0, le=1024, description="largest request body, in megabytes (10^6 bytes)")
+    max_json_mb: float = Field(1.0, gt=0, le=1024, description="largest JSON body, in megabytes")
     max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width × height, found out before decoding")
     max_files: int = Field(64, ge=1, description="most pictures in one multipart request")
     max_alphas: int = Field(128, ge=1, description="most values of alpha in one request")

@@ -7,7 +7,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.bodies import limited
+from service.bodies import limited, media_type_of
 from service.errors import (
     ClientGoneError,
     EmptyBodyError,
@@ -46,7 +46,7 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
 
 
 async def _read(request: Request, settings: Settings) -> tuple[list[Upload], bool]:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type in IMAGE_TYPES:
         body = await request.body()
         if not body:

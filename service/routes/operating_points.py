@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
 
-from service.bodies import read_json
+from service.bodies import read_json, validated
 from service.context import Context, context_of
-from service.errors import AlphaRangeError, RequestError
+from service.errors import AlphaRangeError
 from service.registry import ServedModel
 from service.rendering import iso_time, operating_point
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
@@ -17,6 +16,7 @@ from service.schemas.operating_points import (
     OperatingPointHistory,
     OperatingPointList,
     OperatingPointOrder,
+    OperatingPointPast,
     OperatingPointRemoved,
 )
 from service.storage.operating_points import Change, PointInForce
@@ -70,16 +70,22 @@ async def list_points(request: Request, model: str) -> Response:
 @router.get(
     "/v1/models/{model}/operating-points/{name}",
     summary="One operating point and its history",
-    responses={200: {"model": OperatingPointHistory}, **_errors(404, 422, 503)},
+    responses={200: {"model": OperatingPointHistory | OperatingPointPast}, **_errors(404, 422, 503)},
     response_class=Response,
 )
 async def describe_point(request: Request, model: str, name: str) -> Response:
-    """What the name means now, and every change that is kept: who, when, why, from what. Newest first."""
+    """What the name means now, and every change that is kept: who, when, why, from what. Newest first.
+
+    Of a point that was removed there is only the history; `in_force` is null.
+    """
     context = context_of(request)
     served = context.registry.get(model)
-    point = context.operating_points.get(served.bundle.manifest, name)
     changes = await context.operating_points.history(served.bundle.manifest, name)
-    return _json(_rendered(served, name, point) | {"history": [_change(change) for change in changes]})
+    point = context.operating_points.of(served.bundle.manifest).get(name)
+    if point is None and not changes:
+        context.operating_points.get(served.bundle.manifest, name)  # which says what there is
+    shown = {"name": name, "in_force": None} if point is None else _rendered(served, name, point)
+    return _json(_head(served) | shown | {"history": [_change(change) for change in changes]})
 
 
 @router.put(
@@ -98,7 +104,7 @@ async def set_point(request: Request, model: str, name: str) -> Response:
     context = context_of(request)
     served = context.registry.get(model)
     context.operating_points.check_name(served.bundle.manifest, name)
-    order = _order(await read_json(request, context.settings))
+    order = validated(OperatingPointOrder, await read_json(request, context.settings))
     _check_alpha(context, order.alpha)
     point = await context.operating_points.set(
         served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why
@@ -124,22 +130,6 @@ async def remove_point(
     served = context.registry.get(model)
     point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
     return _json(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
-
-
-def _order(body: Any) -> OperatingPointOrder:
-    """Return what a body asks for.
-
-    Raises:
-        RequestError: a field missing, unknown, or of another type.
-    """
-    if not isinstance(body, dict):
-        raise RequestError('the body is an object, {"alpha": a number}, perhaps with chosen_by, who and why')
-    try:
-        return OperatingPointOrder.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = first["msg"].removeprefix("Value error, ").lower()
-        raise RequestError(f"{first['loc'][0]!s:.64}: {reason}, not {str(first.get('input'))[:64]!r}") from error
 
 
 def _check_alpha(context: Context, alpha: float) -> None:

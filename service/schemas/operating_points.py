@@ -7,7 +7,7 @@ from service.schemas.models import OperatingPoint
 
 __all__ = [
     "OperatingPointChange", "OperatingPointDetail", "OperatingPointHistory",
-    "OperatingPointList", "OperatingPointOrder", "OperatingPointRemoved",
+    "OperatingPointList", "OperatingPointOrder", "OperatingPointPast", "OperatingPointRemoved",
 ]  # fmt: skip
 
 
@@ -52,6 +52,16 @@ class OperatingPointChange(BaseModel):
 class OperatingPointHistory(OperatingPointDetail):
     """One operating point and how it came about."""
 
+    history: list[OperatingPointChange] = Field(description="newest first, at most 1,000")
+
+
+class OperatingPointPast(BaseModel):
+    """A point that was removed, and how that came about."""
+
+    model: str = Field(examples=["cifar10-lt"])
+    version: int = Field(examples=[1])
+    name: str = Field(examples=["night-shift"])
+    in_force: None = Field(description="nothing")
     history: list[OperatingPointChange] = Field(description="newest first, at most 1,000")
 
 

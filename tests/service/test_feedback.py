@@ -282,7 +282,7 @@ async def test_lists_of_the_same_results_in_any_order_at_once(running: Running, 
     ],
 )
 async def test_what_is_no_feedback_gets_a_sentence(running: Running, body: bytes, status: int, code: str) -> None:
-    async with running(max_feedback=10, max_body_mb=0.1) as service:
+    async with running(max_feedback=10, max_json_mb=0.1) as service:
         sent = body.replace(b"ID", (await classified(service)).encode())
         answer = await service.client.post(
             "/v1/feedback", content=sent, headers={"Content-Type": "application/json; charset=utf-8"}
