@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -19,6 +19,7 @@ from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
+from service.origins import refuse_other_sites
 from service.registry import Registry, load_registry
 from service.routes import alpha, classify, health, models, operating_points, tune
 from service.routes import feedback as feedback_routes
@@ -94,6 +95,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        dependencies=[Depends(refuse_other_sites)],
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,

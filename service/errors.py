@@ -16,12 +16,13 @@ from models.errors import (
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError", "JobCancelledError", "JobLostError",
-    "MultipartError", "NoCurveError", "NotReadyError", "OperatingPointFixedError", "OperatingPointNameError",
-    "OverloadedError", "PriorError", "RequestError", "ServiceError", "StorageUnavailableError", "TooManyAlphasError",
-    "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
-    "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError",
-    "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
+    "CrossSiteError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
+    "JobCancelledError", "JobLostError", "MultipartError", "NoCurveError", "NotReadyError",
+    "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
+    "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
+    "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
+    "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnsupportedMediaTypeError",
+    "UploadTimeoutError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -161,6 +162,10 @@ class JobLostError(ServiceError):
     """The process that ran a job ended before the job did."""
 
 
+class CrossSiteError(ServiceError):
+    """A page of another origin makes a browser ask for a change."""
+
+
 class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
@@ -205,6 +210,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     TooManyOperatingPointsError: (409, "too_many_operating_points"),
     StorageUnavailableError: (503, "storage_unavailable"),
     InferenceError: (500, "inference_failed"),
+    CrossSiteError: (403, "cross_site"),
     ClientGoneError: (499, "client_gone"),
 }
 
