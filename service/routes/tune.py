@@ -2,24 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from models.objective import Constraint, Objective
 from service.archives import open_archive
-from service.bodies import limited, read_json
+from service.bodies import limited, media_type_of, read_json, validated
 from service.context import Context, context_of, request_id_of
 from service.errors import (
     AlphaRangeError,
     ClientGoneError,
     JobCancelledError,
     MultipartError,
+    PriorError,
     RequestError,
     UploadTimeoutError,
 )
@@ -36,7 +36,6 @@ from service.uploads import MULTIPART
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
-Order = TypeVar("Order", bound=TuneOrder)
 MAX_WAIT_SECONDS = 30.0
 UPLOAD_SECONDS = 600.0
 LONGEST_ARCHIVE_NAME = 100
@@ -110,11 +109,10 @@ async def tune_alpha(
 
 async def _work(request: Request, context: Context, served: ServedModel) -> Work:
     """Read the request, refuse what can be refused at once, and return what the job is to do."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == MULTIPART:
+    if media_type_of(request) == MULTIPART:
         return await _archive_work(request, context, served)
-    order = _order(TuneRequest, await read_json(request, context.settings))
-    _check_fields(order)
+    order = validated(TuneRequest, await read_json(request, context.settings))
+    _check_fields(order, served)
     objective = _objective(order, context.settings)
     _check_name(context, served, order)
     since = None if order.since is None else parse_since(str(order.since), context.feedback.clock())
@@ -139,7 +137,7 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
         upload, fields = await _read_form(request, settings.max_archive_mb)
     file: IO[bytes] = upload.file
     try:
-        order = _order(TuneOrder, fields)
+        order = validated(TuneOrder, fields)
         objective = _objective(order, settings)
         _check_name(context, served, order)
         archive = await asyncio.to_thread(
@@ -207,13 +205,18 @@ def _finisher(
     return finish
 
 
-def _check_fields(order: TuneRequest) -> None:
+def _check_fields(order: TuneRequest, served: ServedModel) -> None:
     """Refuse what would be ignored.
 
     Raises:
         RequestError: a field that means nothing for this source.
+        PriorError: a target that names other classes than the model's.
     """
     given = order.model_fields_set
+    if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
+        raise PriorError(
+            f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"
+        )
     if order.source == "traffic" and (strangers := given & {"objective", "constraints"}):
         raise RequestError(
             f"{min(strangers)}: traffic has no labels to measure it on; its alpha is where the mean prediction comes "
@@ -221,20 +224,6 @@ def _check_fields(order: TuneRequest) -> None:
         )
     if order.source == "feedback" and "target" in given:
         raise RequestError("target: only traffic is matched to a target; feedback has labels, choose an `objective`")
-
-
-def _order(kind: type[Order], fields: Any) -> Order:
-    """Return what was asked for.
-
-    Raises:
-        RequestError: a field missing, unknown, or of another type.
-    """
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][:2])) or "the body"
-        raise RequestError(f"{where}: {first['msg'].lower()}, not {str(first.get('input'))[:64]!r}") from error
 
 
 def _objective(order: TuneOrder, settings: Settings) -> Objective:
