@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
 from service.storage.jobs import JobStore
+from service.storage.networks import network_of, settle
 from service.storage.operating_points import OperatingPoints
 from service.storage.results import KeptResults
 from service.watch import Watch
@@ -71,10 +73,12 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
     jobs, heavy = Jobs(JobStore(database)), Line()
     decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 
+    networks = [network_of(served.bundle.manifest) for served in registry]
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
-        database.start()
+        await asyncio.to_thread(database.start, lambda connection: settle(connection, networks, time.time()))
         await asyncio.to_thread(points.start)
         results.start()
         watch.start()

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, NullPool, Table
@@ -51,6 +52,7 @@ class Database:
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._last_failure = ""
+        self._settle: Callable[[Connection], None] | None = None
         self._retrying: threading.Thread | None = None
 
     def __str__(self) -> str:
@@ -72,6 +74,9 @@ class Database:
         engine = make_engine(self._url, connections=1, answer_seconds=MIGRATION_SECONDS, pool=NullPool)
         try:
             migrate(engine)
+            if self._settle is not None:
+                with engine.connect().execution_options(**{IMMEDIATE: True}) as connection, connection.begin():
+                    self._settle(connection)
         except (SQLAlchemyError, OSError, StorageUnavailableError) as error:
             raise self._unavailable(error) from error
         finally:
@@ -79,8 +84,17 @@ class Database:
         self._ready.set()
         self._last_failure = ""
 
-    def start(self) -> None:
-        """Keep trying to bring the tables up to date, in the background, where they are not yet."""
+    def start(self, settle: Callable[[Connection], None] | None = None) -> None:
+        """Keep trying to bring the tables up to date, in the background, where they are not yet.
+
+        Args:
+            settle: done in a transaction of its own before anything else may use the database.
+        """
+        self._settle = settle
+        if self.ready and settle is not None:
+            self._ready.clear()
+            with suppress(StorageUnavailableError):
+                self.migrate()
         if not self.ready:
             self._retrying = threading.Thread(target=self._retry, name="database-start", daemon=True)
             self._retrying.start()

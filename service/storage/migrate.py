@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.storage.engines import IMMEDIATE
 
-__all__ = ["CONNECTION", "DatabaseTooNewError", "migrate"]
+__all__ = ["CONNECTION", "DatabaseTooNewError", "migrate", "one_at_a_time"]
 
 CONNECTION = "connection"  # where migrations/env.py finds ours
 WAL_SECONDS = 5.0
@@ -45,11 +45,16 @@ def migrate(engine: Engine) -> None:
         if connection.dialect.name == "sqlite":
             _write_ahead(connection)
         with connection.execution_options(**{IMMEDIATE: True}).begin():
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            one_at_a_time(connection)
             if not _is_current(connection, scripts):
                 config.attributes[CONNECTION] = connection
                 command.upgrade(config, "head")
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait for whoever else starts at the same moment, until the transaction ends; SQLite's has its write lock."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:

@@ -27,7 +27,7 @@ from service.errors import (
 from service.storage.database import Database
 from service.storage.tables import operating_point_changes
 
-__all__ = ["Change", "OperatingPoints", "PointInForce"]
+__all__ = ["Change", "OperatingPoints", "PointInForce", "remove_all"]
 
 log = logging.getLogger("longtail.points")
 POLL_SECONDS = 0.1
@@ -241,6 +241,17 @@ class OperatingPoints:
             log.exception("operating points cannot be read; those known last stay in force")
             return False
         return True
+
+
+def remove_all(connection: Connection, model: str, version: int, *, who: str, why: str, time: float) -> list[str]:
+    """Take back whatever is stored of a model and version, and return the names; their history stays."""
+    _one_writer(connection)
+    state = _read(connection, None)
+    stored = state.stored.get((model, version), {}) if state else {}
+    change = {"model": model, "version": version, "alpha": None, "chosen_by": "", "who": who, "why": why, "time": time}
+    for name, point in stored.items():
+        connection.execute(operating_point_changes.insert(), change | {"name": name, "from_alpha": point.alpha})
+    return list(stored)
 
 
 def _is(manifest: Manifest, name: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ Times are seconds since 1970. A version is a model's; nothing here outlives the 
 
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
-__all__ = ["feedback", "jobs", "kept_results", "metadata", "operating_point_changes"]
+__all__ = ["feedback", "jobs", "kept_results", "metadata", "networks", "operating_point_changes"]
 
 metadata = MetaData(
     naming_convention={
@@ -64,6 +64,15 @@ operating_point_changes = Table(
     Column("time", Double, nullable=False),
     Index(None, "model", "version", "name", "id"),
     sqlite_autoincrement=True,  # an id that was seen once never comes again
+)
+
+# Which network a name and a version stand for, see networks.py.
+networks = Table(
+    "networks",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", Text, nullable=False),
 )
 
 # Work that takes longer than a request.
