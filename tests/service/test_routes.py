@@ -92,8 +92,15 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
 async def test_the_readme_is_the_contract(running: Running) -> None:
     readme = README.read_text()
     async with running() as service:
-        paths = set((await service.client.get("/openapi.json")).json()["paths"])
-    assert set(re.findall(r"^\| `(?:GET|POST) (\S+)`", readme, re.MULTILINE)) == paths | {"/docs"}
+        paths = (await service.client.get("/openapi.json")).json()["paths"]
+        metrics = (await service.client.get("/metrics")).text
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert set(re.findall(r"^\| `([A-Z]+) (\S+)`", readme, re.MULTILINE)) == served | {("GET", "/"), ("GET", "/docs")}
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    asked = {parameter["name"] for operation in operations for parameter in operation.get("parameters", ())}
+    assert not {name for name in asked if f"`{name}`" not in readme and f"{{{name}}}" not in readme}
+    exposed = {name for name in re.findall(r"^# TYPE (\w+)", metrics, re.MULTILINE) if not name.endswith("_created")}
+    assert set(re.findall(r"longtail_\w+", readme)) == exposed
     codes = {(int(status), code) for status, code in re.findall(r"^\| (\d{3}) \| `(\w+)`", readme, re.MULTILINE)}
     framework = {(404, "not_found"), (405, "method_not_allowed"), (500, "internal_error")}
     assert codes == set(ERRORS.values()) | framework
