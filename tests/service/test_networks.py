@@ -1,6 +1,7 @@
 """A network that comes under another's name and version finds nothing of that one's numbers."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,7 +69,7 @@ async def test_the_same_network_and_another_version_lose_nothing(
 
 
 async def test_a_database_that_comes_later_is_settled_before_it_is_used(
-    running: Running, tmp_path: Path, new_sqlite: type[str]
+    running: Running, tmp_path: Path, new_sqlite: Callable[[], str]
 ) -> None:
     write_tiny_bundle(tmp_path / "old")
     write_tiny_bundle(tmp_path / "new", num_classes=3)
