@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import orjson
+from fastapi import Response
 
 from models import tde
 from service.engines.base import Float
 from service.registry import ServedModel
 from service.storage.operating_points import PointInForce
 
-__all__ = ["iso_time", "operating_point", "predictions"]
+__all__ = ["iso_time", "json_answer", "operating_point", "predictions"]
 
 
 def predictions(
@@ -66,6 +68,11 @@ def predictions(
 def operating_point(point: PointInForce) -> dict[str, Any]:
     """Return an operating point as the API shows it."""
     return point._asdict() | {"since": None if point.since is None else iso_time(point.since)}
+
+
+def json_answer(body: Any) -> Response:
+    """Return a body as an answer."""
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def iso_time(seconds: float) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from models import tde
@@ -19,6 +18,7 @@ from service.errors import AlphaRangeError, NoCurveError, RequestError
 from service.parsing import parse_prior, parse_since
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.registry import ServedModel
+from service.rendering import json_answer
 from service.routes.classify import PRIOR
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
@@ -110,7 +110,7 @@ async def curve(
         answer = await context.heavy.run(lambda: _feedback_curve(context, served, moment, draw))
     else:
         raise RequestError(f"source {source[:64]!r} is neither 'bundle' nor 'feedback'")
-    return Response(orjson.dumps(answer), media_type="application/json")
+    return json_answer(answer)
 
 
 def _bundle_curve(served: ServedModel) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import asyncio
 import math
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from service.bodies import read_json
@@ -13,6 +12,7 @@ from service.errors import RequestError, ServiceError, TooManyLabelsError, trans
 from service.feedback import Feedback
 from service.parsing import parse_since
 from service.registry import ServedModel
+from service.rendering import json_answer
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
 
@@ -63,7 +63,7 @@ async def give_feedback(request: Request) -> Response:
         outcome = (await context.feedback.record([_item(body)]))[0]
         if isinstance(outcome, ServiceError):
             raise outcome
-        return _json(_rendered(context.registry.get(outcome.model), outcome))
+        return json_answer(_rendered(context.registry.get(outcome.model), outcome))
     if len(body) > context.settings.max_feedback:
         raise TooManyLabelsError(
             f"{len(body)} labels; at most {context.settings.max_feedback} fit into one request, send them in several"
@@ -80,7 +80,7 @@ async def give_feedback(request: Request) -> Response:
             failure = {"code": code, "message": message, "request_id": request_id_of(request)}
             name = entry.get("id") if isinstance(entry, dict) else None
             results.append({"id": name if isinstance(name, str) else None, "error": failure})
-    return _json({"results": results})
+    return json_answer({"results": results})
 
 
 @router.get(
@@ -100,9 +100,9 @@ async def describe_feedback(
     served = context.registry.get(model)
     after = parse_since(since, context.feedback.clock())
     if context.watch.is_heavy(last):
-        return _json(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
+        return json_answer(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
     read = await context.database.run(lambda connection: context.watch.read(connection, served, since=after, last=last))
-    return _json(await asyncio.to_thread(context.watch.figures, served, read))
+    return json_answer(await asyncio.to_thread(context.watch.figures, served, read))
 
 
 def _item(entry: Any) -> tuple[str, str | int]:
@@ -142,7 +142,3 @@ def _rendered(served: ServedModel, stored: Feedback) -> dict[str, Any]:
         "label": label,
         "interval": ends,
     }
-
-
-def _json(body: Any) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")

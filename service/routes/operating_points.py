@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from service.bodies import read_json, validated
 from service.context import Context, context_of
 from service.errors import AlphaRangeError
 from service.registry import ServedModel
-from service.rendering import iso_time, operating_point
+from service.rendering import iso_time, json_answer, operating_point
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
 from service.schemas.operating_points import (
     OperatingPointDetail,
@@ -64,7 +63,7 @@ async def list_points(request: Request, model: str) -> Response:
     served = context.registry.get(model)
     points = context.operating_points.of(served.bundle.manifest)
     shown = {name: operating_point(point) for name, point in points.items()}
-    return _json(_head(served) | {"operating_points": shown})
+    return json_answer(_head(served) | {"operating_points": shown})
 
 
 @router.get(
@@ -85,7 +84,7 @@ async def describe_point(request: Request, model: str, name: str) -> Response:
     if point is None and not changes:
         context.operating_points.get(served.bundle.manifest, name)  # which says what there is
     shown = {"name": name, "in_force": None} if point is None else _rendered(served, name, point)
-    return _json(_head(served) | shown | {"history": [_change(change) for change in changes]})
+    return json_answer(_head(served) | shown | {"history": [_change(change) for change in changes]})
 
 
 @router.put(
@@ -109,7 +108,7 @@ async def set_point(request: Request, model: str, name: str) -> Response:
     point = await context.operating_points.set(
         served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why
     )
-    return _json(_rendered(served, name, point))
+    return json_answer(_rendered(served, name, point))
 
 
 @router.delete(
@@ -129,7 +128,7 @@ async def remove_point(
     context = context_of(request)
     served = context.registry.get(model)
     point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
-    return _json(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
+    return json_answer(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
 
 
 def _check_alpha(context: Context, alpha: float) -> None:
@@ -148,7 +147,3 @@ def _rendered(served: ServedModel, name: str, point: PointInForce) -> dict[str, 
 
 def _change(change: Change) -> dict[str, Any]:
     return change._asdict() | {"time": iso_time(change.time)}
-
-
-def _json(body: Any) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
