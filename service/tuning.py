@@ -85,7 +85,7 @@ async def tune_on_feedback(
     manifest = served.bundle.manifest
 
     def work() -> Report:
-        labels, intervals, _ = context.feedback.labelled_intervals(manifest.name, manifest.version, since)
+        labels, intervals = context.feedback.intervals(manifest.name, manifest.version, since)
         progress.done = progress.total = len(labels)
         if not len(labels):
             raise TuningError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback first")

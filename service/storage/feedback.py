@@ -101,10 +101,6 @@ class FeedbackStore:
         """
         return self._database.run_sync(lambda connection: read_intervals(connection, model, version, since, last))
 
-    def labelled_intervals(self, model: str, version: int, since: float | None = None) -> tuple[Labels, Float64, None]:
-        """Do the same for callers that unpack three."""
-        return *self.intervals(model, version, since), None
-
     def delete_old(self) -> None:
         """Delete the oldest labels beyond the number kept; cheap where nothing is due.
 
