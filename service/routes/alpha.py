@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -14,20 +14,19 @@ from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
 from service.context import Context, context_of
-from service.errors import AlphaRangeError, NoCurveError, RequestError
+from service.errors import AlphaRangeError, NoCurveError
 from service.parsing import parse_prior, parse_since
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.registry import ServedModel
 from service.rendering import json_answer
-from service.routes.classify import PRIOR
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
+from service.schemas.parameters import ModelName, PathFrom, PathTo, Prior, Since
 from service.tuning import refuse_exempt
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
-_SINCE = "Of feedback, only labels since then: a time such as 2026-11-23T12:00:00Z, or so many seconds ago."
 
 
 @router.post(
@@ -42,12 +41,10 @@ _SINCE = "Of feedback, only labels since then: a time such as 2026-11-23T12:00:0
 )
 async def path(
     request: Request,
-    model: str,
-    from_: Annotated[
-        float | None, Query(alias="from", description="Where the path begins. Default: unbounded.")
-    ] = None,
-    to: Annotated[float | None, Query(description="Where it ends. Default: unbounded.")] = None,
-    prior: Annotated[str | None, Query(description=PRIOR)] = None,
+    model: ModelName,
+    from_: PathFrom = None,
+    to: PathTo = None,
+    prior: Prior = None,
 ) -> Response:
     """Send pictures as to classify. The path is exact: ascending, without gaps, each class at most once.
 
@@ -90,26 +87,27 @@ async def path(
 )
 async def curve(
     request: Request,
-    model: str,
-    source: Annotated[str, Query(description="`bundle`: as measured when it was made; `feedback`: live")] = "bundle",
-    since: Annotated[str | None, Query(description=_SINCE)] = None,
-    low: Annotated[float, Query(description="Of feedback, the least alpha")] = -2.0,
-    high: Annotated[float, Query(description="Of feedback, the largest alpha")] = 5.0,
-    points: Annotated[int, Query(description="Of feedback, how many alphas", ge=2, le=2001)] = 141,
+    model: ModelName,
+    source: Annotated[
+        Literal["bundle", "feedback"],
+        Query(description="`bundle`: as measured when it was made; `feedback`: live"),
+    ] = "bundle",
+    since: Since = None,
+    low: Annotated[float, Query(description="Of feedback, the least alpha drawn.")] = -2.0,
+    high: Annotated[float, Query(description="Of feedback, the largest alpha drawn.")] = 5.0,
+    points: Annotated[int, Query(description="Of feedback, how many alphas.", ge=2, le=2001)] = 141,
 ) -> Response:
     """Exact step functions read at evenly spaced alphas: overall, by group, and the means of per-class recall."""
     context = context_of(request)
     served = context.registry.get(model)
     if source == "bundle":
         answer = _bundle_curve(served)
-    elif source == "feedback":
+    else:
         refuse_exempt(served)
         moment = parse_since(since, context.feedback.clock())
         _check_range(context, low, high)
         draw = partial(curve_points, low=low, high=high, points=points)
         answer = await context.heavy.run(lambda: _feedback_curve(context, served, moment, draw))
-    else:
-        raise RequestError(f"source {source[:64]!r} is neither 'bundle' nor 'feedback'")
     return json_answer(answer)
 
 

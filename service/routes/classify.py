@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.openapi.models import Example
 
 from service.context import context_of
 from service.parsing import parse_alphas, parse_prior, parse_top_k
@@ -10,17 +11,20 @@ from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.rendering import predictions
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
+from service.schemas.parameters import ModelName, Prior
 from service.storage.results import KeptResult
 
-__all__ = ["PRIOR", "router"]
+__all__ = ["router"]
 
 router = APIRouter(tags=["classify"])
 _ALPHA = """A number (0 is the plain classifier; larger takes out more of the preference for frequent classes) or an
 operating point's name. Repeat it for several answers: one forward pass serves them all. Default: `balanced`."""
 _TOP_K = "How many classes to return, at most all. Default: 5, or all where there are fewer."
-PRIOR = """How frequent the classes are where the pictures come from: `train` (as in training, adds nothing), `uniform`,
-or a JSON object with a weight above 0 for every class. log p_target − log p_train is added to the logits at every
-alpha. Note that alpha already makes up for some of the training set's imbalance: the two add up. Default: `train`."""
+_ALPHAS: dict[str, Example] = {
+    "plain and balanced": {"value": ["0", "balanced"]},
+    "numbers": {"value": ["0", "0.5", "1", "1.5"]},
+    "a point": {"value": ["tail"]},
+}
 
 
 @router.post(
@@ -35,10 +39,10 @@ alpha. Note that alpha already makes up for some of the training set's imbalance
 )
 async def classify(
     request: Request,
-    model: str,
-    alpha: Annotated[list[str] | None, Query(description=_ALPHA, examples=[["0"], ["0", "1.5"], ["tail"]])] = None,
+    model: ModelName,
+    alpha: Annotated[list[str] | None, Query(description=_ALPHA, openapi_examples=_ALPHAS)] = None,
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
-    prior: Annotated[str | None, Query(description=PRIOR, examples=["uniform", '{"cat": 3, "dog": 1}'])] = None,
+    prior: Prior = None,
 ) -> Response:
     """Send one picture as the raw body, or one or more as a form's `files`: JPEG, PNG or WebP, told by their bytes.
 

@@ -15,12 +15,12 @@ from service.registry import ServedModel
 from service.rendering import json_answer
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
+from service.schemas.parameters import ModelName, Since
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["feedback"])
 MAX_LAST = 1_000_000
-_SINCE = "Only labels since then: a time such as 2026-11-23T12:00:00Z (UTC without an offset), or so many seconds ago."
 _LAST = "How many of the newest labels the optimum is of. Default: the setting `drift_labels`."
 _ITEM = FeedbackItem.model_json_schema()
 _ID = _ITEM["properties"]["id"]["examples"][0]
@@ -91,8 +91,8 @@ async def give_feedback(request: Request) -> Response:
 )
 async def describe_feedback(
     request: Request,
-    model: str,
-    since: Annotated[str | None, Query(description=_SINCE, examples=["3600", "2026-11-23T12:00:00Z"])] = None,
+    model: ModelName,
+    since: Since = None,
     last: Annotated[int | None, Query(description=_LAST, ge=1, le=MAX_LAST)] = None,
 ) -> Response:
     """Counts, the alpha that would have been best for the newest labels, and how far the one in force is from it."""

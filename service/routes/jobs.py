@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from service.context import context_of
 from service.rendering import iso_time
 from service.schemas.common import ErrorResponse
+from service.schemas.parameters import JobId
 from service.schemas.tuning import JobDescription
 from service.storage.jobs import JobRecord
 
@@ -23,7 +24,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for
     responses={200: {"model": JobDescription}, **_ERRORS},
     response_class=Response,
 )
-async def get_job(request: Request, id: str) -> Response:  # noqa: A002  the name in the path
+async def get_job(request: Request, id: JobId) -> Response:  # noqa: A002  the name in the path
     """State, progress, and the result or the error; any process or replica that shares the database answers."""
     return _json(await context_of(request).jobs.find(id))
 
@@ -34,7 +35,7 @@ async def get_job(request: Request, id: str) -> Response:  # noqa: A002  the nam
     responses={200: {"model": JobDescription}, **_ERRORS},
     response_class=Response,
 )
-async def cancel_job(request: Request, id: str) -> Response:  # noqa: A002  the name in the path
+async def cancel_job(request: Request, id: JobId) -> Response:  # noqa: A002  the name in the path
     """Stop it; another process's within about a second. One that has ended stays as it is."""
     return _json(await context_of(request).jobs.cancel(id))
 

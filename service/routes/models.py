@@ -8,6 +8,7 @@ from service.context import context_of
 from service.rendering import operating_point
 from service.schemas.common import ErrorResponse
 from service.schemas.models import ModelDetail, ModelList, ModelSummary
+from service.schemas.parameters import ModelName
 
 __all__ = ["router"]
 
@@ -39,7 +40,7 @@ async def list_models(request: Request) -> ModelList:
     summary="Describe a model",
     responses={404: {"model": ErrorResponse}, 422: {"model": ErrorResponse}},
 )
-async def describe_model(request: Request, model: str) -> ModelDetail:
+async def describe_model(request: Request, model: ModelName) -> ModelDetail:
     """Classes and groups, operating points in force and how they were chosen, accuracy, provenance."""
     context = context_of(request)
     served = context.registry.get(model)

@@ -18,6 +18,7 @@ from service.schemas.operating_points import (
     OperatingPointPast,
     OperatingPointRemoved,
 )
+from service.schemas.parameters import ModelName, PointName
 from service.storage.operating_points import Change, PointInForce
 
 __all__ = ["router"]
@@ -57,7 +58,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     responses={200: {"model": OperatingPointList}, **_errors(404, 422)},
     response_class=Response,
 )
-async def list_points(request: Request, model: str) -> Response:
+async def list_points(request: Request, model: ModelName) -> Response:
     """Every name that `alpha` may be, with what it means now: the bundle's own, or what was stored since."""
     context = context_of(request)
     served = context.registry.get(model)
@@ -72,7 +73,7 @@ async def list_points(request: Request, model: str) -> Response:
     responses={200: {"model": OperatingPointHistory | OperatingPointPast}, **_errors(404, 422, 503)},
     response_class=Response,
 )
-async def describe_point(request: Request, model: str, name: str) -> Response:
+async def describe_point(request: Request, model: ModelName, name: PointName) -> Response:
     """What the name means now, and every change that is kept: who, when, why, from what. Newest first.
 
     Of a point that was removed there is only the history; `in_force` is null.
@@ -94,7 +95,7 @@ async def describe_point(request: Request, model: str, name: str) -> Response:
     openapi_extra=_BODY,
     response_class=Response,
 )
-async def set_point(request: Request, model: str, name: str) -> Response:
+async def set_point(request: Request, model: ModelName, name: PointName) -> Response:
     """Set what a name means, a new one or the bundle's, from the next request on, for everybody.
 
     The answer comes once the change is stored for good and every process and replica that shares the database has had
@@ -119,8 +120,8 @@ async def set_point(request: Request, model: str, name: str) -> Response:
 )
 async def remove_point(
     request: Request,
-    model: str,
-    name: str,
+    model: ModelName,
+    name: PointName,
     who: Annotated[LineOf100, Query(description="who asks for it")] = "anonymous",
     why: Annotated[LineOf500 | None, Query(description="the reason, for the history")] = None,
 ) -> Response:

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from models.objective import Constraint, Objective
+from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from service.archives import open_archive
 from service.bodies import limited, media_type_of, read_json, validated
 from service.context import Context, context_of, request_id_of
@@ -28,6 +28,7 @@ from service.parsing import parse_since
 from service.registry import ServedModel
 from service.routes.jobs import describe_job
 from service.schemas.common import ErrorResponse
+from service.schemas.parameters import ModelName
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
 from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
@@ -40,9 +41,16 @@ MAX_WAIT_SECONDS = 30.0
 UPLOAD_SECONDS = 600.0
 LONGEST_ARCHIVE_NAME = 100
 _WAIT = "Seconds to wait for the result; what takes longer is answered with 202 and a job to poll."
-_TEXTS = {
-    name: {"type": "string"} for name in ("objective", "low", "high", "save_as", "who", "why")
-} | {"constraint": {"type": "array", "items": {"type": "string"}}}  # fmt: skip
+_FORM: dict[str, Any] = {
+    "archive": {"type": "string", "format": "binary", "description": "a zip of class folders, CLASS/IMAGE"},
+    "objective": {"type": "string", "enum": OBJECTIVES, "default": "balanced"},
+    "constraint": {"type": "array", "items": {"type": "string"}, "example": ["overall >= 0.7", "many >= 65%"]},
+    "low": {"type": "number", "default": ALPHA_RANGE[0], "description": "least alpha looked at"},
+    "high": {"type": "number", "default": ALPHA_RANGE[1], "description": "largest alpha looked at"},
+    "save_as": {"type": "string", "description": "store alpha as this operating point", "example": "night-shift"},
+    "who": {"type": "string", "description": "for the history", "example": "ada"},
+    "why": {"type": "string", "description": "for the history", "example": "more night pictures"},
+}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -53,15 +61,17 @@ _BODY = {
                     "feedback": {
                         "value": {"source": "feedback", "constraints": ["overall >= 0.7"], "save_as": "today"}
                     },
-                    "traffic": {"value": {"source": "traffic", "target": "uniform"}},
+                    "traffic, where all classes should be equally frequent": {
+                        "value": {"source": "traffic", "target": "uniform"}
+                    },
+                    "traffic, by its own estimated class frequencies": {
+                        "value": {"source": "traffic", "target": "estimated", "since": 3600}
+                    },
                 },
             },
             MULTIPART: {
-                "schema": {
-                    "type": "object",
-                    "required": ["archive"],
-                    "properties": {"archive": {"type": "string", "format": "binary"}, **_TEXTS},
-                }
+                "schema": {"type": "object", "required": ["archive"], "properties": _FORM},
+                "encoding": {"constraint": {"style": "form", "explode": True}},  # one field each
             },
         },
     }
@@ -81,7 +91,7 @@ _BODY = {
 )
 async def tune_alpha(
     request: Request,
-    model: str,
+    model: ModelName,
     wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
 ) -> Response:
     """Send a zip of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.

@@ -89,6 +89,18 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
     assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
 
 
+async def test_the_documentation_page_has_something_to_try_everywhere(running: Running) -> None:
+    async with running() as service:
+        paths = (await service.client.get("/openapi.json")).json()["paths"]
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    parameters = [each for operation in operations for each in operation.get("parameters", ())]
+    assert not [each["name"] for each in parameters if each["in"] == "path" and not each.get("examples")]
+    bodies = [operation["requestBody"]["content"] for operation in operations if "requestBody" in operation]
+    assert all(body["application/json"]["examples"] for body in bodies if "application/json" in body)
+    form = paths["/v1/models/{model}/alpha/tune"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert form["encoding"]["constraint"]["explode"]  # else the page sends all of them as one
+
+
 async def test_the_readme_is_the_contract(running: Running) -> None:
     readme = README.read_text()
     async with running() as service:
