@@ -15,7 +15,7 @@ from models.accuracy import LabelledIntervals
 from models.errors import InfeasibleError, TuningError
 from models.metrics import recall_figures, summarise
 from models.objective import Objective
-from models.optimum import confidence_interval, go_on, optimum
+from models.optimum import DIGITS, confidence_interval, go_on, optimum
 from models.scores import Scores
 
 __all__ = ["cross_fitted", "curve_points", "figures_at", "halves", "tune", "tune_intervals"]
@@ -76,7 +76,7 @@ def curve_points(
     """
     spaced = np.round(np.linspace(low, high, points), 12).clip(low, high)
     alphas = np.unique([*spaced, *(alpha for alpha in (0.0, *also) if low <= alpha <= high)])
-    figures = {name: images.curve(name).at(alphas).tolist() for name in images.figures}
+    figures = {name: images.curve(name).at(alphas).round(DIGITS).tolist() for name in images.figures}
     return {"alphas": alphas.tolist(), "figures": figures}
 
 
