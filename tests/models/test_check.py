@@ -1,5 +1,6 @@
 """`python -m models check` says what a bundle is, or why it is none."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from models.__main__ import main
 from models.bundle import Bundle
-from tests.tiny_bundle import write_tiny_bundle
+from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
 
 def test_check_says_what_a_bundle_is(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +34,30 @@ def test_check_prints_the_accuracy_table(tiny_bundle: Bundle, capsys: pytest.Cap
     fitted = next(row for row in rows if row[:1] == ["cross_fitted"])
     table = dict(zip(header, fitted[1:], strict=True))
     assert (table["alpha"], table["many"], table["worst_class"], table["ece"]) == ("1.5", "50.00%", "25.00%", "12.50%")
+
+
+def test_check_sums_up_curve_and_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = TinyModel()
+    metrics = {
+        "curve": {"alphas": [-2.0, 0.0, 5.0], "figures": {"overall": [0.1, 0.2, 0.3], "few": [0.1, 0.2, 0.3]}},
+        "calibration": {"temperature": 0.96, "bias": [-0.5, 0.0, 0.1, 0.2, 0.3], "images": 9, "data": "x.zip"},
+    }
+    path = model.write(tmp_path, dataclasses.replace(model.manifest(), metrics=metrics))
+    assert main(["check", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "    curve: overall, few at 3 alphas from -2 to 5\n" in printed
+    assert "    calibration: temperature 0.96, bias of 5 classes -0.5 to 0.3, on x.zip\n" in printed
+
+
+@pytest.mark.parametrize("strange", [None, 1, [], {}, {"alphas": [], "figures": {}}, {"bias": [], "temperature": "x"}])
+def test_check_shows_metrics_of_another_form_as_they_are(
+    tmp_path: Path, strange: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = TinyModel()
+    metrics = {"curve": strange, "calibration": strange}
+    path = model.write(tmp_path, dataclasses.replace(model.manifest(), metrics=metrics))
+    assert main(["check", str(path)]) == 0
+    assert f"    curve: {strange}\n    calibration: {strange}\n" in capsys.readouterr().out
 
 
 def test_check_says_why_a_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
