@@ -188,6 +188,9 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
         await form.close()
         raise MultipartError("the form has no file in the field 'archive'; send a zip of class folders there")
     texts = [(name, value) for name, value in form.multi_items() if name != "archive"]
+    if any(name == "constraints" for name, _ in texts):
+        upload.file.close()
+        raise RequestError("'constraints' is no field of the form; send each one as 'constraint'")
     constraints = [value for name, value in texts if name == "constraint"]
     return upload, {name: value for name, value in texts if name != "constraint"} | {"constraints": constraints}
 

@@ -197,6 +197,7 @@ def test_a_read_only_bundle_is_refused_and_stays(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_line_leaves_a_bundle(tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path)
     done = subprocess.run(
@@ -218,11 +219,11 @@ def test_who_reads_meanwhile_is_never_refused(tmp_path: Path) -> None:
             [sys.executable, "-c", REVISING + FOR_EVER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as writer:
             assert writer.stdout is not None
-            first = int(writer.stdout.readline())
-            seen = {load_bundle(path).manifest.metrics["number"] for _ in range(100)}
+            first, seen = int(writer.stdout.readline()), set[int]()
+            while len(seen) < 4:  # however slow the writer is; pytest's own timeout is the last word
+                seen.add(load_bundle(path).manifest.metrics["number"])
             writer.send_signal(signal.SIGKILL)
         assert min(seen) >= first
-        assert len(seen) > 3
         assert load_bundle(path).manifest.metrics["number"] >= max(seen)
 
 

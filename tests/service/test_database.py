@@ -131,6 +131,7 @@ def test_several_may_migrate_at_once(empty_database_url: str, opened: Callable[[
     assert ids(databases[3]) == ["a"]
 
 
+@pytest.mark.slow
 def test_several_processes_may_migrate_at_once(empty_database_url: str, opened: Callable[[str], Database]) -> None:
     code = "import sys; from service.storage.database import Database as D; d = D(sys.argv[1]); d.migrate(); d.close()"
     command = [sys.executable, "-W", "error", "-c", code, empty_database_url]
@@ -283,6 +284,7 @@ async def test_a_caller_who_leaves_frees_the_place_once_its_thread_is_free(datab
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_it_was_told_is_stored(
     database_url: str, opened: Callable[[str], Database]
 ) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
+import pytest
 
 from models.bundle import Bundle
 from service.storage.database import Database
@@ -44,6 +45,7 @@ def send_labels(url: str, seed: int, acknowledged: dict[str, dict[str, Any]]) ->
         return
 
 
+@pytest.mark.slow
 def test_a_server_killed_under_load_loses_no_label_it_acknowledged(tiny_bundle: Bundle, database_url: str) -> None:
     acknowledged: dict[str, dict[str, Any]] = {}
     for turn in range(2):
@@ -65,6 +67,7 @@ def test_a_server_killed_under_load_loses_no_label_it_acknowledged(tiny_bundle: 
         assert ends == answer["interval"]
 
 
+@pytest.mark.slow
 def test_several_processes_take_labels_for_each_others_results(
     tiny_bundle: Bundle, new_sqlite: Callable[[], str]
 ) -> None:

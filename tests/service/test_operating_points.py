@@ -330,6 +330,7 @@ async def test_changes_from_everywhere_at_once_form_one_history(tiny_bundle: Bun
         database.close()
 
 
+@pytest.mark.slow
 def test_a_killed_server_still_has_its_points_and_every_process_has_a_change_at_once(
     tiny_bundle: Bundle, new_sqlite: Callable[[], str]
 ) -> None:

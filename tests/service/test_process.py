@@ -105,6 +105,7 @@ def test_clients_that_hang_up_leave_nothing_behind(tiny_bundle: Bundle) -> None:
     assert (process.returncode, "Traceback" in log) == (0, False)
 
 
+@pytest.mark.slow
 def test_two_processes_answer_behind_one_port_and_add_up_their_metrics(tiny_bundle: Bundle) -> None:
     with server(tiny_bundle, "--workers", "2") as (process, url):
         for number in range(12):

@@ -97,6 +97,14 @@ async def test_constraints_hold_and_infeasible_ones_are_refused(running: Running
     assert "overall reaches" in never.json()["error"]["message"]
 
 
+async def test_a_misspelt_field_of_the_form_is_refused_not_ignored(running: Running) -> None:
+    async with running() as service:
+        answers = [
+            await send(service, zipped(labelled()), **{name: "many >= 0.8"}) for name in ("constraints", "save-as")
+        ]
+    assert [(a.status_code, a.json()["error"]["code"]) for a in answers] == [(422, "invalid_request")] * 2
+
+
 async def test_a_saved_alpha_is_in_force_on_the_next_request_with_its_story(running: Running) -> None:
     async with running(real=True) as service:
         fields = {"save_as": "mine", "who": "ada", "why": "new camera"}
