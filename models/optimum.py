@@ -18,6 +18,7 @@ __all__ = ["DIGITS", "Optimum", "confidence_interval", "go_on", "optimum"]
 
 RESAMPLES, FEWEST_RESAMPLES, MOST_DRAWN = 200, 40, 20_000_000
 CONFIDENCE = 0.95
+FEWEST_IMAGES = 5  # of a class, for a bootstrap to say anything
 DIGITS = 12  # of a figure that people read; a sum of a million images is right to 13
 _SAME = 1e-9  # values closer than this differ by rounding only
 
@@ -96,12 +97,15 @@ def confidence_interval(
         check: called before every sample; what it raises ends the work.
 
     Returns:
-        The interval, None where fewer than half of the samples have an optimum.
+        The interval; None where fewer than half of the samples have an optimum, or a class has only 1 to 4 images:
+        so few cannot be resampled, and would look sure.
 
     Raises:
         TuningError: as `optimum`, on all images.
     """
     optimum(images, objective)
+    if images.class_images[images.class_images > 0].min() < FEWEST_IMAGES:
+        return None
     rng, alphas = np.random.default_rng(seed), []
     resamples = min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_DRAWN // max(1, len(images))))
     by_class = images.part(np.argsort(images.labels, kind="stable"))

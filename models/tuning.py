@@ -107,6 +107,7 @@ def tune_intervals(
         "curve": _curve_around(images, objective, best.alpha),
         "logit_adjustment": None,
         "images": len(images),
+        "classes_without_images": int((images.class_images == 0).sum()),
     }
 
 

@@ -165,6 +165,7 @@ def _match_traffic(
         "curve": {"alphas": match.alphas.tolist(), "figures": {"divergence": match.divergences.tolist()}},
         "logit_adjustment": None,
         "images": len(logits),
+        "classes_without_images": 0,
         "unreadable": [],
         "unreadable_images": 0,
         "target": {info.name: float(share) for info, share in zip(manifest.classes, wanted, strict=True)},

@@ -27,7 +27,7 @@ def print_report(console: Console, report: dict[str, Any], scores: Scores, class
         + (
             f"many images would choose between {surely[0]:.3f} and {surely[1]:.3f} (95 % bootstrap interval)"
             if surely
-            else "many images would often find no alpha that meets the constraints, so how sure it is cannot be said"
+            else "many images may choose quite differently: how sure it is cannot be said from these"
         )
     )
     _print_expectation(console, report)

@@ -53,6 +53,7 @@ _REPORT: dict[str, Any] = {
         "cross_fitted": {"strength": 1.0699, "overall": 0.8145, "balanced": 0.8145, "strengths": [1.113, 1.0267]},
     },
     "images": 10000,
+    "classes_without_images": 0,
     "unreadable": [],
     "unreadable_images": 0,
     "saved_as": "mine",
@@ -132,7 +133,10 @@ class TuneReport(BaseModel):
     alpha: float = Field(description="the middle of the best interval, nearest to 0 where several are equally good")
     interval: Interval | None = Field(description="the whole best interval; null for traffic")
     value: float = Field(description="the objective there; for traffic the divergence in nats")
-    confidence_interval: Interval | None = Field(description="of alpha, 95 %, bootstrap; null for traffic")
+    confidence_interval: Interval | None = Field(
+        description="of alpha, 95 %, bootstrap; null for traffic, for a class of fewer than 5 pictures, "
+        "and where most samples meet no constraint"
+    )
     before: Figures = Field(description=f"at alpha 0: {_FIGURES}; for traffic: divergence, predicted share by group")
     after: Figures = Field(description="at the chosen alpha")
     gain: Figures = Field(description="after less before")
@@ -142,6 +146,7 @@ class TuneReport(BaseModel):
     curve: Curve
     logit_adjustment: LogitAdjustment | None = Field(description="null where only labels are known, not pictures")
     images: int = Field(description="pictures or labels it was chosen on")
+    classes_without_images: int = Field(description="how many classes none of them is of: those count in no figure")
     unreadable: list[UnreadableImage] = Field(description="the first 100 pictures that could not be read")
     unreadable_images: int = Field(description="how many there were")
     saved_as: str | None = Field(description="the operating point it was stored as")

@@ -178,6 +178,12 @@ def test_samples_without_an_optimum_do_not_make_the_interval_look_surer_than_it_
     assert tune_intervals(images, tight)["confidence_interval"] is None
 
 
+def test_a_handful_of_images_has_no_confidence_interval() -> None:
+    one = right_in((0.5, 2.0))
+    assert confidence_interval(one, Objective("overall")) is None
+    assert tune_intervals(one, Objective("overall"))["classes_without_images"] == 1
+
+
 def test_long_work_can_be_ended_from_outside() -> None:
     asked = []
 

@@ -108,7 +108,7 @@ def test_it_prints_figures_curve_and_what_to_expect(
         "logit adj.",
         "100.00%",
         "● many",
-        "bootstrap interval",
+        "the middle of the best interval",
         "To expect: balanced",
     ):
         assert part in printed
