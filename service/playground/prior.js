@@ -4,12 +4,13 @@ import { byId, groupMark, h, radioSwitch, say, showError } from "./dom.js";
 import { parseNumber, percent } from "./numbers.js";
 import { priorShift } from "./arithmetic.js";
 
+const WITHOUT = " Accuracy is measured, and operating points are chosen, without a prior: start from α = 0.";
 const MOST_ROWS = 60;
 const CHOICES = [["train", "As trained"], ["uniform", "Uniform"], ["custom", "Custom"]];
 const NOTES = {
   train: "The logits as they are: classes are expected as often as in training.",
-  uniform: "Every class is expected equally often: log 1/C − log p_train is added to its logit, at every α.",
-  custom: "Classes are expected in these proportions: log p_target − log p_train is added to each logit, at every α.",
+  uniform: "Every class is expected equally often: log 1/C − log p_train is added to its logit, at every α." + WITHOUT,
+  custom: "Classes are expected in these proportions: log p_target − log p_train is added to each logit, at every α." + WITHOUT,
 };
 
 /** (C,) what a prior adds to the logits, or null where it adds nothing. */

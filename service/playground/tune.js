@@ -33,6 +33,7 @@ export function createTune(onAlpha, onSaved) {
   async function start() {
     stop();
     showError(byId("tune-error"), null);
+    report.clear();
     const mine = { controller: new AbortController(), job: null, cancelled: false };
     running = mine;
     form.busy(true);
