@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 
 from fastapi import Depends, FastAPI
@@ -57,10 +57,38 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         service.engines.base.EngineError: a graph does not run, or the device is not there.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
     """
+    context = _make_context(settings, engine)
+    app = FastAPI(
+        title="Longtail",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=_lifespan_of(context),
+        dependencies=[Depends(refuse_other_sites)],
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.context = context
+    for module in (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health):
+        app.include_router(module.router)
+    _add_documentation_page(app)
+    add_playground(app)
+    add_error_handlers(app, context.metrics)
+    app.add_middleware(RequestEnvelope, metrics=context.metrics)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
+    return create_app(Settings.read(os.environ))
+
+
+def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
+    """Make every part; none of them has begun to work."""
     registry = load_registry(
         settings.models, engine or _onnx_engines(settings), warm_up_images=settings.max_batch_images
     )
-    metrics, lifecycle, database = Metrics(), Lifecycle(), _open_database(settings)
+    metrics, database = Metrics(), _open_database(settings)
     points = OperatingPoints(database)
     worker = Worker(
         {served.name: served.engine for served in registry},
@@ -70,67 +98,44 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         metrics=metrics,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
-    jobs, heavy = Jobs(JobStore(database)), Line()
-    decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+    return Context(
+        settings=settings,
+        registry=registry,
+        worker=worker,
+        decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
+        metrics=metrics,
+        lifecycle=Lifecycle(),
+        database=database,
+        operating_points=points,
+        results=results,
+        feedback=feedback,
+        watch=watch,
+        jobs=Jobs(JobStore(database)),
+        heavy=Line(),
+    )
 
-    networks = [network_of(served.bundle.manifest) for served in registry]
+
+def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what starts the parts, and ends them in the other order: what uses the database before it."""
+    networks = [network_of(served.bundle.manifest) for served in context.registry]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        worker.start()
-        await asyncio.to_thread(database.start, lambda connection: settle(connection, networks, time.time()))
-        await asyncio.to_thread(points.start)
-        results.start()
-        watch.start()
-        lifecycle.started = True
+        context.worker.start()
+        await asyncio.to_thread(context.database.start, lambda connection: settle(connection, networks, time.time()))
+        await asyncio.to_thread(context.operating_points.start)
+        context.results.start()
+        context.watch.start()
+        context.lifecycle.started = True
         yield
-        lifecycle.draining = True
-        await jobs.close()
-        await worker.close()
-        decoders.shutdown()
-        await asyncio.to_thread(heavy.close)
-        await asyncio.to_thread(watch.close)
-        await asyncio.to_thread(results.close)
-        await asyncio.to_thread(points.close)
-        await asyncio.to_thread(database.close)
+        context.lifecycle.draining = True
+        await context.jobs.close()
+        await context.worker.close()
+        context.decoders.shutdown()
+        for part in (context.heavy, context.watch, context.results, context.operating_points, context.database):
+            await asyncio.to_thread(part.close)
 
-    app = FastAPI(
-        title="Longtail",
-        description=DESCRIPTION,
-        version="1",
-        lifespan=lifespan,
-        dependencies=[Depends(refuse_other_sites)],
-        docs_url=None,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-    )
-    app.state.context = Context(
-        settings,
-        registry,
-        worker,
-        decoders,
-        metrics,
-        lifecycle,
-        database,
-        points,
-        results,
-        feedback,
-        watch,
-        jobs,
-        heavy,
-    )
-    for module in (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health):
-        app.include_router(module.router)
-    _add_documentation_page(app)
-    add_playground(app)
-    add_error_handlers(app, metrics)
-    app.add_middleware(RequestEnvelope, metrics=metrics)
-    return app
-
-
-def app_from_environment() -> FastAPI:
-    """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
-    return create_app(Settings.read(os.environ))
+    return lifespan
 
 
 def _open_database(settings: Settings) -> Database:
