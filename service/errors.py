@@ -21,8 +21,8 @@ __all__ = [
     "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
     "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
     "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
-    "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnsupportedMediaTypeError",
-    "UploadTimeoutError", "VersionNotServedError", "translate",
+    "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnknownVersionError",
+    "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -35,7 +35,11 @@ class RequestError(ServiceError):
 
 
 class UnknownModelError(ServiceError):
-    """No such model, or no such version."""
+    """No such model."""
+
+
+class UnknownVersionError(ServiceError):
+    """A version of a model that is not served."""
 
 
 class AlphaError(ServiceError):
@@ -173,6 +177,7 @@ class ClientGoneError(ServiceError):
 # The first class an exception is an instance of decides.
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     UnknownModelError: (404, "unknown_model"),
+    UnknownVersionError: (404, "unknown_version"),
     RequestError: (422, "invalid_request"),
     AlphaError: (422, "alpha_invalid"),
     AlphaRangeError: (422, "alpha_out_of_range"),

@@ -1,7 +1,8 @@
 """The models this server has: bundles found in the models folder, each with an engine, warmed up."""
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,25 +11,36 @@ import numpy as np
 
 from models.bundle import Bundle, find_bundles, load_bundle
 from service.engines.base import Engine, EngineError, EngineFactory
-from service.errors import UnknownModelError
+from service.errors import UnknownModelError, UnknownVersionError
 
 __all__ = ["Registry", "ServedModel", "load_registry"]
 
 log = logging.getLogger("longtail.registry")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One model in service: its bundle, what runs it, and which versions lie beside it."""
+    """One version of a model in service; its identity is the instance: a bundle loaded again is another one.
+
+    Args:
+        bundle: what it is.
+        engine: what runs it, warmed up.
+        max_batch_images: the most images it is worth computing at once, see warm_up.py.
+    """
 
     bundle: Bundle
     engine: Engine
-    versions: tuple[int, ...]
+    max_batch_images: int
 
     @property
     def name(self) -> str:
         """The name in the URL."""
         return self.bundle.manifest.name
+
+    @property
+    def version(self) -> int:
+        """The version beside it."""
+        return self.bundle.manifest.version
 
     @cached_property
     def class_indices(self) -> dict[str, int]:
@@ -37,24 +49,53 @@ class ServedModel:
 
 
 class Registry:
-    """The served models by name."""
+    """The models in service, by name and version.
 
-    def __init__(self, models: list[ServedModel]) -> None:
-        self._models = {model.name: model for model in models}
+    Readers, in any thread, read one snapshot that never changes; a writer puts another in its place. Who has a model
+    keeps it until done with it, whether or not it is still in the registry.
+    """
+
+    def __init__(self, models: Iterable[ServedModel] = ()) -> None:
+        self._models: Mapping[str, tuple[ServedModel, ...]] = {}
+        self._writing = threading.Lock()
+        for model in models:
+            self.replace(model.name, [*self.versions_of(model.name), model])
 
     def __iter__(self) -> Iterator[ServedModel]:
-        """Go through the models by name."""
-        return iter(self._models[name] for name in sorted(self._models))
+        """Go through the models by name: the highest version of each."""
+        models = self._models
+        return iter([models[name][-1] for name in sorted(models)])
 
-    def get(self, name: str) -> ServedModel:
-        """Return a model.
+    def get(self, name: str, version: int | None = None) -> ServedModel:
+        """Return a model: the version asked for, or its highest.
 
         Raises:
             UnknownModelError: there is none of that name; the sentence lists those there are.
+            UnknownVersionError: there is, but not in that version.
         """
-        if name not in self._models:
-            raise UnknownModelError(f"there is no model {name[:64]!r}; there are: {', '.join(sorted(self._models))}")
-        return self._models[name]
+        models = self._models
+        versions = models.get(name)
+        if versions is None:
+            there = ", ".join(sorted(models)) or "none at present"
+            raise UnknownModelError(f"there is no model {name[:64]!r}; there are: {there}")
+        if version is None:
+            return versions[-1]
+        for served in versions:
+            if served.version == version:
+                return served
+        there = ", ".join(str(served.version) for served in versions)
+        raise UnknownVersionError(f"version {version} of {name} is not in service; there are: {there}")
+
+    def versions_of(self, name: str) -> tuple[ServedModel, ...]:
+        """Return the versions of a model, ascending; none where there is no such model."""
+        return self._models.get(name, ())
+
+    def replace(self, name: str, versions: Iterable[ServedModel]) -> None:
+        """Let these be the versions of a model from now on, in one step; with none the model is gone."""
+        wanted = tuple(sorted(versions, key=lambda served: served.version))
+        with self._writing:
+            others = {each: served for each, served in self._models.items() if each != name}
+            self._models = others | {name: wanted} if wanted else others
 
 
 def load_registry(root: Path, make_engine: EngineFactory, *, warm_up_images: int) -> Registry:
@@ -75,7 +116,7 @@ def load_registry(root: Path, make_engine: EngineFactory, *, warm_up_images: int
         engine = make_engine(bundle)
         for size in sorted({1, warm_up_images}):
             _warm_up(bundle, engine, size)
-        served.append(ServedModel(bundle, engine, tuple(sorted(numbers))))
+        served.append(ServedModel(bundle, engine, warm_up_images))
         log.info("model %s version %d is ready: %s", name, max(numbers), engine.description)
     return Registry(served)
 

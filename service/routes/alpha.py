@@ -19,9 +19,10 @@ from service.parsing import parse_prior, parse_since
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.registry import ServedModel
 from service.rendering import json_answer
+from service.routes.served import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import ModelName, PathFrom, PathTo, Prior, Since
+from service.schemas.parameters import PathFrom, PathTo, Prior, Since
 from service.tuning import refuse_exempt
 
 __all__ = ["router"]
@@ -41,7 +42,7 @@ router = APIRouter(tags=["choose alpha"])
 )
 async def path(
     request: Request,
-    model: ModelName,
+    served: Served,
     from_: PathFrom = None,
     to: PathTo = None,
     prior: Prior = None,
@@ -50,7 +51,6 @@ async def path(
 
     Each step says on which stretch of alpha a class has the highest probability; where two steps meet, they tie.
     """
-    served = context_of(request).registry.get(model)
     refuse_exempt(served)
     low, high = -math.inf if from_ is None else from_, math.inf if to is None else to
     if not (low < high and low < math.inf and high > -math.inf):
@@ -87,7 +87,7 @@ async def path(
 )
 async def curve(
     request: Request,
-    model: ModelName,
+    served: Served,
     source: Annotated[
         Literal["bundle", "feedback"],
         Query(description="`bundle`: as measured when it was made; `feedback`: live"),
@@ -99,7 +99,6 @@ async def curve(
 ) -> Response:
     """Exact step functions read at evenly spaced alphas: overall, by group, and the means of per-class recall."""
     context = context_of(request)
-    served = context.registry.get(model)
     if source == "bundle":
         answer = _bundle_curve(served)
     else:

@@ -9,9 +9,10 @@ from service.context import context_of
 from service.parsing import parse_alphas, parse_prior, parse_top_k
 from service.recognition import PICTURES_BODY, Recognised, answer_pictures
 from service.rendering import predictions
+from service.routes.served import Served
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import ModelName, Prior
+from service.schemas.parameters import Prior
 from service.storage.results import KeptResult
 
 __all__ = ["router"]
@@ -39,7 +40,7 @@ _ALPHAS: dict[str, Example] = {
 )
 async def classify(
     request: Request,
-    model: ModelName,
+    served: Served,
     alpha: Annotated[list[str] | None, Query(description=_ALPHA, openapi_examples=_ALPHAS)] = None,
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
     prior: Prior = None,
@@ -50,7 +51,6 @@ async def classify(
     are broken, the request fails as the first one does.
     """
     context = context_of(request)
-    served = context.registry.get(model)
     alphas = parse_alphas(
         alpha or (), context.operating_points.of(served.bundle.manifest), served.name, context.settings
     )

@@ -13,9 +13,10 @@ from service.feedback import Feedback
 from service.parsing import parse_since
 from service.registry import ServedModel
 from service.rendering import json_answer
+from service.routes.served import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
-from service.schemas.parameters import ModelName, Since
+from service.schemas.parameters import Since
 
 __all__ = ["router"]
 
@@ -91,13 +92,12 @@ async def give_feedback(request: Request) -> Response:
 )
 async def describe_feedback(
     request: Request,
-    model: ModelName,
+    served: Served,
     since: Since = None,
     last: Annotated[int | None, Query(description=_LAST, ge=1, le=MAX_LAST)] = None,
 ) -> Response:
     """Counts, the alpha that would have been best for the newest labels, and how far the one in force is from it."""
     context = context_of(request)
-    served = context.registry.get(model)
     after = parse_since(since, context.feedback.clock())
     if context.watch.is_heavy(last):
         return json_answer(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))

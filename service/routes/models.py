@@ -4,11 +4,13 @@ import dataclasses
 
 from fastapi import APIRouter, Request
 
-from service.context import context_of
+from models.bundle import find_bundles
+from service.context import Context, context_of
+from service.registry import ServedModel
 from service.rendering import operating_point
+from service.routes.served import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.models import ModelDetail, ModelList, ModelSummary
-from service.schemas.parameters import ModelName
 
 __all__ = ["router"]
 
@@ -24,7 +26,7 @@ async def list_models(request: Request) -> ModelList:
             ModelSummary(
                 name=served.name,
                 version=served.bundle.manifest.version,
-                versions=list(served.versions),
+                versions=_versions(context, served),
                 classes=len(served.bundle.manifest.classes),
                 operating_points={
                     name: point.alpha for name, point in context.operating_points.of(served.bundle.manifest).items()
@@ -40,13 +42,17 @@ async def list_models(request: Request) -> ModelList:
     summary="Describe a model",
     responses={404: {"model": ErrorResponse}, 422: {"model": ErrorResponse}},
 )
-async def describe_model(request: Request, model: ModelName) -> ModelDetail:
+async def describe_model(request: Request, served: Served) -> ModelDetail:
     """Classes and groups, operating points in force and how they were chosen, accuracy, provenance."""
     context = context_of(request)
-    served = context.registry.get(model)
     manifest = dataclasses.asdict(served.bundle.manifest)
     shown = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
     points = context.operating_points.of(served.bundle.manifest)
     shown["operating_points"] = {name: operating_point(point) for name, point in points.items()}
     shown["class_effect"] = served.bundle.class_effect.tolist()
-    return ModelDetail(**shown, versions=list(served.versions), engine=served.engine.description)
+    return ModelDetail(**shown, versions=_versions(context, served), engine=served.engine.description)
+
+
+def _versions(context: Context, served: ServedModel) -> list[int]:
+    folders = find_bundles(context.settings.models)
+    return [int(path.name) for path in folders if path.parent.name == served.name]

@@ -9,6 +9,7 @@ from service.context import Context, context_of
 from service.errors import AlphaRangeError
 from service.registry import ServedModel
 from service.rendering import iso_time, json_answer, operating_point
+from service.routes.served import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
 from service.schemas.operating_points import (
     OperatingPointDetail,
@@ -18,7 +19,7 @@ from service.schemas.operating_points import (
     OperatingPointPast,
     OperatingPointRemoved,
 )
-from service.schemas.parameters import ModelName, PointName
+from service.schemas.parameters import PointName
 from service.storage.operating_points import Change, PointInForce
 
 __all__ = ["router"]
@@ -58,10 +59,9 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     responses={200: {"model": OperatingPointList}, **_errors(404, 422)},
     response_class=Response,
 )
-async def list_points(request: Request, model: ModelName) -> Response:
+async def list_points(request: Request, served: Served) -> Response:
     """Every name that `alpha` may be, with what it means now: the bundle's own, or what was stored since."""
     context = context_of(request)
-    served = context.registry.get(model)
     points = context.operating_points.of(served.bundle.manifest)
     shown = {name: operating_point(point) for name, point in points.items()}
     return json_answer(_head(served) | {"operating_points": shown})
@@ -73,13 +73,12 @@ async def list_points(request: Request, model: ModelName) -> Response:
     responses={200: {"model": OperatingPointHistory | OperatingPointPast}, **_errors(404, 422, 503)},
     response_class=Response,
 )
-async def describe_point(request: Request, model: ModelName, name: PointName) -> Response:
+async def describe_point(request: Request, served: Served, name: PointName) -> Response:
     """What the name means now, and every change that is kept: who, when, why, from what. Newest first.
 
     Of a point that was removed there is only the history; `in_force` is null.
     """
     context = context_of(request)
-    served = context.registry.get(model)
     changes = await context.operating_points.history(served.bundle.manifest, name)
     point = context.operating_points.of(served.bundle.manifest).get(name)
     if point is None and not changes:
@@ -95,14 +94,13 @@ async def describe_point(request: Request, model: ModelName, name: PointName) ->
     openapi_extra=_BODY,
     response_class=Response,
 )
-async def set_point(request: Request, model: ModelName, name: PointName) -> Response:
+async def set_point(request: Request, served: Served, name: PointName) -> Response:
     """Set what a name means, a new one or the bundle's, from the next request on, for everybody.
 
     The answer comes once the change is stored for good and every process and replica that shares the database has had
     the time to see it. `head` stays the plain classifier.
     """
     context = context_of(request)
-    served = context.registry.get(model)
     context.operating_points.check_name(served.bundle.manifest, name)
     order = validated(OperatingPointOrder, await read_json(request, context.settings))
     _check_alpha(context, order.alpha)
@@ -120,14 +118,13 @@ async def set_point(request: Request, model: ModelName, name: PointName) -> Resp
 )
 async def remove_point(
     request: Request,
-    model: ModelName,
+    served: Served,
     name: PointName,
     who: Annotated[LineOf100, Query(description="who asks for it")] = "anonymous",
     why: Annotated[LineOf500 | None, Query(description="the reason, for the history")] = None,
 ) -> Response:
     """Forget what was stored under a name: the bundle's own point is in force again, or none where it has none."""
     context = context_of(request)
-    served = context.registry.get(model)
     point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
     return json_answer(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
 

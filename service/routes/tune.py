@@ -27,8 +27,8 @@ from service.jobs import Progress, Report, Work
 from service.parsing import parse_since
 from service.registry import ServedModel
 from service.routes.jobs import describe_job
+from service.routes.served import Served
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import ModelName
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
 from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
@@ -91,7 +91,7 @@ _BODY = {
 )
 async def tune_alpha(
     request: Request,
-    model: ModelName,
+    served: Served,
     wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
 ) -> Response:
     """Send a zip of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.
@@ -101,7 +101,6 @@ async def tune_alpha(
     tenth of them. Of an archive with `train` and `test` folders only `test` is used.
     """
     context = context_of(request)
-    served = context.registry.get(model)
     refuse_exempt(served)
     work = await _work(request, context, served)
     manifest = served.bundle.manifest

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-__all__ = ["JobId", "ModelName", "PathFrom", "PathTo", "PointName", "Prior", "Since"]
+__all__ = ["JobId", "ModelName", "ModelVersion", "PathFrom", "PathTo", "PointName", "Prior", "Since"]
 
 _PRIOR = """How frequent the classes are where the pictures come from: `train` (as in training, adds nothing),
 `uniform`, or a JSON object with a weight above 0 for every class. log p_target − log p_train is added to the logits at
@@ -18,6 +18,13 @@ ModelName = Annotated[
     Path(
         description="One of `GET /v1/models`.",
         openapi_examples={name: {"value": name} for name in ("cifar10-lt", "cifar100-lt")},
+    ),
+]
+ModelVersion = Annotated[
+    int | None,
+    Query(
+        description="Which version of the model; `GET /v1/models` lists those in service. Default: the highest.",
+        openapi_examples={"the highest": {}, "the first": {"value": 1}},
     ),
 ]
 PointName = Annotated[

@@ -85,7 +85,13 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
     bodies = {"image/jpeg", "image/png", "image/webp", "multipart/form-data"}
     assert operation["requestBody"]["content"].keys() == bodies
     assert {"200", "404", "413", "415", "422", "503"} <= operation["responses"].keys()
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"model", "alpha", "top_k", "prior"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {
+        "model",
+        "version",
+        "alpha",
+        "top_k",
+        "prior",
+    }
     assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
 
 
