@@ -1,9 +1,10 @@
 """The models this server has: bundles found in the models folder, each with an engine, warmed up."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,11 +27,13 @@ class ServedModel:
         bundle: what it is.
         engine: what runs it, warmed up.
         max_batch_images: the most images it is worth computing at once, see warm_up.py.
+        number: no other one in this process has it; what is cached of a model is cached under this.
     """
 
     bundle: Bundle
     engine: Engine
     max_batch_images: int
+    number: int = field(default_factory=itertools.count().__next__)
 
     @property
     def name(self) -> str:
