@@ -13,6 +13,7 @@ import numpy as np
 from models.bundle import Bundle, find_bundles, load_bundle
 from service.engines.base import Engine, EngineError, EngineFactory
 from service.errors import UnknownModelError, UnknownVersionError
+from service.statistics import ModelStatistics
 
 __all__ = ["Registry", "ServedModel", "load_registry"]
 
@@ -28,12 +29,14 @@ class ServedModel:
         engine: what runs it, warmed up.
         max_batch_images: the most images it is worth computing at once, see warm_up.py.
         number: no other one in this process has it; what is cached of a model is cached under this.
+        statistics: what it has done so far.
     """
 
     bundle: Bundle
     engine: Engine
     max_batch_images: int
     number: int = field(default_factory=itertools.count().__next__)
+    statistics: ModelStatistics = field(default_factory=ModelStatistics)
 
     @property
     def name(self) -> str:
