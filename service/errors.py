@@ -16,8 +16,8 @@ from models.errors import (
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "CrossSiteError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
-    "JobCancelledError", "JobLostError", "MultipartError", "NoCurveError", "NotReadyError",
+    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
+    "JobCancelledError", "JobLostError", "MultipartError", "NoCurveError", "NotReadyError", "NotSupportedError",
     "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
     "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
     "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
@@ -174,6 +174,14 @@ class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
 
+class NotSupportedError(ServiceError):
+    """Something of the Open Inference Protocol that other servers have."""
+
+
+class DeadlineError(ServiceError):
+    """The request was not answered within the time it gave itself."""
+
+
 # The first class an exception is an instance of decides.
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     UnknownModelError: (404, "unknown_model"),
@@ -215,6 +223,8 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     TooManyOperatingPointsError: (409, "too_many_operating_points"),
     StorageUnavailableError: (503, "storage_unavailable"),
     InferenceError: (500, "inference_failed"),
+    NotSupportedError: (501, "not_supported"),
+    DeadlineError: (504, "deadline_exceeded"),
     CrossSiteError: (403, "cross_site"),
     ClientGoneError: (499, "client_gone"),
 }

@@ -23,6 +23,7 @@ from service.errors import (
     translate,
 )
 from service.metrics import Metrics
+from service.openinference.dialect import error_body
 
 __all__ = ["RequestEnvelope", "add_error_handlers"]
 
@@ -66,7 +67,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
     ) -> Response:
         metrics.errors.labels(code).inc()
-        body = {"error": {"code": code, "message": message, "request_id": request_id_of(request)}}
+        body = error_body(request.scope["path"], code, message, request_id_of(request))
         return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
 
     async def expected(request: Request, error: Exception) -> Response:

@@ -1,0 +1,16 @@
+"""How errors are worded where the protocol is spoken: as {"error": "text"}, whatever went wrong and whoever noticed."""
+
+from typing import Any
+
+__all__ = ["error_body"]
+
+
+def error_body(path: str, code: str, message: str, request_id: str) -> dict[str, Any]:
+    """Return an error's JSON in the dialect of the path it happened on.
+
+    >>> error_body("/v2/models/x", "unknown_model", "there is no model 'x'", "1")
+    {'error': "there is no model 'x'"}
+    """
+    if path == "/v2" or path.startswith("/v2/"):
+        return {"error": message}
+    return {"error": {"code": code, "message": message, "request_id": request_id}}
