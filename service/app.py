@@ -5,27 +5,27 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from service.cache import ResponseCache
 from service.context import Context, Lifecycle
 from service.engines.base import EngineFactory
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
-from service.origins import refuse_other_sites
 from service.registry import Registry, load_registry
 from service.routes import alpha, classify, health, models, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
+from service.routes.thin import ThinRoute
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
@@ -39,6 +39,7 @@ from service.worker import Worker
 __all__ = ["app_from_environment", "create_app"]
 
 log = logging.getLogger("longtail.app")
+WIDE_THREADS = 4  # more do not help one picture
 DESCRIPTION = """
 Image classifiers trained on long-tailed data. Every request may say with one number, **alpha**, how much of the learnt
 preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has operating
@@ -63,7 +64,6 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         description=DESCRIPTION,
         version="1",
         lifespan=_lifespan_of(context),
-        dependencies=[Depends(refuse_other_sites)],
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -74,7 +74,8 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
     _add_documentation_page(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
-    app.add_middleware(RequestEnvelope, metrics=context.metrics)
+    thin_routes = [route for route in app.routes if isinstance(route, ThinRoute)]
+    app.add_middleware(RequestEnvelope, metrics=context.metrics, thin_routes=thin_routes)
     return app
 
 
@@ -91,10 +92,11 @@ def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
     metrics, database = Metrics(), _open_database(settings)
     points = OperatingPoints(database)
     worker = Worker(
-        {served.name: served.engine for served in registry},
-        threads=settings.inference_threads,
-        max_batch_images=settings.max_batch_images,
+        inference_threads=settings.inference_threads,
+        decode_threads=settings.decode_threads,
         max_pending_images=settings.max_pending_images,
+        max_pixels=settings.max_pixels,
+        cache=ResponseCache(int(settings.cache_mb * 1e6), metrics),
         metrics=metrics,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
@@ -102,7 +104,6 @@ def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
         settings=settings,
         registry=registry,
         worker=worker,
-        decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
         metrics=metrics,
         lifecycle=Lifecycle(),
         database=database,
@@ -131,7 +132,6 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         context.lifecycle.draining = True
         await context.jobs.close()
         await context.worker.close()
-        context.decoders.shutdown()
         for part in (context.heavy, context.watch, context.results, context.operating_points, context.database):
             await asyncio.to_thread(part.close)
 
@@ -168,7 +168,7 @@ def _open_feedback(
 def _onnx_engines(settings: Settings) -> EngineFactory:
     from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that a fake engine needs no onnxruntime
 
-    return lambda bundle: OnnxEngine(bundle, settings.device)
+    return lambda bundle: OnnxEngine(bundle, settings.device, min(settings.inference_threads, WIDE_THREADS))
 
 
 def _add_documentation_page(app: FastAPI) -> None:

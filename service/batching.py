@@ -1,57 +1,135 @@
-"""Who goes into the next batch: a pure queue, no clock, no threads, no asyncio.
+"""What a thread does next, decode a picture or compute a batch: a pure queue, no clock, no threads, no numpy.
 
-Continuous batching: whoever waits when a caller becomes free is the next batch, whatever their alpha. Nothing waits for
-a batch to fill up, so an idle server adds no delay; under load batches grow by themselves. A batch holds images of one
-model; the model whose first image has waited longest goes next, so no model starves another.
+Continuous batching: who is ready when a thread becomes free is the next batch, whatever their alpha. Nothing waits for
+a batch to fill up, so an idle server adds no delay; under load batches grow by themselves. The same threads decode and
+compute, so that a picture is handed over once and no core waits for another's decoder.
+
+A batch holds pictures of one model; the model whose first picture has waited longest goes next, so no model starves
+another. It is never more than the model gains from, nor more than a fair share of what is ready: taking all of it
+would leave the next thread idle, and make who waits behind it wait longer.
 """
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["BatchQueue"]
+__all__ = ["BatchQueue", "Decode", "Infer", "Task"]
 
+Model = TypeVar("Model")
 Item = TypeVar("Item")
 
 
-class BatchQueue(Generic[Item]):
-    """Images that wait, first in first out per model.
+class Decode(NamedTuple, Generic[Model, Item]):
+    """Turn one picture's bytes into pixels, then bring it back with `finish`."""
+
+    model: Model
+    ticket: int
+    item: Item
+
+
+class Infer(NamedTuple, Generic[Model, Item]):
+    """Compute these pictures together; `alone` where there is nothing else to do on this machine."""
+
+    model: Model
+    items: list[Item]
+    alone: bool
+
+
+Task = Decode[Model, Item] | Infer[Model, Item]
+
+
+@dataclass(slots=True)
+class _Line(Generic[Item]):
+    """The pictures of one model by ticket: those still encoded, and those ready to be computed."""
+
+    max_batch: int
+    encoded: OrderedDict[int, Item] = field(default_factory=OrderedDict)
+    ready: OrderedDict[int, Item] = field(default_factory=OrderedDict)
+
+    @property
+    def first_ticket(self) -> int:
+        return min(next(iter(part)) for part in (self.encoded, self.ready) if part)
+
+
+class BatchQueue(Generic[Model, Item]):
+    """Pictures that wait, first in first out per model.
 
     Args:
-        max_batch_images: most images in one batch.
+        slots: most batches computed at a time.
     """
 
-    def __init__(self, max_batch_images: int) -> None:
-        if max_batch_images < 1:
-            raise ValueError(f"a batch of at most {max_batch_images} images can never be computed; at least 1")
-        self._max_batch = max_batch_images
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ValueError(f"with {slots} batches at a time nothing is ever computed; at least 1")
+        self._slots = slots
         self._next_ticket = 0
-        self._waiting: dict[str, OrderedDict[int, Item]] = {}
+        self._decoding = self._inferring = 0
+        self._lines: dict[Model, _Line[Item]] = {}
 
     def __len__(self) -> int:
-        """Return how many images wait."""
-        return sum(map(len, self._waiting.values()))
+        """Return how many pictures wait."""
+        return sum(len(line.encoded) + len(line.ready) for line in self._lines.values())
 
-    def add(self, model: str, item: Item) -> int:
-        """Put an image at the end of its model's line; return the ticket that takes it out again."""
+    def add(self, model: Model, item: Item, *, max_batch: int, decoded: bool) -> int:
+        """Put a picture at the end of its model's line; return the ticket that takes it out again.
+
+        Args:
+            model: whose line.
+            item: the picture.
+            max_batch: the most pictures worth computing at once.
+            decoded: it is pixels already.
+        """
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._waiting.setdefault(model, OrderedDict())[ticket] = item
+        self._put(model, ticket, item, max_batch=max_batch, decoded=decoded)
         return ticket
 
-    def discard(self, model: str, ticket: int) -> bool:
-        """Take an image out of the line; False where it is not there any more (it is being computed, or was)."""
-        line = self._waiting.get(model, OrderedDict())
-        found = line.pop(ticket, None) is not None
-        if found and not line:
-            del self._waiting[model]
+    def discard(self, model: Model, ticket: int) -> bool:
+        """Take a picture out of the line; False where it is not there any more (it is being worked on, or was)."""
+        line = self._lines.get(model)
+        if line is None:
+            return False
+        found = any(part.pop(ticket, None) is not None for part in (line.encoded, line.ready))
+        self._drop_if_empty(model)
         return found
 
-    def next_batch(self) -> tuple[str, list[Item]] | None:
-        """Take the next batch out of the line, or return None where nobody waits."""
-        if not self._waiting:
-            return None
-        model = min(self._waiting, key=lambda name: next(iter(self._waiting[name])))
-        line = self._waiting[model]
-        batch = [line.popitem(last=False)[1] for _ in range(min(self._max_batch, len(line)))]
-        if not line:
-            del self._waiting[model]
-        return model, batch
+    def next_task(self) -> Task[Model, Item] | None:
+        """Take what is to be done next, or return None where a thread can only wait.
+
+        A thread calls `finish` when it has done it.
+        """
+        free = self._slots - self._inferring
+        for model in sorted(self._lines, key=lambda each: self._lines[each].first_ticket):
+            line = self._lines[model]
+            if line.encoded and len(line.ready) < line.max_batch * max(free, 1):
+                ticket, item = line.encoded.popitem(last=False)
+                self._decoding += 1
+                self._drop_if_empty(model)
+                return Decode(model, ticket, item)
+            if line.ready and free:
+                share = -(-len(line.ready) // free)
+                items = [line.ready.popitem(last=False)[1] for _ in range(min(line.max_batch, share))]
+                self._drop_if_empty(model)
+                alone = not (self._lines or self._decoding or self._inferring)
+                self._inferring += 1
+                return Infer(model, items, alone)
+        return None
+
+    def finish(self, task: Task[Model, Item], decoded: Item | None = None, *, max_batch: int = 1) -> None:
+        """Say that a task is done; a picture that was decoded joins those that are ready, None leaves the line."""
+        if isinstance(task, Infer):
+            self._inferring -= 1
+            return
+        self._decoding -= 1
+        if decoded is not None:
+            self._put(task.model, task.ticket, decoded, max_batch=max_batch, decoded=True)
+
+    def _put(self, model: Model, ticket: int, item: Item, *, max_batch: int, decoded: bool) -> None:
+        line = self._lines.get(model)
+        if line is None:
+            line = self._lines[model] = _Line(max_batch)
+        (line.ready if decoded else line.encoded)[ticket] = item
+
+    def _drop_if_empty(self, model: Model) -> None:
+        line = self._lines[model]
+        if not line.encoded and not line.ready:
+            del self._lines[model]

@@ -1,6 +1,5 @@
 """What every route needs, made once per app and reached through the request."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -40,7 +39,6 @@ class Context:
     settings: Settings
     registry: Registry
     worker: Worker
-    decoders: ThreadPoolExecutor
     metrics: Metrics
     lifecycle: Lifecycle
     database: Database

@@ -5,6 +5,7 @@ process answers /metrics adds them up, so that the figures are the service's and
 """
 
 import os
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.registry import Collector
@@ -14,6 +15,15 @@ __all__ = ["MULTIPROCESS_VARIABLE", "Metrics"]
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Stages(NamedTuple):
+    """One model's histograms."""
+
+    decode: Histogram
+    queue: Histogram
+    inference: Histogram
+    batch_images: Histogram
 
 
 class Metrics:
@@ -53,7 +63,36 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+        self.cache_lookups = Counter(
+            "longtail_cache_lookups", "Images looked up in the response cache, by what came of it.",
+            ["model", "outcome"], registry=registry,
+        )  # fmt: skip
+        self.cache_bytes = Gauge(
+            "longtail_cache_bytes", "Memory that the response cache takes.", registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+
+        self._stages: dict[str, Stages] = {}
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._shared: list[Collector] = []
+
+    def stages(self, model: str) -> "Stages":
+        """Return what counts a model's batches, looked up once."""
+        found = self._stages.get(model)
+        if found is None:
+            names = ("decode", "queue", "inference")
+            decode, queue, inference = (self.stage_seconds.labels(model, name) for name in names)
+            found = self._stages[model] = Stages(decode, queue, inference, self.batch_images.labels(model))
+        return found
+
+    def count_answer(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer of a route (its template, not the path), and how long it took."""
+        found = self._answers.get((route, status))
+        if found is None:
+            found = self.requests.labels(route, status), self.request_seconds.labels(route)
+            self._answers[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def add_shared(self, collector: Collector) -> None:
         """Show what a collector knows of something all processes share; whichever answers /metrics speaks for all."""

@@ -4,7 +4,9 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -23,9 +25,10 @@ from service.errors import (
     translate,
 )
 from service.metrics import Metrics
-from service.openinference.dialect import error_body
+from service.origins import refuse_other_sites
+from service.routes.thin import ThinRoute
 
-__all__ = ["RequestEnvelope", "add_error_handlers"]
+__all__ = ["RequestEnvelope", "add_error_handlers", "error_answer"]
 
 log = logging.getLogger("longtail.request")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -33,14 +36,18 @@ _HEADER = b"x-request-id"
 
 
 class RequestEnvelope:
-    """ASGI middleware: gives the request an id (or keeps the client's), returns it, counts and times the answer."""
+    """ASGI middleware: gives the request an id (or keeps the client's), refuses foreign pages, counts and times.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    A request for a thin route is answered here; all others are passed on.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, thin_routes: Sequence[ThinRoute] = ()) -> None:
         self.app = app
         self.metrics = metrics
+        self.thin_routes = thin_routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Answer the request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -52,52 +59,64 @@ class RequestEnvelope:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"].append((_HEADER, request_id.encode()))
-                route = getattr(scope.get("route"), "path", "other")
-                self.metrics.requests.labels(route, message["status"]).inc()
-                self.metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+                self.metrics.count_answer(
+                    getattr(scope.get("route"), "path", "other"), message["status"], time.perf_counter() - started
+                )
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        request = Request(scope, receive)
+        try:
+            refuse_other_sites(request)
+            route = self._thin_route(request)
+            response = await route.answer(request) if route is not None else None
+        except Exception as error:  # noqa: BLE001  whatever it is, it is logged and answered
+            response = error_answer(request, error, self.metrics)
+        await (self.app if response is None else response)(scope, receive, send_with_id)
+
+    def _thin_route(self, request: Request) -> ThinRoute | None:
+        """Return the thin route that a request is for, if it is for one."""
+        scope = request.scope
+        for route in self.thin_routes:
+            match = route.path_regex.match(scope["path"])
+            if match and scope["method"] in (route.methods or ()):
+                scope["route"], scope["path_params"] = route, match.groupdict()
+                return route
+        return None
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     """Make every error leave in one shape: ours, the validator's, the router's, and those nobody expected."""
 
-    def answer(
-        request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
-    ) -> Response:
-        metrics.errors.labels(code).inc()
-        body = error_body(request.scope["path"], code, message, request_id_of(request))
-        return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
+    async def answer(request: Request, error: Exception) -> Response:
+        return error_answer(request, error, metrics)
 
-    async def expected(request: Request, error: Exception) -> Response:
-        headers = {"Retry-After": "1"} if isinstance(error, OverloadedError | StorageUnavailableError) else None
-        if isinstance(error, ClientGoneError):
-            headers = {"Connection": "close"}
-        return answer(request, *translate(error), headers)
+    for kind in (ServiceError, LongtailError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        problems = error.errors() if isinstance(error, RequestValidationError) else []
-        sentences = [
-            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()}, not {str(p.get('input'))[:64]!r}" for p in problems
-        ]
-        return answer(request, *translate(RequestError("; ".join(sentences))))
 
-    async def http(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else None
-        phrase = HTTPStatus(status).phrase
+def error_answer(request: Request, error: Exception, metrics: Metrics) -> Response:
+    """Return what the client is told of an error; what nobody expected is logged under the request's id."""
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase.lower()
         where = f"{request.method} {request.url.path[:128]}"
-        return answer(
-            request, status, phrase.lower().replace(" ", "_"), f"{where}: {phrase.lower()}; see /docs", headers
-        )
-
-    async def unexpected(request: Request, error: Exception) -> Response:
+        status, code, message = error.status_code, phrase.replace(" ", "_"), f"{where}: {phrase}; see /docs"
+        headers = dict(error.headers or {})
+    elif isinstance(error, RequestValidationError):
+        status, code, message = translate(RequestError("; ".join(map(_problem, error.errors()))))
+    else:
+        status, code, message = translate(error)
+    if not isinstance(error, ServiceError | LongtailError | RequestValidationError | HTTPException):
         log.error("request %s failed", request_id_of(request), exc_info=error)
-        return answer(request, *translate(error))
+    if isinstance(error, OverloadedError | StorageUnavailableError):
+        headers["Retry-After"] = "1"
+    if isinstance(error, ClientGoneError):
+        headers["Connection"] = "close"
+    metrics.errors.labels(code).inc()
+    body = {"error": {"code": code, "message": message, "request_id": request_id_of(request)}}
+    return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
 
-    app.add_exception_handler(ServiceError, expected)
-    app.add_exception_handler(LongtailError, expected)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)
+
+def _problem(problem: Any) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg'].lower()}, not {str(problem.get('input'))[:64]!r}"

@@ -14,8 +14,8 @@ __all__ = ["refuse_other_sites"]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-async def refuse_other_sites(request: Request) -> None:
-    """Let nothing change that a page of another origin asks for; a dependency of every route.
+def refuse_other_sites(request: Request) -> None:
+    """Let nothing change that a page of another origin asks for; called for every request.
 
     Raises:
         CrossSiteError: a browser sends it for a page that is not this server's.

@@ -25,7 +25,7 @@ Float32 = NDArray[np.float32]
 
 def parse_alphas(
     values: Sequence[str], points: Mapping[str, PointInForce], model: str, settings: Settings
-) -> list[float]:
+) -> tuple[float, ...]:
     """Return the numbers meant by `alpha=…`, in the order asked; names and numbers may be mixed.
 
     Args:
@@ -41,7 +41,7 @@ def parse_alphas(
     """
     if len(values) > settings.max_alphas:
         raise TooManyAlphasError(f"{len(values)} values of alpha; at most {settings.max_alphas} fit into one request")
-    return [_parse_alpha(value, points, model, settings.max_alpha) for value in values or (DEFAULT_ALPHA,)]
+    return tuple(_parse_alpha(value, points, model, settings.max_alpha) for value in values or (DEFAULT_ALPHA,))
 
 
 def parse_top_k(top_k: int | None, manifest: Manifest) -> int:

@@ -1,4 +1,4 @@
-"""From a request's pictures to the network's numbers: read, admit, decode, infer. What is made of them is the route's.
+"""From a request's pictures to its answer: read them, admit them, ask the worker, render.
 
 In a form a broken picture fails alone: its result holds an `error`. If all of them are broken, the request fails as the
 first one does.
@@ -6,23 +6,21 @@ first one does.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request, Response
 
 from models.errors import ImageError
-from models.preprocess import decode_image
+from service.asking import Ask
 from service.context import Context, context_of, request_id_of
-from service.engines.base import Float
 from service.errors import ClientGoneError, ServiceError, translate
 from service.registry import ServedModel
 from service.result_ids import new_result_id
 from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
 
-__all__ = ["PICTURES_BODY", "Recognised", "answer_pictures"]
+__all__ = ["PICTURES_BODY", "answer_pictures", "unless_hung_up"]
 
 T = TypeVar("T")
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
@@ -36,72 +34,65 @@ _FORM = {
 PICTURES_BODY = {
     "requestBody": {"required": True, "content": {MULTIPART: _FORM, **dict.fromkeys(IMAGE_TYPES, _PICTURE)}}
 }
+Render = Callable[[str, Any], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recognised:
-    """What the network says about one picture: its result's id, (C,) logits at alpha 0, (K,) head cosine."""
-
-    id: str
-    logits: Float
-    head_cosine: Float
-
-
-Render = Callable[[Recognised], dict[str, Any]]
-
-
-async def answer_pictures(request: Request, served: ServedModel, render: Render) -> Response:
+async def answer_pictures(request: Request, served: ServedModel, ask: Ask, render: Render) -> Response:
     """Answer a request that carries pictures.
 
     Args:
         request: one raw picture, or a form with one or more.
         served: the model.
-        render: what a result says, beside `id` and `name`.
+        ask: what is wanted of the network's numbers.
+        render: a result's id, what came of asking -> what the result says, beside `id` and `name`.
     """
-    context = context_of(request)
-    uploads, as_form = await read_uploads(request, context.settings)
-    with context.worker.admit(len(uploads)):
-        recognising = (_answer_one(context, served, upload, render) for upload in uploads)
-        answers = await _unless_hung_up(request, asyncio.gather(*recognising, return_exceptions=as_form))
-    results = [_rendered(context, served, request, *pair) for pair in zip(uploads, answers, strict=True)]
-    if all("error" in result for result in results):
-        raise next(answer for answer in answers if isinstance(answer, Exception))
-    body = {
-        "model": served.name,
-        "version": served.bundle.manifest.version,
-        "id": request_id_of(request),
-        "results": results,
-    }
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    context, started = context_of(request), time.perf_counter_ns()
+    try:
+        uploads, as_form = await read_uploads(request, context.settings)
+        with context.worker.admit(len(uploads)):
+            answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
+            _raise_if_all_failed(answers)
+        results = [_result(context, served, request, *pair, render) for pair in zip(uploads, answers, strict=True)]
+    except Exception:
+        served.statistics.fail(time.perf_counter_ns() - started)
+        raise
+    context.metrics.images.labels(served.name).inc(sum("error" not in result for result in results))
+    body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
+    content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    served.statistics.success(time.perf_counter_ns() - started)
+    return Response(content, media_type="application/json")
 
 
-async def _answer_one(context: Context, served: ServedModel, upload: Upload, render: Render) -> dict[str, Any]:
-    """Decode in a thread, compute in the next batch, render."""
-    manifest, started = served.bundle.manifest, time.perf_counter()
-    pixels = await asyncio.get_running_loop().run_in_executor(
-        context.decoders, lambda: decode_image(upload.data, manifest.input, max_pixels=context.settings.max_pixels)
-    )
-    context.metrics.stage_seconds.labels(served.name, "decode").observe(time.perf_counter() - started)
-    logits, head_cosine = await context.worker.infer(served.name, pixels)
-    context.metrics.images.labels(served.name).inc()
-    recognised = Recognised(new_result_id(), logits, head_cosine)
-    return {"id": recognised.id, "name": upload.name, **render(recognised)}
+def _raise_if_all_failed(answers: Sequence[Any]) -> None:
+    if all(isinstance(answer, BaseException) for answer in answers):
+        raise answers[0]
 
 
-def _rendered(
-    context: Context, served: ServedModel, request: Request, upload: Upload, answer: dict[str, Any] | BaseException
+async def _ask_all(
+    context: Context, served: ServedModel, uploads: list[Upload], ask: Ask, as_form: bool
+) -> Sequence[Any]:
+    """Return each picture's answer; of a form's, what is wrong with it in its place."""
+    if not as_form:
+        return [await context.worker.infer(served, uploads[0].data, ask)]
+    asking = (context.worker.infer(served, upload.data, ask) for upload in uploads)
+    return await asyncio.gather(*asking, return_exceptions=True)
+
+
+def _result(
+    context: Context, served: ServedModel, request: Request, upload: Upload, answer: Any, render: Render
 ) -> dict[str, Any]:
+    result_id = new_result_id()
     if not isinstance(answer, BaseException):
-        return answer
+        return {"id": result_id, "name": upload.name, **render(result_id, answer)}
     if not isinstance(answer, ImageError | ServiceError):
         raise answer
     _, code, message = translate(answer)
     context.metrics.image_errors.labels(served.name, code).inc()
     failure = {"code": code, "message": message, "request_id": request_id_of(request)}
-    return {"id": new_result_id(), "name": upload.name, "error": failure}
+    return {"id": result_id, "name": upload.name, "error": failure}
 
 
-async def _unless_hung_up(request: Request, work: Awaitable[T]) -> T:
+async def unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     """Wait for the work, or cancel it when the client hangs up: nobody should compute for a caller who has left."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_hang_up(request))

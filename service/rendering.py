@@ -1,68 +1,164 @@
-"""From one image's logits and head cosine to the predictions at each alpha asked for.
+"""From the network's numbers to the predictions at each alpha asked for.
 
-The network ran once; here alpha is applied (`models/tde.py`), per request, so a batch may mix any number of them.
+The network ran once; here alpha is applied (`models/tde.py`), to all pictures of a batch at once, each with the alphas
+of its own request, so a batch may mix any number of them.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from fastapi import Response
+from numpy.typing import NDArray
 
 from models import tde
+from service.cache import Numbers
 from service.engines.base import Float
 from service.registry import ServedModel
 from service.storage.operating_points import PointInForce
 
-__all__ = ["iso_time", "json_answer", "operating_point", "predictions"]
+__all__ = ["Predicted", "Question", "is_heavy", "iso_time", "json_answer", "operating_point", "predict"]
+
+MOST_NUMBERS = 1_000_000  # worked out at once: alphas x classes, over the pictures; 8 MB
+HEAVY_NUMBERS = 20_000  # alphas x classes of one picture, some milliseconds
+FEW_CLASSES = 64  # sorting so many is faster than looking for the best of them first
 
 
-def predictions(
-    served: ServedModel,
-    logits: Float,
-    head_cosine: Float,
-    alphas: list[float],
-    top_k: int,
-    prior_shift: Float | None = None,
-) -> list[dict[str, Any]]:
-    """Return one prediction per alpha, each with its top classes, most probable first, lower index first where equal.
+class Question(NamedTuple):
+    """What a request wants to know of a picture.
+
+    Args:
+        alphas: A numbers.
+        top_k: how many classes at each.
+        prior_shift: (C,) log p_target − log p_train, added at every alpha; None adds nothing.
+    """
+
+    alphas: tuple[float, ...]
+    top_k: int
+    prior_shift: Float | None = None
+
+
+class Predicted(NamedTuple):
+    """What a request is told of a picture.
+
+    Args:
+        predictions: one per alpha, as JSON.
+        top: index of the most probable class at the first alpha.
+        plain: index of the one with the largest logit at alpha 0.
+        logits: (C,) at alpha 0.
+        head_cosine: (K,).
+    """
+
+    predictions: orjson.Fragment
+    top: int
+    plain: int
+    logits: Float
+    head_cosine: Float
+
+
+def is_heavy(served: ServedModel, question: Question) -> bool:
+    """Say whether answering would hold the event loop up."""
+    return len(question.alphas) * len(served.bundle.manifest.classes) > HEAVY_NUMBERS
+
+
+def predict(served: ServedModel, numbers: Numbers, questions: Sequence[Question]) -> list[Predicted]:
+    """Return what each request is told of its picture: per alpha the top classes, most probable first.
+
+    Where two are equally probable the one with the larger logit comes first, then the one with the lower index.
 
     Args:
         served: the model.
-        logits: (C,) at alpha 0.
-        head_cosine: (K,).
-        alphas: A numbers.
-        top_k: how many classes.
-        prior_shift: (C,) log p_target − log p_train, added at every alpha; None adds nothing.
+        numbers: (B, C) logits at alpha 0, (B, K) head cosine.
+        questions: B of them.
     """
-    manifest, count = served.bundle.manifest, len(alphas)
-    factual = np.broadcast_to(logits, (count, len(logits)))
-    cosines = np.broadcast_to(head_cosine, (count, len(head_cosine)))
-    shifted = tde.tde_logits(factual, cosines, served.bundle.class_effect, np.asarray(alphas))
-    if prior_shift is not None:
-        shifted = shifted + prior_shift
-    if manifest.exempt_class is None:
-        probabilities = tde.softmax(shifted)
-    else:
-        probabilities = tde.exempt_probabilities(factual, shifted, manifest.exempt_class)
-    order = np.lexsort((-shifted, -probabilities), axis=-1)[:, :top_k]
-    return [
+    plain = numbers.logits.argmax(axis=1).tolist()
+    predicted: list[Predicted] = []
+    for part in _parts(questions, len(served.bundle.manifest.classes)):
+        rows = np.repeat(np.arange(part.start, part.stop), [len(each.alphas) for each in questions[part]])
+        shifted, probabilities, order = _ranked(served, numbers, questions[part], rows)
+        start = 0
+        for picture, question in enumerate(questions[part], part.start):
+            mine = slice(start, start := start + len(question.alphas))
+            top = order[mine, : question.top_k]
+            shown = _shown(served, question.alphas, top, shifted[mine], probabilities[mine])
+            numbers_of_it = numbers.logits[picture], numbers.head_cosine[picture]
+            predicted.append(Predicted(shown, int(top[0, 0]), plain[picture], *numbers_of_it))
+    return predicted
+
+
+def _parts(questions: Sequence[Question], classes: int) -> Iterator[slice]:
+    """Cut a batch so that no part is too much to work out at once."""
+    start = total = 0
+    for index, question in enumerate(questions):
+        size = len(question.alphas) * classes
+        if total and total + size > MOST_NUMBERS:
+            yield slice(start, index)
+            start, total = index, 0
+        total += size
+    yield slice(start, len(questions))
+
+
+def _ranked(
+    served: ServedModel, numbers: Numbers, questions: Sequence[Question], rows: NDArray[np.int64]
+) -> tuple[Float, Float, NDArray[np.int64]]:
+    """Return the (R, C) TDE logits and probabilities of R alphas, and the (R, T) best classes, T the largest top_k."""
+    factual, cosines = numbers.logits[rows], numbers.head_cosine[rows]
+    alphas = np.array([alpha for question in questions for alpha in question.alphas])
+    shifted = tde.tde_logits(factual, cosines, served.bundle.class_effect, alphas)
+    if any(question.prior_shift is not None for question in questions):
+        nothing = np.zeros(shifted.shape[1], shifted.dtype)
+        shifts = [nothing if each.prior_shift is None else each.prior_shift for each in questions]
+        shifted = shifted + np.stack(shifts)[rows - rows[0]]
+    exempt, most = served.bundle.manifest.exempt_class, max(question.top_k for question in questions)
+    if exempt is None:
+        return shifted, tde.softmax(shifted), _best(shifted, most)
+    probabilities = tde.exempt_probabilities(factual, shifted, exempt)
+    return shifted, probabilities, np.lexsort((-shifted, -probabilities), axis=-1)[:, :most]
+
+
+def _best(scores: Float, most: int) -> NDArray[np.int64]:
+    """Return the indices of each row's largest scores, the largest first, the lower index first where equal.
+
+    >>> _best(np.float32([[1, 3, 2, 3]]), 3).tolist()
+    [[1, 3, 2]]
+    """
+    classes = scores.shape[1]
+    if classes <= max(FEW_CLASSES, 2 * most):
+        return np.argsort(-scores, axis=1, kind="stable")[:, :most]
+    some = np.sort(np.argpartition(-scores, most - 1, axis=1)[:, :most], axis=1)
+    of_them = np.argsort(-np.take_along_axis(scores, some, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(some, of_them, axis=1)
+    least = np.take_along_axis(scores, best[:, -1:], axis=1)
+    for row in np.flatnonzero((scores >= least).sum(axis=1) > most):  # several tie for the last place
+        best[row] = np.argsort(-scores[row], kind="stable")[:most]
+    return best
+
+
+def _shown(
+    served: ServedModel, alphas: Sequence[float], top: NDArray[np.int64], shifted: Float, probabilities: Float
+) -> orjson.Fragment:
+    """Return one picture's predictions as JSON."""
+    classes = served.bundle.manifest.classes
+    best = np.take_along_axis(probabilities, top, axis=1), np.take_along_axis(shifted, top, axis=1)
+    predictions = [
         {
             "alpha": alpha,
             "classes": [
                 {
-                    "index": int(index),
-                    "name": manifest.classes[index].name,
-                    "probability": probabilities[row, index],
-                    "logit": shifted[row, index],
-                    "group": manifest.classes[index].group,
+                    "index": index,
+                    "name": (info := classes[index]).name,
+                    "probability": probability,
+                    "logit": logit,
+                    "group": info.group,
                 }
-                for index in order[row]
+                for index, probability, logit in zip(indices, *row, strict=True)
             ],
         }
-        for row, alpha in enumerate(alphas)
+        for alpha, indices, *row in zip(alphas, top.tolist(), *best, strict=True)
     ]
+    return orjson.Fragment(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def operating_point(point: PointInForce) -> dict[str, Any]:

@@ -42,9 +42,22 @@ class Settings(BaseModel):
     inference_threads: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="batches computed at a time, one CPU thread each"
     )
-    decode_threads: int = Field(os.cpu_count() or 1, ge=1, le=256, description="threads that decode pictures")
-    max_batch_images: int = Field(8, ge=1, le=1024, description="most images computed at once")
+    decode_threads: int = Field(
+        os.cpu_count() or 1,
+        ge=1,
+        le=256,
+        description="pictures decoded at a time, by the same threads; more than inference_threads where a GPU computes",
+    )
+    max_batch_images: int = Field(
+        8, ge=1, le=1024, description="most images computed at once; fewer where a model is measured to gain nothing"
+    )
     max_pending_images: int = Field(512, ge=1, description="most images accepted and not answered yet; beyond it: 503")
+    cache_mb: float = Field(
+        32.0,
+        ge=0,
+        le=100_000,
+        description="room for the answers of pictures that may come again, in megabytes; 0: none",
+    )
     max_body_mb: float = Field(20.0, gt=0, le=1024, description="largest request body, in megabytes (10^6 bytes)")
     max_json_mb: float = Field(1.0, gt=0, le=1024, description="largest JSON body, in megabytes")
     max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width × height, found out before decoding")

@@ -16,7 +16,6 @@ from models import tde
 from models.accuracy import LabelledIntervals
 from models.errors import ImageError, TuningError
 from models.objective import Objective
-from models.preprocess import decode_image
 from models.prior import Calibration, estimate_prior, log_prior, match_prior, target_prior
 from models.scores import Scores
 from models.tuning import tune, tune_intervals
@@ -230,18 +229,13 @@ class _Scoring:
     async def _score(self, indices: Iterator[int]) -> None:
         for index in indices:
             try:
-                pixels = await asyncio.get_running_loop().run_in_executor(self.context.decoders, self._pixels, index)
+                data = await asyncio.to_thread(self.archive.read, index)
+                self.logits[index], self.head_cosine[index] = await self.context.worker.infer(self.served, data)
             except ImageError as error:
                 self._list(index, error)
             else:
-                answer = await self.context.worker.infer(self.served.name, pixels)
-                self.logits[index], self.head_cosine[index] = answer
                 self.read[index] = True
             self.progress.done += 1
-
-    def _pixels(self, index: int) -> NDArray[np.uint8]:
-        recipe, limit = self.served.bundle.manifest.input, self.context.settings.max_pixels
-        return decode_image(self.archive.read(index), recipe, max_pixels=limit)
 
     def _list(self, index: int, error: ImageError) -> None:
         _, code, message = translate(error)

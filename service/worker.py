@@ -1,76 +1,101 @@
-"""Runs the batches: threads that take from the queue, and one answer for every image that was accepted.
+"""Threads that decode and compute, and one answer for every picture that was accepted.
 
-An image is accepted (`admit`), decoded, put in line (`infer`), computed in some batch and answered through a future of
-the event loop. An image whose request is cancelled leaves the line; one that is being computed is computed for nobody.
-If the network fails, every image of that batch hears it; if it gives numbers that are not finite, the image they belong
-to does. No path leaves a future without an answer.
+A picture is accepted (`admit`), put in line (`infer`), decoded, computed in some batch, and what its request asks of
+the network's numbers is worked out for the whole batch at once; all of that in the thread that took it, so the event
+loop only parses and sends. The same picture that is asked for again while it waits or is computed is computed once. A
+picture that nobody waits for any more leaves the line; one that is being computed is computed for nobody.
+
+If the network fails, every picture of that batch hears it; if it gives numbers that are not finite, or the picture
+cannot be decoded, that picture does. No path leaves a future without an answer.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.batching import BatchQueue
-from service.engines.base import Engine, Float, Pixels
+from models.errors import ImageError
+from models.preprocess import decode_image
+from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
+from service.batching import BatchQueue, Decode, Infer, Task
+from service.cache import Key, Numbers, ResponseCache
+from service.engines.base import Pixels
 from service.errors import InferenceError, NotReadyError, OverloadedError
 from service.metrics import Metrics
+from service.registry import ServedModel
 
 __all__ = ["Worker"]
 
 log = logging.getLogger("longtail.worker")
 CLOSE_SECONDS = 5.0  # the server has waited for accepted work before; what runs now is one batch
-Answer = tuple[Float, Float]  # (C,) logits, (K,) head cosine
+THE_LOG = "the server's log has it under this request id"
+NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
+Source = bytes | Pixels  # an encoded picture, or (H, W, 3) uint8 of the model's size
 
 
-@dataclass(slots=True)
-class _Waiting:
+@dataclass(slots=True, eq=False)
+class _Picture:
+    served: ServedModel
+    data: bytes
     pixels: Pixels
-    answer: asyncio.Future[Answer]
-    since: float
+    key: Key | None
+    askers: list[Asker]
+    since_ns: int
+    decode_ns: int = 0
+    ticket: int = 0
+
+
+class _Computed(NamedTuple):
+    """A batch's numbers, and what came of them for everybody who had asked by then."""
+
+    served: ServedModel
+    numbers: Numbers
+    outcomes: list[Outcome]
 
 
 class Worker:
     """Threads in front of the engines, a bounded queue in front of the threads.
 
     Args:
-        engines: model name -> engine.
-        threads: batches computed at a time.
-        max_batch_images: most images in one batch.
-        max_pending_images: most images accepted and not answered yet.
+        inference_threads: batches computed at a time.
+        decode_threads: pictures decoded at a time, by the same threads; the larger of the two is how many there are.
+        max_pending_images: most pictures accepted and not answered yet.
+        max_pixels: the largest picture that is decoded, width x height.
+        cache: where answers are kept.
         metrics: where batches and times are counted.
     """
 
     def __init__(
         self,
-        engines: Mapping[str, Engine],
         *,
-        threads: int,
-        max_batch_images: int,
+        inference_threads: int,
+        decode_threads: int,
         max_pending_images: int,
+        max_pixels: int,
+        cache: ResponseCache,
         metrics: Metrics,
     ) -> None:
-        self._engines = engines
-        self._queue: BatchQueue[_Waiting] = BatchQueue(max_batch_images)
+        self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(inference_threads)
         self._changed = threading.Condition()
         self._closing = False
-        self._pending = 0
-        self._max_pending = max_pending_images
-        self._metrics = metrics
+        self._pending, self._max_pending, self._max_pixels = 0, max_pending_images, max_pixels
+        self.cache, self._metrics = cache, metrics
+        self._asked: dict[Key, _Picture] = {}  # pictures in line or being computed; the event loop's alone
         self._threads = [
-            threading.Thread(target=self._serve, name=f"inference-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._serve, name=f"inference-{i}", daemon=True)
+            for i in range(max(inference_threads, decode_threads))
         ]
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pending_images(self) -> int:
-        """Images accepted and not answered yet."""
+        """Pictures accepted and not answered yet."""
         return self._pending
 
     def start(self) -> None:
@@ -89,7 +114,7 @@ class Worker:
 
     @contextmanager
     def admit(self, images: int) -> Iterator[None]:
-        """Hold places for a request's images until it is answered, however that ends.
+        """Hold places for a request's pictures until it is answered, however that ends.
 
         Raises:
             OverloadedError: there are not that many places left.
@@ -104,73 +129,170 @@ class Worker:
         finally:
             self._set_pending(self._pending - images)
 
-    async def infer(self, model: str, pixels: Pixels) -> Answer:
-        """Compute one image, (H, W, 3) uint8, in the next batch of its model; (C,) logits and (K,) head cosine.
+    async def infer(self, served: ServedModel, source: Source, ask: Ask = AS_THEY_ARE) -> Any:
+        """Return what is asked of the network's numbers for one picture; the numbers may be known already.
+
+        Args:
+            served: the model.
+            source: the picture.
+            ask: by default the numbers themselves, (C,) logits at alpha 0 and (K,) head cosine.
 
         Raises:
+            models.errors.ImageError: no picture, a damaged one, or one that is too large.
             InferenceError: the network failed.
             NotReadyError: the service is shutting down.
         """
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        key = self.cache.key(served, source) if isinstance(source, bytes) else None
+        if key is not None and (known := self.cache.get(served, key)) is not None:
+            batch = Numbers(known.logits[None], known.head_cosine[None])
+            if ask.heavy:
+                return (await asyncio.to_thread(ask.finish, served, batch, [ask.question]))[0]
+            return ask.finish(served, batch, [ask.question])[0]
+        asker = Asker(ask, asyncio.get_running_loop().create_future())
+        picture = self._join(served, source, key, asker)
+        try:
+            return await asker.answer
+        except asyncio.CancelledError:
+            self._leave(picture, asker)
+            raise
+
+    def _join(self, served: ServedModel, source: Source, key: Key | None, asker: Asker) -> _Picture:
+        """Wait beside whoever waits for the same picture already, or at the end of the line."""
+        if key is not None and (picture := self._asked.get(key)) is not None:
+            picture.askers.append(asker)
+            return picture
+        encoded = isinstance(source, bytes)
+        data, pixels = (source, NOTHING) if isinstance(source, bytes) else (b"", source)
+        picture = _Picture(served, data, pixels, key, [asker], time.perf_counter_ns())
         with self._changed:
             if self._closing:
                 raise NotReadyError("the server is shutting down; try another one, or again in a moment")
-            ticket = self._queue.add(model, _Waiting(pixels, answer, time.perf_counter()))
+            most = served.max_batch_images
+            picture.ticket = self._queue.add(served, picture, max_batch=most, decoded=not encoded)
             self._changed.notify()
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            with self._changed:
-                self._queue.discard(model, ticket)
-            raise
+        if key is not None:
+            self._asked[key] = picture
+        return picture
+
+    def _leave(self, picture: _Picture, asker: Asker) -> None:
+        picture.askers.remove(asker)
+        if picture.askers:
+            return
+        self._forget(picture)
+        with self._changed:
+            self._queue.discard(picture.served, picture.ticket)
+
+    def _forget(self, picture: _Picture) -> None:
+        if picture.key is not None and self._asked.get(picture.key) is picture:
+            del self._asked[picture.key]
 
     def _set_pending(self, images: int) -> None:
         self._pending = images
         self._metrics.pending_images.set(images)
 
+    # From here to _deliver: in the threads.
+
     def _serve(self) -> None:
-        """One inference thread: take the next batch, compute it, hand the answers to the event loop."""
-        while True:
-            with self._changed:
-                while (batch := self._queue.next_batch()) is None:
-                    if self._closing:
-                        return
-                    self._changed.wait()
-            model, items = batch
-            outcome = self._compute(model, items)
-            assert self._loop is not None  # noqa: S101  start() set it before this thread began
-            self._loop.call_soon_threadsafe(_deliver, items, outcome)
+        """Do one task after the other until the queue is empty and the worker closes."""
+        task = self._next()
+        while task is not None:
+            if isinstance(task, Decode):
+                task = self._next(task, self._decode(task.item))
+            else:
+                self._compute(task)
+                task = self._next(task)
 
-    def _compute(self, model: str, items: list[_Waiting]) -> Answer | InferenceError:
-        started = time.perf_counter()
-        for item in items:
-            self._metrics.stage_seconds.labels(model, "queue").observe(started - item.since)
+    def _next(
+        self, done: Task[ServedModel, _Picture] | None = None, decoded: _Picture | None = None
+    ) -> Task[ServedModel, _Picture] | None:
+        with self._changed:
+            if done is not None:
+                most = decoded.served.max_batch_images if decoded is not None else 1
+                self._queue.finish(done, decoded, max_batch=most)
+            while (task := self._queue.next_task()) is None:
+                if self._closing:
+                    self._changed.notify_all()
+                    return None
+                self._changed.wait()
+            if len(self._queue):
+                self._changed.notify()
+            return task
+
+    def _decode(self, picture: _Picture) -> _Picture | None:
+        """Turn the picture's bytes into pixels; None where that cannot be, or nobody waits for it any more."""
+        if not picture.askers:
+            return None
+        started = time.perf_counter_ns()
         try:
-            logits, head_cosine = self._engines[model].run(np.stack([item.pixels for item in items]))
+            recipe = picture.served.bundle.manifest.input
+            picture.pixels = decode_image(picture.data, recipe, max_pixels=self._max_pixels)
+        except ImageError as error:
+            self._answer([picture], error)
+            return None
         except Exception:
-            log.exception("model %s failed on a batch of %d images", model, len(items))
-            return InferenceError("the model failed on this picture; the server's log has it under this request id")
-        if not len(logits) == len(head_cosine) == len(items):
-            log.error(
-                "model %s: %d images in, %d logits and %d cosines out", model, len(items), len(logits), len(head_cosine)
-            )
-            return InferenceError("the model gave no answer for this picture; the server's log has more")
-        self._metrics.stage_seconds.labels(model, "inference").observe(time.perf_counter() - started)
-        self._metrics.batch_images.labels(model).observe(len(items))
-        return logits, head_cosine
+            log.exception("a picture for %s cannot be decoded, and not for a reason we know", picture.served.name)
+            self._answer([picture], InferenceError(f"the picture could not be decoded; {THE_LOG}"))
+            return None
+        picture.data = b""
+        picture.decode_ns = time.perf_counter_ns() - started
+        return picture
 
+    def _compute(self, batch: Infer[ServedModel, _Picture]) -> None:
+        """Run the network on one batch, work out what each request asks of its numbers, hand over the answers."""
+        served, pictures = batch.model, batch.items
+        started = time.perf_counter_ns()
+        try:
+            images = np.stack([picture.pixels for picture in pictures])
+            numbers = Numbers(*served.engine.run(images, alone=batch.alone))
+        except Exception:
+            log.exception("model %s failed on a batch of %d images", served.name, len(pictures))
+            self._answer(pictures, InferenceError(f"the model failed on this picture; {THE_LOG}"))
+            return
+        computed = time.perf_counter_ns()
+        if not len(numbers.logits) == len(numbers.head_cosine) == len(pictures):
+            shapes = numbers.logits.shape, numbers.head_cosine.shape
+            log.error("model %s: %d images in, %s and %s out", served.name, len(pictures), *shapes)
+            self._answer(pictures, InferenceError(f"the model gave no answer for this picture; {THE_LOG}"))
+            return
+        self._answer(
+            pictures, _Computed(served, numbers, outcomes(served, numbers, [each.askers.copy() for each in pictures]))
+        )
+        self._count(served, pictures, started, computed)
 
-def _deliver(items: list[_Waiting], outcome: Answer | InferenceError) -> None:
-    """Give every image its row, or the reason why there is none; runs on the event loop."""
-    for row, item in enumerate(items):
-        if item.answer.done():
-            continue
-        if isinstance(outcome, InferenceError):
-            item.answer.set_exception(outcome)
-            continue
-        answer: Any = (outcome[0][row], outcome[1][row])
-        if all(np.isfinite(part).all() for part in answer):
-            item.answer.set_result(answer)
-        else:
-            log.error("the model gave logits that are not finite numbers for an image")
-            item.answer.set_exception(InferenceError("the model gave no finite numbers for this picture"))
+    def _answer(self, pictures: list[_Picture], result: _Computed | Exception) -> None:
+        assert self._loop is not None  # noqa: S101  start() set it before any thread began
+        self._loop.call_soon_threadsafe(self._deliver, pictures, result)
+
+    def _count(self, served: ServedModel, pictures: list[_Picture], started: int, computed: int) -> None:
+        stage, decoding = self._metrics.stages(served.name), 0
+        for picture in pictures:
+            decoding += picture.decode_ns
+            stage.decode.observe(picture.decode_ns / 1e9)
+            stage.queue.observe((started - picture.since_ns - picture.decode_ns) / 1e9)
+        stage.inference.observe((computed - started) / 1e9)
+        stage.batch_images.observe(len(pictures))
+        served.statistics.batch(
+            images=len(pictures),
+            queue_ns=sum(started - picture.since_ns - picture.decode_ns for picture in pictures),
+            compute_input_ns=decoding,
+            compute_infer_ns=computed - started,
+            compute_output_ns=time.perf_counter_ns() - computed,
+        )
+
+    # On the event loop again.
+
+    def _deliver(self, pictures: list[_Picture], result: _Computed | Exception) -> None:
+        """Give everybody who asked their answer, and keep the numbers for who asks next."""
+        for picture in pictures:
+            self._forget(picture)
+        if isinstance(result, Exception):
+            settle((asker, result) for picture in pictures for asker in picture.askers)
+            return
+        settle(result.outcomes)
+        for row, picture in enumerate(pictures):
+            if picture.key is None:
+                continue
+            numbers = Numbers(*(part[row : row + 1] for part in result.numbers))
+            settle(outcomes(result.served, numbers, [picture.askers]))  # who joined when the others' was worked out
+            if is_finite(numbers):
+                self.cache.put(picture.key, Numbers(*(part[0] for part in numbers)))

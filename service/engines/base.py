@@ -25,8 +25,13 @@ class Engine(Protocol):
     def description(self) -> str:
         """What computes and where, in a few words."""
 
-    def run(self, images: Pixels) -> tuple[Float, Float]:
-        """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i."""
+    def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
+        """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i.
+
+        Args:
+            images: the batch.
+            alone: nothing else is to be computed just now, so it may take every core; the answer is the same.
+        """
 
 
 EngineFactory = Callable[[Bundle], Engine]

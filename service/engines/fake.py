@@ -37,7 +37,7 @@ class FakeEngine:
         """Say that nothing here is real."""
         return "fake engine"
 
-    def run(self, images: Pixels) -> tuple[Float, Float]:
+    def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:  # noqa: ARG002  it is instant anyway
         """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
         self.running.release()
         self.gate.wait()

@@ -15,50 +15,59 @@ OUTPUTS = ["logits", "head_cosine"]
 
 
 class OnnxEngine:
-    """A bundle's graph in one ONNX Runtime session.
+    """A bundle's graph in ONNX Runtime.
 
-    On the CPU the session uses one thread per call, and the service calls it from several threads: two callers with one
-    thread each beat one caller with two under load, as no thread waits for another (benchmarks/README.md).
+    On the CPU there are two sessions. Under load the service calls the narrow one, which uses one thread a call, from
+    several threads: two callers with one thread each beat one caller with two, as no thread waits for another
+    (benchmarks/RESULTS.md). A batch that is alone takes the wide one, which shares the work out among the cores.
 
     Args:
         bundle: as of `models.bundle.load_bundle`, so its graph keeps the contract.
         device: `cpu` or `cuda`.
+        threads: how many cores a batch that is alone may take; with 1 there is only the narrow session.
     Raises:
         EngineError: the graph cannot be loaded, or the device is not to be had; never a silent change of device.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 1) -> None:
         check_packages()
-        provider = PROVIDERS[device]
         if device == "cuda":
             _require_cuda()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; what is only a warning there is checked below
-        who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
-        try:
-            self._session = ort.InferenceSession(str(bundle.model_path), options, providers=[provider])
-        except Exception as error:
-            raise EngineError(f"{who}: ONNX Runtime cannot load model.onnx: {error}") from error
-        self._session.disable_fallback()
-        came_up = self._session.get_providers()[0]
-        if came_up != provider:
-            raise EngineError(
-                f"asked for {device.upper()}, onnxruntime came up on {came_up} (see README, GPU); "
-                "set LONGTAIL_DEVICE=cpu if that is what you want"
-            )
-        self._where = f"ONNX Runtime {ort.__version__}, {came_up}"
+        self._narrow = _session(bundle, device, threads=1)
+        self._wide = self._narrow if device == "cuda" or threads == 1 else _session(bundle, device, threads)
+        self._where = f"ONNX Runtime {ort.__version__}, {PROVIDERS[device]}"
 
     @property
     def description(self) -> str:
         """Version and execution provider."""
         return self._where
 
-    def run(self, images: Pixels) -> tuple[Float, Float]:
+    def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
         """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
-        logits, head_cosine = self._session.run(OUTPUTS, {"images": images})
+        session = self._wide if alone else self._narrow
+        logits, head_cosine = session.run(OUTPUTS, {"images": images})
         return logits, head_cosine
+
+
+def _session(bundle: Bundle, device: str, threads: int) -> ort.InferenceSession:
+    provider = PROVIDERS[device]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; what is only a warning there is checked below
+    who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
+    try:
+        session = ort.InferenceSession(str(bundle.model_path), options, providers=[provider])
+    except Exception as error:
+        raise EngineError(f"{who}: ONNX Runtime cannot load model.onnx: {error}") from error
+    session.disable_fallback()
+    came_up = session.get_providers()[0]
+    if came_up != provider:
+        raise EngineError(
+            f"asked for {device.upper()}, onnxruntime came up on {came_up} (see README, GPU); "
+            "set LONGTAIL_DEVICE=cpu if that is what you want"
+        )
+    return session
 
 
 def check_packages() -> None:

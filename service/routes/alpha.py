@@ -1,9 +1,9 @@
 """What happens along alpha: one picture's path, and a model's accuracy."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -13,10 +13,13 @@ from models.alpha_path import alpha_path
 from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
+from service.asking import Ask
+from service.cache import Numbers
 from service.context import Context, context_of
+from service.engines.base import Float
 from service.errors import AlphaRangeError, NoCurveError
 from service.parsing import parse_prior, parse_since
-from service.recognition import PICTURES_BODY, Recognised, answer_pictures
+from service.recognition import PICTURES_BODY, answer_pictures
 from service.registry import ServedModel
 from service.rendering import json_answer
 from service.routes.served import Served
@@ -28,6 +31,14 @@ from service.tuning import refuse_exempt
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
+
+
+class PathQuestion(NamedTuple):
+    """Where along alpha a path begins and ends, and what a prior adds to the logits."""
+
+    low: float
+    high: float
+    prior_shift: Float | None
 
 
 @router.post(
@@ -55,13 +66,19 @@ async def path(
     low, high = -math.inf if from_ is None else from_, math.inf if to is None else to
     if not (low < high and low < math.inf and high > -math.inf):
         raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} has no length; give the lower one first")
-    shift, classes = parse_prior(prior, served.bundle), served.bundle.manifest.classes
+    ask = Ask(_paths, PathQuestion(low, high, parse_prior(prior, served.bundle)), heavy=True)
+    return await answer_pictures(request, served, ask, lambda _, steps: {"path": steps})
 
-    def render(picture: Recognised) -> dict[str, Any]:
-        slope = tde.head_effect(picture.head_cosine[None], served.bundle.class_effect)[0]
-        steps = alpha_path(picture.logits if shift is None else picture.logits + shift, slope, low, high)
-        return {
-            "path": [
+
+def _paths(served: ServedModel, numbers: Numbers, questions: Sequence[PathQuestion]) -> list[list[dict[str, Any]]]:
+    """Return each picture's path, as the API shows it."""
+    classes = served.bundle.manifest.classes
+    slopes = tde.head_effect(numbers.head_cosine, served.bundle.class_effect)
+    paths = []
+    for logits, slope, (low, high, shift) in zip(numbers.logits, slopes, questions, strict=True):
+        steps = alpha_path(logits if shift is None else logits + shift, slope, low, high)
+        paths.append(
+            [
                 {
                     "from": _end(step.low),
                     "to": _end(step.high),
@@ -71,9 +88,8 @@ async def path(
                 }
                 for step in steps
             ]
-        }
-
-    return await answer_pictures(request, served, render)
+        )
+    return paths
 
 
 @router.get(

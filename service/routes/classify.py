@@ -5,19 +5,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.models import Example
 
+from service.asking import Ask
 from service.context import context_of
 from service.parsing import parse_alphas, parse_prior, parse_top_k
-from service.recognition import PICTURES_BODY, Recognised, answer_pictures
-from service.rendering import predictions
-from service.routes.served import Served
+from service.recognition import PICTURES_BODY, answer_pictures
+from service.rendering import Predicted, Question, is_heavy, predict
+from service.routes.thin import ThinRoute
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import Prior
+from service.schemas.parameters import ModelName, ModelVersion, Prior
 from service.storage.results import KeptResult
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=ThinRoute)
 _ALPHA = """A number (0 is the plain classifier; larger takes out more of the preference for frequent classes) or an
 operating point's name. Repeat it for several answers: one forward pass serves them all. Default: `balanced`."""
 _TOP_K = "How many classes to return, at most all. Default: 5, or all where there are fewer."
@@ -40,7 +41,8 @@ _ALPHAS: dict[str, Example] = {
 )
 async def classify(
     request: Request,
-    served: Served,
+    model: ModelName,
+    version: ModelVersion = None,
     alpha: Annotated[list[str] | None, Query(description=_ALPHA, openapi_examples=_ALPHAS)] = None,
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
     prior: Prior = None,
@@ -51,18 +53,15 @@ async def classify(
     are broken, the request fails as the first one does.
     """
     context = context_of(request)
-    alphas = parse_alphas(
-        alpha or (), context.operating_points.of(served.bundle.manifest), served.name, context.settings
-    )
-    count = parse_top_k(top_k, served.bundle.manifest)
-    shift = parse_prior(prior, served.bundle)
+    served = context.registry.get(model, version)
+    manifest = served.bundle.manifest
+    alphas = parse_alphas(alpha or (), context.operating_points.of(manifest), served.name, context.settings)
+    question = Question(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
 
-    def render(picture: Recognised) -> dict[str, Any]:
-        answers = predictions(served, picture.logits, picture.head_cosine, alphas, count, shift)
-        top, plain = answers[0]["classes"][0]["index"], int(picture.logits.argmax())
-        version = served.bundle.manifest.version
-        kept = KeptResult(picture.id, served.name, version, alphas[0], top, plain, picture.logits, picture.head_cosine)
+    def render(result_id: str, picture: Predicted) -> dict[str, Any]:
+        kept = KeptResult(result_id, manifest.name, manifest.version, alphas[0], *picture[1:])
         context.results.add(kept)
-        return {"predictions": answers, "head_cosine": picture.head_cosine}
+        return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
-    return await answer_pictures(request, served, render)
+    ask = Ask(predict, question, heavy=is_heavy(served, question))
+    return await answer_pictures(request, served, ask, render)

@@ -1,54 +1,157 @@
-"""The planner promises an order and a size."""
+"""The planner promises an order, a size, and that no thread idles beside one that took everything."""
+
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.batching import BatchQueue
+from service.batching import BatchQueue, Decode, Infer
+
+
+def ready(queue: BatchQueue[str, int], model: str, *items: int, max_batch: int = 8) -> list[int]:
+    return [queue.add(model, item, max_batch=max_batch, decoded=True) for item in items]
+
+
+def taken(queue: BatchQueue[str, int]) -> tuple[str, list[int]] | None:
+    """The next batch, computed at once."""
+    task = queue.next_task()
+    if task is None:
+        return None
+    assert isinstance(task, Infer)
+    queue.finish(task)
+    return task.model, task.items
 
 
 def test_nobody_waits_for_a_batch_to_fill() -> None:
-    queue: BatchQueue[str] = BatchQueue(8)
-    queue.add("a", "only")
-    assert queue.next_batch() == ("a", ["only"])
-    assert queue.next_batch() is None
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    ready(queue, "a", 0)
+    assert [taken(queue), taken(queue)] == [("a", [0]), None]
 
 
 def test_a_batch_is_first_in_first_out_and_bounded() -> None:
-    queue: BatchQueue[int] = BatchQueue(3)
-    for item in range(5):
-        queue.add("a", item)
-    assert [queue.next_batch(), queue.next_batch()] == [("a", [0, 1, 2]), ("a", [3, 4])]
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    ready(queue, "a", *range(5), max_batch=3)
+    assert [taken(queue), taken(queue)] == [("a", [0, 1, 2]), ("a", [3, 4])]
 
 
 def test_the_model_that_waited_longest_goes_next() -> None:
-    queue: BatchQueue[int] = BatchQueue(2)
+    queue: BatchQueue[str, int] = BatchQueue(1)
     for model, item in (("a", 0), ("b", 1), ("a", 2), ("a", 3), ("b", 4)):
-        queue.add(model, item)
-    assert [queue.next_batch() for _ in range(3)] == [("a", [0, 2]), ("b", [1, 4]), ("a", [3])]
+        ready(queue, model, item, max_batch=2)
+    assert [taken(queue) for _ in range(3)] == [("a", [0, 2]), ("b", [1, 4]), ("a", [3])]
+
+
+def test_two_threads_share_what_is_ready() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(2)
+    ready(queue, "a", *range(7))
+    first, second = queue.next_task(), queue.next_task()
+    assert isinstance(first, Infer)
+    assert isinstance(second, Infer)
+    assert (first.items, second.items) == ([0, 1, 2, 3], [4, 5, 6])
+
+
+def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    ready(queue, "a", 0)
+    computing = queue.next_task()
+    ready(queue, "a", 1)
+    queue.add("a", 2, max_batch=8, decoded=False)
+    decoding, idle = queue.next_task(), queue.next_task()
+    assert isinstance(computing, Infer)
+    assert (type(decoding), idle) == (Decode, None)
+    queue.finish(computing)
+    assert taken(queue) == ("a", [1])
+
+
+def test_pictures_are_decoded_until_a_batch_is_full() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    for item in range(5):
+        queue.add("a", item, max_batch=3, decoded=False)
+    for _ in range(3):
+        task = queue.next_task()
+        assert isinstance(task, Decode)
+        queue.finish(task, task.item, max_batch=3)
+    assert taken(queue) == ("a", [0, 1, 2])
+    assert len(queue) == 2
+
+
+def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    queue.add("a", 0, max_batch=8, decoded=False)
+    task = queue.next_task()
+    assert task is not None
+    queue.finish(task, None)
+    assert (len(queue), queue.next_task()) == (0, None)
+
+
+def test_a_batch_is_alone_only_where_nothing_else_waits_or_runs() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(2)
+    ready(queue, "a", 0)
+    alone = queue.next_task()
+    ready(queue, "a", 1)
+    beside = queue.next_task()
+    assert isinstance(alone, Infer)
+    assert isinstance(beside, Infer)
+    assert (alone.alone, beside.alone) == (True, False)
 
 
 def test_who_left_the_line_is_not_computed() -> None:
-    queue: BatchQueue[str] = BatchQueue(8)
-    gone, _ = queue.add("a", "gone"), queue.add("a", "stays")
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    gone, _ = ready(queue, "a", 0, 1)
     assert queue.discard("a", gone)
     assert len(queue) == 1
-    assert queue.next_batch() == ("a", ["stays"])
+    assert taken(queue) == ("a", [1])
 
 
 def test_leaving_twice_or_after_the_batch_changes_nothing() -> None:
-    queue: BatchQueue[str] = BatchQueue(8)
-    ticket = queue.add("a", "item")
-    queue.next_batch()
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    (ticket,) = ready(queue, "a", 0)
+    taken(queue)
     assert not queue.discard("a", ticket)
     assert not queue.discard("unknown", ticket)
 
 
 def test_an_emptied_line_does_not_block_the_others() -> None:
-    queue: BatchQueue[str] = BatchQueue(8)
-    queue.discard("a", queue.add("a", "gone"))
-    queue.add("b", "stays")
-    assert queue.next_batch() == ("b", ["stays"])
+    queue: BatchQueue[str, int] = BatchQueue(1)
+    queue.discard("a", *ready(queue, "a", 0))
+    ready(queue, "b", 1)
+    assert taken(queue) == ("b", [1])
 
 
-def test_a_batch_of_none_is_refused() -> None:
+def test_no_batch_at_a_time_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         BatchQueue(0)
+
+
+@given(
+    arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40),
+    slots=st.integers(1, 3),
+    max_batch=st.integers(1, 5),
+    order=st.randoms(use_true_random=False),
+)
+def test_every_picture_is_computed_once_whatever_the_threads_do(
+    arrivals: list[tuple[str, bool]], slots: int, max_batch: int, order: Random
+) -> None:
+    queue: BatchQueue[str, int] = BatchQueue(slots)
+    for item, (model, decoded) in enumerate(arrivals):
+        queue.add(model, item, max_batch=max_batch, decoded=decoded)
+    computed: list[tuple[str, int]] = []
+    running = []
+    while True:
+        task = queue.next_task() if len(running) < slots + 1 else None
+        if task is not None:
+            running.append(task)
+            continue
+        if not running:
+            break
+        done = running.pop(order.randrange(len(running)))
+        if isinstance(done, Infer):
+            assert 1 <= len(done.items) <= max_batch
+            computed += [(done.model, item) for item in done.items]
+            queue.finish(done)
+        else:
+            queue.finish(done, done.item, max_batch=max_batch)
+    assert sorted(item for _, item in computed) == list(range(len(arrivals)))
+    assert all(arrivals[item][0] == model for model, item in computed)
+    assert len(queue) == 0

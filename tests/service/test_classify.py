@@ -222,8 +222,9 @@ async def test_numbers_that_are_not_finite_are_never_answered_with_200(running: 
 async def test_a_network_that_drops_a_row_mixes_up_nobody(running: Running) -> None:
     async with running() as service:
         service.engines["tiny"].spoil = lambda logits: logits[:-1]
+        context = service.app.state.context
         with pytest.raises(InferenceError):
-            await service.app.state.context.worker.infer("tiny", np.zeros((8, 8, 3), np.uint8))
+            await context.worker.infer(context.registry.get("tiny"), np.zeros((8, 8, 3), np.uint8))
 
 
 async def test_two_models_answer_at_once_each_for_itself(running: Running, tmp_path: Path) -> None:

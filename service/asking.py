@@ -1,0 +1,106 @@
+"""What requests ask of the network's numbers, and the answers, worked out for a whole batch at once.
+
+The network's numbers know no alpha. What a request wants of them (predictions at some alpha, a path along alpha, the
+numbers as they are) it says with an `Ask`; pictures of one batch that ask for the same kind of thing are answered by
+one call, so that numpy's price for being called is paid once a batch and not once a picture.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.cache import Numbers
+from service.errors import InferenceError
+from service.registry import ServedModel
+
+__all__ = ["AS_THEY_ARE", "Ask", "Asker", "Outcome", "is_finite", "outcomes", "settle"]
+
+log = logging.getLogger("longtail.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request wants of the network's numbers for one picture.
+
+    Args:
+        finish: (model, a batch's numbers, each picture's question) -> each picture's answer.
+        question: what `finish` is told of this picture's request.
+        heavy: it takes long enough to hold the event loop up, so it is never worked out there.
+    """
+
+    finish: Callable[[ServedModel, Numbers, Sequence[Any]], Sequence[Any]]
+    question: Any = None
+    heavy: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Asker:
+    """Somebody who waits for a picture."""
+
+    ask: Ask
+    answer: asyncio.Future[Any]
+
+
+Outcome = tuple[Asker, Any]  # an answer, or the exception in its place
+
+
+def _as_they_are(_: ServedModel, numbers: Numbers, questions: Sequence[None]) -> list[Numbers]:
+    return [Numbers(logits, cosine) for logits, cosine, _ in zip(*numbers, questions, strict=True)]
+
+
+AS_THEY_ARE = Ask(_as_they_are)  # (C,) logits at alpha 0 and (K,) head cosine
+
+
+def outcomes(served: ServedModel, numbers: Numbers, askers: Iterable[Iterable[Asker]]) -> list[Outcome]:
+    """Return what comes of a batch's numbers for everybody who waits.
+
+    Args:
+        served: the model.
+        numbers: (B, C) logits at alpha 0 and (B, K) head cosine.
+        askers: of each picture, who waits for it.
+    """
+    waiting = [(row, asker) for row, some in enumerate(askers) for asker in some if not asker.answer.done()]
+    spoilt: list[Outcome] = []
+    if waiting and not is_finite(numbers):
+        good = np.isfinite(np.hstack(numbers)).all(axis=1)
+        error = InferenceError("the model gave no finite numbers for this picture")
+        spoilt = [(asker, error) for row, asker in waiting if not good[row]]
+        waiting = [(row, asker) for row, asker in waiting if good[row]]
+        log.error("model %s gave numbers that are not finite for %d images", served.name, int((~good).sum()))
+    kinds = {asker.ask.finish for _, asker in waiting}
+    return spoilt + [outcome for finish in kinds for outcome in _finished(served, numbers, waiting, finish)]
+
+
+def settle(results: Iterable[Outcome]) -> None:
+    """Give everybody their answer who still waits for it; on the event loop."""
+    for asker, answer in results:
+        if asker.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            asker.answer.set_exception(answer)
+        else:
+            asker.answer.set_result(answer)
+
+
+def is_finite(numbers: Numbers) -> bool:
+    """Say whether there is neither NaN nor infinity among them."""
+    return bool(np.isfinite(numbers.logits).all() and np.isfinite(numbers.head_cosine).all())
+
+
+def _finished(
+    served: ServedModel, numbers: Numbers, waiting: list[tuple[int, Asker]], finish: Callable[..., Sequence[Any]]
+) -> list[Outcome]:
+    """Return the outcomes of those who ask for one kind of thing."""
+    rows = [row for row, asker in waiting if asker.ask.finish is finish]
+    askers = [asker for _, asker in waiting if asker.ask.finish is finish]
+    if rows != list(range(len(numbers.logits))):
+        numbers = Numbers(numbers.logits[rows], numbers.head_cosine[rows])
+    try:
+        answers = finish(served, numbers, [asker.ask.question for asker in askers])
+    except Exception as error:  # noqa: BLE001  a fault of ours: each request reports it, and the log has it, under its own id
+        return [(asker, error) for asker in askers]
+    return list(zip(askers, answers, strict=True))
