@@ -25,6 +25,7 @@ from service.errors import (
     translate,
 )
 from service.metrics import Metrics
+from service.openinference.dialect import error_body
 from service.origins import refuse_other_sites
 from service.routes.thin import ThinRoute
 
@@ -113,7 +114,7 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
     if isinstance(error, ClientGoneError):
         headers["Connection"] = "close"
     metrics.errors.labels(code).inc()
-    body = {"error": {"code": code, "message": message, "request_id": request_id_of(request)}}
+    body = error_body(request.scope["path"], code, message, request_id_of(request))
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
 
 
