@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
 
 from service.errors import BodyTooLargeError, ClientGoneError, RequestError, UnsupportedMediaTypeError
 from service.settings import Settings
 
-__all__ = ["limited", "media_type_of", "read_json", "validated"]
+__all__ = ["limited", "media_type_of", "read_body", "read_json", "validated"]
 
 Receive = Callable[[], Awaitable[Any]]
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -32,10 +31,29 @@ def limited(request: Request, max_mb: float) -> Request:
     Raises:
         BodyTooLargeError: it says itself that it is too large; or later, when too much of it has come.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_mb * 1e6:
-        raise _too_large(max_mb)
+    _check_declared(request, max_mb)
     return Request(request.scope, _counted(request.receive, max_mb))
+
+
+async def read_body(request: Request, max_mb: float) -> bytes:
+    """Return the body, of at most so many megabytes (10^6 bytes).
+
+    Raises:
+        BodyTooLargeError: it says itself that it is too large, or more of it has come.
+        ClientGoneError.
+    """
+    _check_declared(request, max_mb)
+    parts, received, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the client hung up while it was sending")
+        parts.append(message.get("body", b""))
+        received += len(parts[-1])
+        if received > max_mb * 1e6:
+            raise _too_large(max_mb)
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 async def read_json(request: Request, settings: Settings) -> Any:
@@ -50,11 +68,9 @@ async def read_json(request: Request, settings: Settings) -> Any:
     if media_type != "application/json":
         raise UnsupportedMediaTypeError(f"content type {media_type[:64]!r} is not JSON; send it as application/json")
     try:
-        return orjson.loads(await limited(request, settings.max_json_mb).body())
+        return orjson.loads(await read_body(request, settings.max_json_mb))
     except orjson.JSONDecodeError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
-    except ClientDisconnect as error:
-        raise ClientGoneError("the client hung up while it was sending") from error
 
 
 def validated(kind: type[Fields], fields: Any) -> Fields:
@@ -82,6 +98,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     return repr(value[:SHOWN] if isinstance(value, str) else value)[: SHOWN + 2]
+
+
+def _check_declared(request: Request, max_mb: float) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_mb * 1e6:
+        raise _too_large(max_mb)
 
 
 def _counted(receive: Receive, max_mb: float) -> Receive:

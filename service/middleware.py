@@ -3,7 +3,6 @@
 import logging
 import re
 import time
-import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +26,7 @@ from service.errors import (
 from service.metrics import Metrics
 from service.openinference.dialect import error_body
 from service.origins import refuse_other_sites
+from service.result_ids import new_request_id
 from service.routes.thin import ThinRoute
 
 __all__ = ["RequestEnvelope", "add_error_handlers", "error_answer"]
@@ -53,7 +53,7 @@ class RequestEnvelope:
             await self.app(scope, receive, send)
             return
         brought = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        request_id = brought.decode() if _SANE_ID.fullmatch(brought) else uuid.uuid4().hex
+        request_id = brought.decode() if _SANE_ID.fullmatch(brought) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
 

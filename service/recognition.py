@@ -93,19 +93,25 @@ def _result(
 
 
 async def unless_hung_up(request: Request, work: Awaitable[T]) -> T:
-    """Wait for the work, or cancel it when the client hangs up: nobody should compute for a caller who has left."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_hang_up(request))
+    """Wait for the work, or cancel it when the client hangs up: nobody should compute for a caller who has left.
+
+    Raises:
+        ClientGoneError: the client hung up.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  a coroutine that runs is in one
+    watching = asyncio.ensure_future(_cancel_at_hang_up(request, task))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGoneError("the client hung up")
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if watching.done() and not task.uncancel():  # as asyncio.timeout tells its own doing from other people's
+            raise ClientGoneError("the client hung up") from None
+        raise
     finally:
-        unfinished = [task for task in (working, leaving) if not task.done() and task.cancel()]
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        watching.cancel()
 
 
-async def _hang_up(request: Request) -> None:
+async def _cancel_at_hang_up(request: Request, task: "asyncio.Task[Any]") -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    task.cancel()

@@ -1,14 +1,18 @@
-"""Result ids: what a caller sends back when it knows the right answer. Ordered by time, and nobody can guess one.
+"""Ids that nobody can guess: of results, ordered by time, which a caller sends back with the right answer; of requests.
 
-An id is a UUID of version 7 (RFC 9562) as 32 hexadecimal digits: 48 bits of milliseconds since 1970, 74 random bits.
-The time inside tells an id that has expired from one that never was, without a table of all ids ever given.
+A result's id is a UUID of version 7 (RFC 9562) as 32 hexadecimal digits: 48 bits of milliseconds since 1970, 74 random
+bits. The time inside tells an id that has expired from one that never was, without a table of all ids ever given.
+
+Asking the system for a few random bytes lets go of the interpreter's lock, and getting it back takes a busy server much
+longer than the bytes do; so they are fetched some thousands at a time.
 """
 
 import os
 import re
+import threading
 import time
 
-__all__ = ["is_result_id", "new_result_id", "time_of"]
+__all__ = ["is_result_id", "new_request_id", "new_result_id", "time_of"]
 
 _RANDOM_BITS = 80  # 6 of them are then overwritten by version and variant
 _FREE = ~(0xF << 76 | 0x3 << 62)
@@ -16,14 +20,44 @@ _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 _FORM = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 
+class _Randomness(threading.local):
+    """The system's random bytes, a stock for each thread; a forked process begins with an empty one."""
+
+    STOCK_BYTES = 8192
+
+    def __init__(self) -> None:
+        self.stock, self.used = b"", 0
+
+    def take(self, count: int) -> bytes:
+        """Return so many bytes that were never returned before."""
+        if self.used + count > len(self.stock):
+            self.stock, self.used = os.urandom(self.STOCK_BYTES), 0
+        start, self.used = self.used, self.used + count
+        return self.stock[start : self.used]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.stock, self.used = b"", 0
+
+
+_randomness = _Randomness()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_randomness.forget)
+
+
 def new_result_id() -> str:
     """Return an id that was never given before, by this process or another; about a microsecond."""
-    number = time.time_ns() // 1_000_000 << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big")
+    number = time.time_ns() // 1_000_000 << _RANDOM_BITS | int.from_bytes(_randomness.take(10), "big")
     return f"{number & _FREE | _VERSION_AND_VARIANT:032x}"
 
 
+def new_request_id() -> str:
+    """Return 32 random hexadecimal digits."""
+    return _randomness.take(16).hex()
+
+
 def is_result_id(text: str) -> bool:
-    """Say whether a text has the form of an id.
+    """Say whether a text has the form of a result's id.
 
     >>> is_result_id("01a20dac039c7aa3912d77855a3cfdb1"), is_result_id("0")
     (True, False)

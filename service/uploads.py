@@ -7,7 +7,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.bodies import limited, media_type_of
+from service.bodies import limited, media_type_of, read_body
 from service.errors import (
     ClientGoneError,
     EmptyBodyError,
@@ -39,21 +39,14 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
     Raises:
         BodyTooLargeError, EmptyBodyError, MultipartError, TooManyFilesError, UnsupportedMediaTypeError.
     """
-    try:
-        return await _read(limited(request, settings.max_body_mb), settings)
-    except ClientDisconnect as error:
-        raise ClientGoneError("the client hung up while it was sending") from error
-
-
-async def _read(request: Request, settings: Settings) -> tuple[list[Upload], bool]:
     media_type = media_type_of(request)
     if media_type in IMAGE_TYPES:
-        body = await request.body()
+        body = await read_body(request, settings.max_body_mb)
         if not body:
             raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
         return [Upload(None, body)], False
     if media_type == MULTIPART:
-        return await _read_form(request, settings), True
+        return await _read_form(limited(request, settings.max_body_mb), settings), True
     raise UnsupportedMediaTypeError(
         f"content type {media_type[:64]!r} is not supported; send one picture as {', '.join(IMAGE_TYPES)}, "
         f"or one or more as {MULTIPART} in the field {FIELD!r}"
@@ -63,6 +56,8 @@ async def _read(request: Request, settings: Settings) -> tuple[list[Upload], boo
 async def _read_form(request: Request, settings: Settings) -> list[Upload]:
     try:
         form = await request.form(max_files=settings.max_files, max_fields=settings.max_files)
+    except ClientDisconnect as error:
+        raise ClientGoneError("the client hung up while it was sending") from error
     except HTTPException as error:  # Starlette's word for a form it cannot parse
         if "Too many files" in str(error.detail):
             raise TooManyFilesError(f"more than {settings.max_files} files; send them in several requests") from error
