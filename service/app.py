@@ -69,12 +69,13 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.context = context
-    for module in (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health):
+    modules = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health)
+    for module in modules:
         app.include_router(module.router)
     _add_documentation_page(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
-    thin_routes = [route for route in app.routes if isinstance(route, ThinRoute)]
+    thin_routes = [route for module in modules for route in module.router.routes if isinstance(route, ThinRoute)]
     app.add_middleware(RequestEnvelope, metrics=context.metrics, thin_routes=thin_routes)
     return app
 
