@@ -1,0 +1,40 @@
+"""What a path under /v2 names: a model and perhaps its version, or an extension that is not here."""
+
+import re
+
+from service.errors import UnknownVersionError
+from service.registry import Registry, ServedModel
+
+__all__ = ["missing_extension", "served_at"]
+
+LONGEST_VERSION = 9  # digits
+_MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
+_EXTENSIONS = {  # what clients can ask other servers for
+    r"/v2/systemsharedmemory(?:/.*)?": "system_shared_memory",
+    r"/v2/cudasharedmemory(?:/.*)?": "cuda_shared_memory",
+    rf"(?:/v2|{_MODEL})/trace/setting": "trace",
+    r"/v2/logging": "logging",
+    rf"{_MODEL}/generate(?:_stream)?": "generate",
+}
+
+
+def served_at(registry: Registry, model: str, version: str | None = None) -> ServedModel:
+    """Return the model in service that a path names, in the version it names, or the highest.
+
+    Raises:
+        UnknownModelError, UnknownVersionError: there is none.
+    """
+    if version is None:
+        return registry.get(model)
+    if not (version.isascii() and version.isdigit() and len(version) <= LONGEST_VERSION):
+        raise UnknownVersionError(f"{version[:64]!r} is no version of {model[:64]!r}; a version is 1, 2, 3, ...")
+    return registry.get(model, int(version))
+
+
+def missing_extension(path: str) -> str | None:
+    """Return Triton's name of the extension that a path belongs to and that is not here; None for other paths.
+
+    >>> missing_extension("/v2/models/x/versions/1/generate_stream"), missing_extension("/v2/nothing")
+    ('generate', None)
+    """
+    return next((name for pattern, name in _EXTENSIONS.items() if re.fullmatch(pattern, path)), None)

@@ -1,0 +1,146 @@
+"""What `/docs` shows of the protocol: parameters, bodies to try, answers. Nothing is validated by it.
+
+The routes take bytes and give bytes, so FastAPI cannot find out by itself what is in them.
+"""
+
+from typing import Any
+
+from service.openinference.metadata import EXTENSIONS
+from service.openinference.requests import HEADER
+from service.schemas.openinference import ProtocolError
+
+__all__ = [
+    "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "SERVER", "STATISTICS", "Responses", "answers", "names_in",
+]  # fmt: skip
+
+Responses = dict[int | str, dict[str, Any]]
+
+_SKY_OVER_GRASS = (  # a PNG of 4 x 4 pixels; any model resizes it to what it takes
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAGElEQVR42mOMWvCBAQaYGJAAy6M3PthlAJNcBA4Su1LNAAAAAElFTkSuQmCC"
+)
+_ONE_PICTURE = {"name": "encoded", "datatype": "BYTES", "shape": [1], "data": [_SKY_OVER_GRASS]}
+_TWO_PICTURES = {"name": "encoded", "datatype": "BYTES", "shape": [2], "data": [_SKY_OVER_GRASS] * 2}
+_TOP_3 = {"name": "probabilities", "parameters": {"classification": 3}}
+_REQUESTS = {
+    "three classes of a picture": {
+        "value": {"id": "1", "inputs": [_ONE_PICTURE], "outputs": [_TOP_3], "parameters": {"alpha": "balanced"}}
+    },
+    "an alpha for each picture": {
+        "value": {
+            "inputs": [_TWO_PICTURES, {"name": "alpha", "datatype": "FP32", "shape": [2], "data": [0, 1.5]}],
+            "outputs": [{"name": "head_cosine"}, _TOP_3],
+        }
+    },
+    "all that there is": {"value": {"inputs": [_ONE_PICTURE]}},
+}
+_DURATION = {"count": 12, "ns": 3_400_000}
+_STAGES = {"compute_input": _DURATION, "compute_infer": _DURATION, "compute_output": _DURATION}
+
+
+def _path_parameter(name: str, description: str, *values: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": description,
+        "examples": {value: {"value": value} for value in values},
+    }
+
+
+_NAMES = {
+    "model": _path_parameter("model", "One of `GET /v1/models`.", "cifar10-lt", "cifar100-lt"),
+    "version": _path_parameter("version", "One that is in service.", "1"),
+}
+INFER = {
+    "parameters": [
+        {
+            "name": HEADER,
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "How many bytes of the body, before compression, are JSON; tensors follow. 0: none, the "
+            "body is one picture. Without it all of the body is JSON.",
+            "examples": {"JSON": {}, "one picture": {"value": 0}},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "examples": _REQUESTS},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+}
+SERVER = {"name": "longtail", "version": "1", "extensions": list(EXTENSIONS)}
+MODEL = {
+    "name": "cifar10-lt",
+    "versions": ["1"],
+    "platform": "onnxruntime_onnx",
+    "inputs": [
+        {"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]},
+        {"name": "encoded", "datatype": "BYTES", "shape": [-1]},
+        {"name": "alpha", "datatype": "FP32", "shape": [-1]},
+    ],
+    "outputs": [
+        {"name": "logits", "datatype": "FP32", "shape": [-1, 10]},
+        {"name": "head_cosine", "datatype": "FP32", "shape": [-1, 2]},
+        {"name": "tde_logits", "datatype": "FP32", "shape": [-1, 10]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
+    ],
+}
+CONFIG = {
+    "name": "cifar10-lt",
+    "platform": "onnxruntime_onnx",
+    "max_batch_size": 64,
+    "input": [{"name": "images", "data_type": "TYPE_UINT8", "dims": [32, 32, 3], "optional": True}],
+    "output": [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10]}],
+    "parameters": {"alpha.balanced": {"string_value": "1.25"}},
+}
+ANSWER = {
+    "model_name": "cifar10-lt",
+    "model_version": "1",
+    "id": "1",
+    "outputs": [
+        {
+            "name": "probabilities",
+            "datatype": "BYTES",
+            "shape": [1, 3],
+            "data": ["0.61:0:airplane", "0.2:8:ship", "0.1:2:bird"],
+        }
+    ],
+}
+STATISTICS = {
+    "model_stats": [
+        {
+            "name": "cifar10-lt",
+            "version": "1",
+            "last_inference": 1_795_435_200_000,
+            "inference_count": 12,
+            "execution_count": 5,
+            "inference_stats": {"success": _DURATION, "fail": {"count": 0, "ns": 0}, "queue": _DURATION, **_STAGES},
+            "batch_stats": [{"batch_size": 4, **_STAGES}],
+        }
+    ]
+}
+INDEX = [
+    {"name": "cifar10-lt", "version": "1", "state": "READY", "reason": ""},
+    {
+        "name": "cifar10-lt",
+        "version": "2",
+        "state": "UNAVAILABLE",
+        "reason": "model.onnx is not the file that was saved",
+    },
+]
+
+
+def names_in(path: str) -> dict[str, Any]:
+    """Return what a path is made of."""
+    return {"parameters": [described for name, described in _NAMES.items() if f"{{{name}}}" in path]}
+
+
+def answers(example: Any, *errors: int) -> Responses:
+    """Return what a route's answers look like: a good one (None has no body), and errors of these statuses."""
+    good: dict[str, Any] = {"description": "Done" if example is None else "Answer"}
+    if example is not None:
+        good["content"] = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return {200: good, **{status: {"model": ProtocolError} for status in errors}}

@@ -1,0 +1,87 @@
+"""From the network's numbers to the tensors that were asked for, worked out for the whole batch at once.
+
+Shapes: B images, C classes, K heads.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import tde
+from service.engines.base import Float
+from service.errors import TopKError
+from service.openinference.requests import Wanted
+from service.openinference.tensors import Tensor
+from service.registry import ServedModel
+
+__all__ = ["check_classes", "output_tensors"]
+
+
+def check_classes(served: ServedModel, wanted: Sequence[Wanted]) -> None:
+    """Refuse to name more classes than there are, before anything is computed.
+
+    Raises:
+        TopKError: `classification` is below 1 or above the number of values.
+    """
+    manifest = served.bundle.manifest
+    for each in wanted:
+        most = manifest.num_heads if each.name == "head_cosine" else len(manifest.classes)
+        if each.classes is not None and not 1 <= each.classes <= most:
+            raise TopKError(f"output {each.name!r}: classification {each.classes} is outside 1..{most}")
+
+
+def output_tensors(
+    served: ServedModel,
+    wanted: Sequence[Wanted],
+    logits: Float,
+    head_cosine: Float,
+    alphas: Float,
+    prior_shift: Float | None,
+) -> list[Tensor]:
+    """Return the outputs in the order they are asked for.
+
+    Args:
+        served: the model.
+        wanted: which.
+        logits: (B, C) at alpha 0.
+        head_cosine: (B, K).
+        alphas: (B,).
+        prior_shift: (C,) log p_target − log p_train, added to what depends on alpha; None adds nothing.
+    """
+    tde_logits = tde.tde_logits(logits, head_cosine, served.bundle.class_effect, alphas)
+    if prior_shift is not None:
+        tde_logits = tde_logits + prior_shift
+    make: dict[str, Callable[[], Float]] = {
+        "logits": lambda: logits,
+        "head_cosine": lambda: head_cosine,
+        "tde_logits": lambda: tde_logits,
+        "probabilities": lambda: _probabilities(served, logits, tde_logits),
+    }
+    tensors = []
+    for each in wanted:
+        values = make[each.name]().astype(np.float32, copy=False)
+        if each.classes is None:
+            tensors.append(Tensor(each.name, "FP32", values.shape, values))
+            continue
+        ties = tde_logits if each.name == "probabilities" else values
+        order = np.lexsort((-ties, -values), axis=-1)[:, : each.classes]
+        labels = None if each.name == "head_cosine" else [info.name for info in served.bundle.manifest.classes]
+        tensors.append(Tensor(each.name, "BYTES", order.shape, _classifications(values, order, labels)))
+    return tensors
+
+
+def _probabilities(served: ServedModel, logits: Float, tde_logits: Float) -> Float:
+    exempt = served.bundle.manifest.exempt_class
+    return tde.softmax(tde_logits) if exempt is None else tde.exempt_probabilities(logits, tde_logits, exempt)
+
+
+def _classifications(values: Float, order: NDArray[np.intp], labels: list[str] | None) -> list[bytes]:
+    """Return `value:index:label` of each value in `order`, row by row; values with all the digits they have."""
+    suffixes = [f":{index}" if labels is None else f":{index}:{labels[index]}" for index in range(values.shape[1])]
+    rows = np.take_along_axis(values, order, axis=1)
+    return [
+        f"{value!s}{suffixes[index]}".encode()
+        for row, indices in zip(rows, order.tolist(), strict=True)
+        for value, index in zip(row, indices, strict=True)
+    ]

@@ -1,0 +1,96 @@
+"""POST /v2/models/{model}/infer: tensors in, tensors out, as the Open Inference Protocol carries them.
+
+What a request means is in `service/openinference/`; here it comes, and its answer goes. Only this answer is ever
+compressed, where the client asks for it.
+"""
+
+import asyncio
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from service.bodies import read_body
+from service.context import context_of
+from service.errors import RequestError
+from service.openinference import documentation as docs
+from service.openinference.addresses import served_at
+from service.openinference.compression import accepted_encoding, compressed, decompressed
+from service.openinference.inference import infer_outputs
+from service.openinference.requests import HEADER, InferRequest, parse_request, raw_request
+from service.openinference.responses import encode_response
+from service.recognition import unless_hung_up
+from service.registry import ServedModel
+from service.routes.thin import ThinRoute
+from service.schemas.parameters import ModelName
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["open inference protocol"], route_class=ThinRoute)
+LONGEST_LENGTH = 15  # digits
+IN_PLACE_BYTES = 65_536  # of JSON; parsed in about a millisecond
+_ERRORS = (400, 404, 413, 415, 422, 500, 501, 503, 504)
+Version = Annotated[str, Path(description="One that is in service.", openapi_examples={"1": {"value": "1"}})]
+
+
+@router.post(
+    "/v2/models/{model}/infer",
+    summary="Infer with a model",
+    responses=docs.answers(docs.ANSWER, *_ERRORS),
+    openapi_extra=docs.INFER,
+    response_class=Response,
+)
+async def infer(request: Request, model: ModelName) -> Response:
+    """Pictures as `images` or `encoded`, with one `alpha` or one for each; outputs as asked, or all of them."""
+    return await _answer(request, served_at(context_of(request).registry, model))
+
+
+@router.post(
+    "/v2/models/{model}/versions/{version}/infer",
+    summary="Infer with a version",
+    responses=docs.answers(docs.ANSWER, *_ERRORS),
+    openapi_extra=docs.INFER,
+    response_class=Response,
+)
+async def infer_with_version(request: Request, model: ModelName, version: Version) -> Response:
+    """The same, with the version that is asked for."""
+    return await _answer(request, served_at(context_of(request).registry, model, version))
+
+
+async def _answer(request: Request, served: ServedModel) -> Response:
+    started, answered = time.perf_counter_ns(), False
+    try:
+        asked = await _read(request, served)
+        tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
+        body, json_bytes = encode_response(served, asked, tensors)
+        answered = True
+    finally:
+        count = served.statistics.success if answered else served.statistics.fail
+        count(time.perf_counter_ns() - started)
+    headers, media_type = {}, "application/json"
+    if json_bytes is not None:
+        headers, media_type = {HEADER: str(json_bytes)}, "application/octet-stream"
+    if encoding := accepted_encoding(request.headers.get("accept-encoding", ""), len(body)):
+        headers["Content-Encoding"] = encoding
+        body = await compressed(body, encoding)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+async def _read(request: Request, served: ServedModel) -> InferRequest:
+    """Return what a request asks, from its body and the header that says how much of that is JSON."""
+    settings, header = context_of(request).settings, request.headers.get(HEADER)
+    body = await read_body(request, settings.max_body_mb)
+    body = await decompressed(body, request.headers.get("content-encoding", ""), settings.max_body_mb)
+    if header is None:
+        json_bytes = len(body)
+    elif header.isascii() and header.isdigit() and len(header) <= LONGEST_LENGTH and int(header) <= len(body):
+        json_bytes = int(header)
+        if not json_bytes:
+            return raw_request(body, served.bundle.manifest)
+    else:
+        raise RequestError(
+            f"{HEADER} {header[:64]!r} is not how many of the body's {len(body)} bytes are JSON, before compression"
+        )
+    if json_bytes <= IN_PLACE_BYTES:
+        return parse_request(body, json_bytes, settings.max_json_mb)
+    return await asyncio.to_thread(parse_request, body, json_bytes, settings.max_json_mb)
