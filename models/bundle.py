@@ -33,7 +33,7 @@ from models.errors import (
 )
 from models.manifest import NAME_PATTERN, Manifest
 
-__all__ = ["Bundle", "find_bundles", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "check_repository", "find_bundles", "is_version", "load_bundle", "save_bundle"]
 
 MANIFEST, GRAPH, HEAD, CARD = "manifest.json", "model.onnx", "head.safetensors", "README.md"
 MAX_HEADER_BYTES = 65536  # three tensors need about 250
@@ -158,19 +158,34 @@ def find_bundles(root: Path) -> list[Path]:
         BundleMissingFileError: there is no such folder.
         BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
     """
-    if not root.is_dir():
-        raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
-    if (root / MANIFEST).exists():
-        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, which holds NAME/VERSION")
+    check_repository(root)
     found = []
     for model in _folders(root):
         versions = _folders(model)
-        strangers = [folder.name for folder in versions if not _is_version(folder.name)]
+        strangers = [folder.name for folder in versions if not is_version(folder.name)]
         if not NAME_PATTERN.fullmatch(model.name) or strangers or not versions:
             wrong = f"{strangers[0]!r} is no version" if strangers else f"{model.name!r} is no model with versions"
             raise BundlePathError(f"{model}: {wrong}; bundles lie as NAME/VERSION, a version is 1, 2, 3, ...")
         found += sorted(versions, key=lambda folder: int(folder.name))
     return found
+
+
+def check_repository(root: Path) -> None:
+    """Refuse what cannot be a folder of bundles.
+
+    Raises:
+        BundleMissingFileError: there is no such folder.
+        BundlePathError: it is a bundle itself.
+    """
+    if not root.is_dir():
+        raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
+    if (root / MANIFEST).exists():
+        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, which holds NAME/VERSION")
+
+
+def is_version(name: str) -> bool:
+    """Say whether a folder of this name may hold a version of a model."""
+    return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
 def _identity(folder: Path) -> tuple[int, int, int] | None:
@@ -275,7 +290,3 @@ def _listing(types: Mapping[str, str]) -> str:
 
 def _folders(parent: Path) -> list[Path]:
     return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and not name.startswith("0")

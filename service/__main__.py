@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if check:
-        _report(app.state.context)
-    elif settings.workers > 1:
+        return _report(app.state.context)
+    if settings.workers > 1:
         del app  # it showed that everything loads; each process makes its own
         serve_in_processes(settings)
     else:
@@ -48,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _report(context: Context) -> None:
+def _report(context: Context) -> int:
+    """Say what was found; 2 where something in the models folder is refused."""
     for served in context.registry:
-        manifest, images = served.bundle.manifest, context.settings.max_batch_images
+        manifest, images = served.bundle.manifest, served.max_batch_images
         pixels = np.zeros((images, manifest.input.height, manifest.input.width, 3), np.uint8)
         started = time.perf_counter()
         served.engine.run(pixels)
@@ -62,7 +63,13 @@ def _report(context: Context) -> None:
             f"a batch of {images} took {milliseconds:.1f} ms; alpha: {points}"
         )
     print(f"database {context.database}: {'its tables are up to date' if context.database.ready else 'NOT there'}")
+    for refusal in context.catalog.refused():
+        where = refusal.name if refusal.version is None else f"{refusal.name}/{refusal.version}"
+        print(f"error: {where} is refused: {refusal.reason}", file=sys.stderr)
+    if context.catalog.refused() or not any(context.registry):
+        return 2
     print("ok: every model is loaded, warmed up and gives finite numbers")
+    return 0
 
 
 if __name__ == "__main__":

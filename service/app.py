@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -14,13 +14,16 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from service.cache import ResponseCache
+from service.catalog import Catalog
 from service.context import Context, Lifecycle
 from service.engines.base import EngineFactory
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
-from service.registry import Registry, load_registry
+from service.registry import Registry
+from service.repository.loader import load_model
+from service.repository.orders import ORDERS_VARIABLE, Orders
 from service.routes import alpha, classify, health, models, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
@@ -30,7 +33,7 @@ from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
 from service.storage.jobs import JobStore
-from service.storage.networks import network_of, settle
+from service.storage.networks import Networks
 from service.storage.operating_points import OperatingPoints
 from service.storage.results import KeptResults
 from service.watch import Watch
@@ -54,8 +57,8 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         settings: see there.
         engine: bundle -> engine; ONNX Runtime on `settings.device` if not given.
     Raises:
-        models.errors.BundleError: a bundle is refused.
-        service.engines.base.EngineError: a graph does not run, or the device is not there.
+        models.errors.BundleError: there is no models folder.
+        service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
     """
     context = _make_context(settings, engine)
@@ -87,10 +90,7 @@ def app_from_environment() -> FastAPI:
 
 def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
     """Make every part; none of them has begun to work."""
-    registry = load_registry(
-        settings.models, engine or _onnx_engines(settings), warm_up_images=settings.max_batch_images
-    )
-    metrics, database = Metrics(), _open_database(settings)
+    metrics, registry, database = Metrics(), Registry(), Database(settings.database)
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,
@@ -101,13 +101,18 @@ def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
         metrics=metrics,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
+    networks = Networks(database, registry, results)
+    catalog = _open_catalog(settings, registry, engine or _onnx_engines(settings), networks, metrics)
+    _migrate(database)
     return Context(
         settings=settings,
         registry=registry,
+        catalog=catalog,
         worker=worker,
         metrics=metrics,
         lifecycle=Lifecycle(),
         database=database,
+        networks=networks,
         operating_points=points,
         results=results,
         feedback=feedback,
@@ -119,18 +124,19 @@ def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
 
 def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return what starts the parts, and ends them in the other order: what uses the database before it."""
-    networks = [network_of(served.bundle.manifest) for served in context.registry]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.worker.start()
-        await asyncio.to_thread(context.database.start, lambda connection: settle(connection, networks, time.time()))
+        await context.networks.start()
         await asyncio.to_thread(context.operating_points.start)
         context.results.start()
         context.watch.start()
+        context.catalog.start()
         context.lifecycle.started = True
         yield
         context.lifecycle.draining = True
+        await asyncio.to_thread(context.catalog.close)
         await context.jobs.close()
         await context.worker.close()
         for part in (context.heavy, context.watch, context.results, context.operating_points, context.database):
@@ -139,14 +145,31 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
     return lifespan
 
 
-def _open_database(settings: Settings) -> Database:
-    """Return the database, its tables up to date; one that is away stops nobody from classifying."""
-    database = Database(settings.database)
+def _open_catalog(
+    settings: Settings, registry: Registry, make_engine: EngineFactory, networks: Networks, metrics: Metrics
+) -> Catalog:
+    """Return the catalog, what lies in the models folder loaded."""
+    shared = os.environ.get(ORDERS_VARIABLE)
+    catalog = Catalog(
+        settings.models,
+        registry,
+        lambda folder: load_model(folder, make_engine, settings.max_batch_images),
+        networks,
+        Orders(Path(shared) if shared else None),
+        metrics,
+        watch_seconds=settings.watch_seconds,
+        serve_versions=settings.serve_versions,
+    )
+    catalog.load_all()
+    return catalog
+
+
+def _migrate(database: Database) -> None:
+    """Bring the database's tables up to date; one that is away stops nobody from classifying."""
     try:
         database.migrate()
     except StorageUnavailableError:
         log.warning("starting without the database: feedback and changed operating points wait until it is there")
-    return database
 
 
 def _open_feedback(

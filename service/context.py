@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from service.catalog import Catalog
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
@@ -11,6 +12,7 @@ from service.registry import Registry
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.feedback import FeedbackStore
+from service.storage.networks import Networks
 from service.storage.operating_points import OperatingPoints
 from service.storage.results import KeptResults
 from service.watch import Watch
@@ -38,10 +40,12 @@ class Context:
 
     settings: Settings
     registry: Registry
+    catalog: Catalog
     worker: Worker
     metrics: Metrics
     lifecycle: Lifecycle
     database: Database
+    networks: Networks
     operating_points: OperatingPoints
     results: KeptResults
     feedback: FeedbackStore

@@ -17,7 +17,8 @@ from models.errors import (
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
     "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
-    "JobCancelledError", "JobLostError", "MultipartError", "NoCurveError", "NotReadyError", "NotSupportedError",
+    "JobCancelledError", "JobLostError", "ModelLoadError", "MultipartError", "NoCurveError", "NotReadyError",
+    "NotSupportedError",
     "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
     "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
     "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
@@ -40,6 +41,10 @@ class UnknownModelError(ServiceError):
 
 class UnknownVersionError(ServiceError):
     """A version of a model that is not served."""
+
+
+class ModelLoadError(ServiceError):
+    """A model that was asked to be loaded is refused."""
 
 
 class AlphaError(ServiceError):
@@ -186,6 +191,7 @@ class DeadlineError(ServiceError):
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     UnknownModelError: (404, "unknown_model"),
     UnknownVersionError: (404, "unknown_version"),
+    ModelLoadError: (409, "model_load_failed"),
     RequestError: (422, "invalid_request"),
     AlphaError: (422, "alpha_invalid"),
     AlphaRangeError: (422, "alpha_out_of_range"),

@@ -19,6 +19,7 @@ from service.errors import (
     UnknownLabelError,
     UnknownModelError,
     UnknownResultError,
+    UnknownVersionError,
     VersionNotServedError,
 )
 from service.registry import Registry, ServedModel
@@ -82,25 +83,27 @@ class Judge:
     def judge(self, items: Sequence[tuple[str, str | int]], known: Known) -> list[Outcome]:
         """Return the feedback, or what is wrong, for each label; the intervals of a model are computed in one go."""
         outcomes: list[Outcome] = []
-        open_intervals: dict[str, list[tuple[int, Feedback, KeptResult]]] = {}
+        open_intervals: dict[ServedModel, list[tuple[int, Feedback, KeptResult]]] = {}
         for position, (result_id, label) in enumerate(items):
             try:
-                judged, result = self._judge_one(result_id, label, known)
+                served, judged, result = self._judge_one(result_id, label, known)
             except ServiceError as error:
                 outcomes.append(error)
                 continue
             outcomes.append(judged)
             if result is not None:
-                open_intervals.setdefault(judged.model, []).append((position, judged, result))
-        for model, parts in open_intervals.items():
-            intervals = self._intervals(model, parts)
+                open_intervals.setdefault(served, []).append((position, judged, result))
+        for served, parts in open_intervals.items():
+            intervals = _intervals(served, parts)
             for (position, judged, _), (low, high) in zip(parts, intervals, strict=True):
                 if low <= high:  # else both are NaN
                     outcomes[position] = judged._replace(low=low, high=high)
         return outcomes
 
-    def _judge_one(self, result_id: str, label: str | int, known: Known) -> tuple[Feedback, KeptResult | None]:
-        """Return the feedback that is stored already, or new feedback and the result its interval comes from.
+    def _judge_one(
+        self, result_id: str, label: str | int, known: Known
+    ) -> tuple[ServedModel, Feedback, KeptResult | None]:
+        """Return the model, and the feedback that is stored already, or new feedback and the result it comes from.
 
         Raises:
             ExemptClassError, ExpiredResultError, StorageUnavailableError, UnknownLabelError, UnknownResultError,
@@ -113,31 +116,25 @@ class Judge:
         served = self._served(result_id, origin.model, origin.version)
         index = _class_index(served, label)
         if stored is not None and stored.label == index:
-            return stored, None
+            return served, stored, None
         if result is None:
             raise ExpiredResultError(
                 f"result {result_id} is not kept any more, so its label can be repeated but not corrected"
             )
-        return Feedback(result_id, result.model, result.version, index, None, None, known.now), result
-
-    def _intervals(self, model: str, parts: list[tuple[int, Feedback, KeptResult]]) -> list[tuple[float, float]]:
-        logits = np.stack([result.logits for *_, result in parts])
-        head_cosine = np.stack([result.head_cosine for *_, result in parts])
-        slope = tde.head_effect(head_cosine, self._registry.get(model).bundle.class_effect)
-        labels = np.array([judged.label for _, judged, _ in parts])
-        return [(low, high) for low, high in winning_intervals(logits, slope, labels).tolist()]
+        return served, Feedback(result_id, result.model, result.version, index, None, None, known.now), result
 
     def _served(self, result_id: str, model: str, version: int) -> ServedModel:
         try:
-            served = self._registry.get(model)
+            served = self._registry.get(model, version)
         except UnknownModelError as error:
             raise VersionNotServedError(f"result {result_id} is of {model}, which this server does not have") from error
-        manifest = served.bundle.manifest
-        if manifest.version != version:
+        except UnknownVersionError as error:
+            there = ", ".join(str(each.version) for each in self._registry.versions_of(model))
             raise VersionNotServedError(
-                f"result {result_id} is of {model} version {version}; this server has version {manifest.version}, "
+                f"result {result_id} is of {model} version {version}; this server has version {there}, "
                 "whose classes and numbers may be others"
-            )
+            ) from error
+        manifest = served.bundle.manifest
         if manifest.exempt_class is not None:
             raise ExemptClassError(
                 f"{model} exempts the class {manifest.classes[manifest.exempt_class].name!r} from alpha, so where a "
@@ -165,6 +162,14 @@ class Judge:
                 f"{self._keep} of each model, as far as the database took them"
             )
         return UnknownResultError(f"result {result_id} is not known; only a classified picture's result takes a label")
+
+
+def _intervals(served: ServedModel, parts: list[tuple[int, Feedback, KeptResult]]) -> list[tuple[float, float]]:
+    logits = np.stack([result.logits for *_, result in parts])
+    head_cosine = np.stack([result.head_cosine for *_, result in parts])
+    slope = tde.head_effect(head_cosine, served.bundle.class_effect)
+    labels = np.array([judged.label for _, judged, _ in parts])
+    return [(low, high) for low, high in winning_intervals(logits, slope, labels).tolist()]
 
 
 def _class_index(served: ServedModel, label: str | int) -> int:

@@ -72,6 +72,11 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
 
+        self.models = Gauge("longtail_models", "Models in service.", registry=registry, multiprocess_mode="livemin")
+        self.model_loads = Counter(
+            "longtail_model_loads", "Bundles that were loaded or refused.", ["model", "outcome"], registry=registry
+        )
+
         self._stages: dict[str, Stages] = {}
         self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._shared: list[Collector] = []

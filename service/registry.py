@@ -1,23 +1,17 @@
-"""The models this server has: bundles found in the models folder, each with an engine, warmed up."""
+"""The models in service: bundles, each with an engine, warmed up. `catalog.py` says which those are."""
 
 import itertools
-import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
-import numpy as np
-
-from models.bundle import Bundle, find_bundles, load_bundle
-from service.engines.base import Engine, EngineError, EngineFactory
+from models.bundle import Bundle
+from service.engines.base import Engine
 from service.errors import UnknownModelError, UnknownVersionError
 from service.statistics import ModelStatistics
 
-__all__ = ["Registry", "ServedModel", "load_registry"]
-
-log = logging.getLogger("longtail.registry")
+__all__ = ["Registry", "ServedModel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +86,10 @@ class Registry:
         there = ", ".join(str(served.version) for served in versions)
         raise UnknownVersionError(f"version {version} of {name} is not in service; there are: {there}")
 
+    def serves(self, served: ServedModel) -> bool:
+        """Say whether this very model is in service now."""
+        return served in self._models.get(served.name, ())
+
     def versions_of(self, name: str) -> tuple[ServedModel, ...]:
         """Return the versions of a model, ascending; none where there is no such model."""
         return self._models.get(name, ())
@@ -102,43 +100,3 @@ class Registry:
         with self._writing:
             others = {each: served for each, served in self._models.items() if each != name}
             self._models = others | {name: wanted} if wanted else others
-
-
-def load_registry(root: Path, make_engine: EngineFactory, *, warm_up_images: int) -> Registry:
-    """Load the highest version of every model under `root`, and run batches of one and of the largest size.
-
-    Raises:
-        models.errors.BundleError: a bundle is refused.
-        EngineError: no bundle there, or one that does not run.
-    """
-    versions: dict[str, list[int]] = {}
-    for path in find_bundles(root):
-        versions.setdefault(path.parent.name, []).append(int(path.name))
-    if not versions:
-        raise EngineError(f"{root}: no bundles (NAME/VERSION folders) here; export one, or set LONGTAIL_MODELS")
-    served = []
-    for name, numbers in versions.items():
-        bundle = load_bundle(root / name / str(max(numbers)))
-        engine = make_engine(bundle)
-        for size in sorted({1, warm_up_images}):
-            _warm_up(bundle, engine, size)
-        served.append(ServedModel(bundle, engine, warm_up_images))
-        log.info("model %s version %d is ready: %s", name, max(numbers), engine.description)
-    return Registry(served)
-
-
-def _warm_up(bundle: Bundle, engine: Engine, images: int) -> None:
-    manifest = bundle.manifest
-    grey = np.full((images, manifest.input.height, manifest.input.width, 3), 128, np.uint8)
-    who = f"bundle {manifest.name}/{manifest.version}"
-    try:
-        logits, head_cosine = engine.run(grey)
-    except Exception as error:
-        raise EngineError(f"{who}: the graph fails on a batch of {images} grey pictures: {error}") from error
-    expected = (images, len(manifest.classes)), (images, manifest.num_heads)
-    if (logits.shape, head_cosine.shape) != expected:
-        raise EngineError(
-            f"{who}: a batch of {images} gives {logits.shape} and {head_cosine.shape}, expected {expected}"
-        )
-    if not (np.isfinite(logits).all() and np.isfinite(head_cosine).all()):
-        raise EngineError(f"{who}: the graph gives numbers that are not finite on a grey picture")

@@ -10,6 +10,7 @@ from uvicorn.supervisors import Multiprocess
 
 from service.context import Lifecycle
 from service.metrics import MULTIPROCESS_VARIABLE
+from service.repository.orders import ORDERS_VARIABLE
 from service.settings import Settings
 
 __all__ = ["serve", "serve_in_processes"]
@@ -36,8 +37,9 @@ def serve(app: FastAPI, settings: Settings) -> None:
 
 def serve_in_processes(settings: Settings) -> None:
     """Serve in several processes behind one port, until a signal; a process that dies is replaced."""
-    with tempfile.TemporaryDirectory(prefix="longtail-metrics-") as folder:
-        os.environ |= settings.as_environment() | {MULTIPROCESS_VARIABLE: folder}
+    with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
+        shared = {MULTIPROCESS_VARIABLE: folder, ORDERS_VARIABLE: f"{folder}/orders.json"}
+        os.environ |= settings.as_environment() | shared
         config = _config("service.app:app_from_environment", settings)
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 

@@ -35,6 +35,13 @@ class Settings(BaseModel):
     models: Path = Field(
         SHIPPED_MODELS, description="folder that holds NAME/VERSION bundles; each NAME's highest is served"
     )
+    watch_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=3600,
+        description="seconds between two looks at that folder; 0: only at start and when asked to load",
+    )
+    serve_versions: int = Field(1, ge=1, le=64, description="how many of a model's highest good versions are served")
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="where to compute; cuda is never silently replaced by cpu"
     )

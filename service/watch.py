@@ -163,7 +163,10 @@ class Watch(Collector):
             "Share of recent images taken for a class of this group, at the alpha used and at alpha 0.",
             labels=["model", "group", "alpha"],
         )
+        running = {(served.name, served.version) for served in self._registry}
         for model, figures in self._latest.items():
+            if (model, figures["version"]) not in running:  # gone since the last look
+                continue
             labels.add_metric([model], figures["labels"])
             alpha.add_metric([model], figures["in_force"]["alpha"])
             if figures["optimum"] is not None:

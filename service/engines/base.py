@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 
-__all__ = ["Engine", "EngineError", "EngineFactory", "Float", "Pixels"]
+__all__ = ["DeviceError", "Engine", "EngineError", "EngineFactory", "Float", "Pixels"]
 
 Pixels = NDArray[np.uint8]
 Float = NDArray[np.floating[Any]]
@@ -16,6 +16,10 @@ Float = NDArray[np.floating[Any]]
 
 class EngineError(Exception):
     """A bundle's graph cannot be run here; the sentence says why and what would help."""
+
+
+class DeviceError(EngineError):
+    """What is to compute is not there, or not as asked for; no other bundle would run either."""
 
 
 class Engine(Protocol):

@@ -6,7 +6,7 @@ from importlib import metadata
 import onnxruntime as ort
 
 from models.bundle import Bundle
-from service.engines.base import EngineError, Float, Pixels
+from service.engines.base import DeviceError, EngineError, Float, Pixels
 
 __all__ = ["OnnxEngine", "check_packages"]
 
@@ -26,7 +26,8 @@ class OnnxEngine:
         device: `cpu` or `cuda`.
         threads: how many cores a batch that is alone may take; with 1 there is only the narrow session.
     Raises:
-        EngineError: the graph cannot be loaded, or the device is not to be had; never a silent change of device.
+        EngineError: the graph cannot be loaded.
+        DeviceError: the device is not to be had; it is never changed silently.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 1) -> None:
@@ -63,7 +64,7 @@ def _session(bundle: Bundle, device: str, threads: int) -> ort.InferenceSession:
     session.disable_fallback()
     came_up = session.get_providers()[0]
     if came_up != provider:
-        raise EngineError(
+        raise DeviceError(
             f"asked for {device.upper()}, onnxruntime came up on {came_up} (see README, GPU); "
             "set LONGTAIL_DEVICE=cpu if that is what you want"
         )
@@ -74,14 +75,14 @@ def check_packages() -> None:
     """Refuse an environment with both ONNX Runtime packages: they install into one folder and overwrite each other.
 
     Raises:
-        EngineError: both are installed.
+        DeviceError: both are installed.
     """
     installed = []
     for package in ("onnxruntime", "onnxruntime-gpu"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed.append(f"{package} {metadata.version(package)}")
     if len(installed) > 1:
-        raise EngineError(
+        raise DeviceError(
             f"both {' and '.join(installed)} are installed and overwrite each other; keep one: "
             "`uv sync` for the CPU, `uv sync --no-default-groups --group gpu` for CUDA"
         )
@@ -91,7 +92,7 @@ def _require_cuda() -> None:
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN from the wheels, where the system has none
     if PROVIDERS["cuda"] not in ort.get_available_providers():
-        raise EngineError(
+        raise DeviceError(
             "asked for CUDA, but this onnxruntime is built without it (see README, GPU): "
             "`uv sync --no-default-groups --group gpu`, then `uv run --no-sync python -m service --device cuda`; "
             "set LONGTAIL_DEVICE=cpu if the CPU is what you want"

@@ -60,7 +60,8 @@ async def classify(
 
     def render(result_id: str, picture: Predicted) -> dict[str, Any]:
         kept = KeptResult(result_id, manifest.name, manifest.version, alphas[0], *picture[1:])
-        context.results.add(kept)
+        if context.registry.serves(served):  # else what is kept may be another network's of that version by now
+            context.results.add(kept)
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
     ask = Ask(predict, question, heavy=is_heavy(served, question))

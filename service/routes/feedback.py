@@ -64,7 +64,7 @@ async def give_feedback(request: Request) -> Response:
         outcome = (await context.feedback.record([_item(body)]))[0]
         if isinstance(outcome, ServiceError):
             raise outcome
-        return json_answer(_rendered(context.registry.get(outcome.model), outcome))
+        return json_answer(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
     if len(body) > context.settings.max_feedback:
         raise TooManyLabelsError(
             f"{len(body)} labels; at most {context.settings.max_feedback} fit into one request, send them in several"
@@ -75,7 +75,7 @@ async def give_feedback(request: Request) -> Response:
     for entry, item in zip(body, read, strict=True):
         outcome = item if isinstance(item, ServiceError) else next(outcomes)
         if isinstance(outcome, Feedback):
-            results.append(_rendered(context.registry.get(outcome.model), outcome))
+            results.append(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
         else:
             _, code, message = translate(outcome)
             failure = {"code": code, "message": message, "request_id": request_id_of(request)}

@@ -21,9 +21,15 @@ async def livez() -> Health:
 
 @router.get("/readyz", summary="May work be sent here?", responses={503: {"model": ErrorResponse}})
 async def readyz(request: Request) -> Health:
-    """Ready once all models are loaded and warmed up, and no longer once the server is told to stop."""
-    if not context_of(request).lifecycle.ready:
+    """Ready once a model is loaded and warmed up, and no longer once the server is told to stop.
+
+    Models that come, go or are refused beside one that is served change nothing.
+    """
+    context = context_of(request)
+    if not context.lifecycle.ready:
         raise NotReadyError("the server is starting or stopping")
+    if not any(context.registry):
+        raise NotReadyError(context.catalog.why_none())
     return Health(status="ready")
 
 

@@ -4,13 +4,11 @@ import dataclasses
 
 from fastapi import APIRouter, Request
 
-from models.bundle import find_bundles
-from service.context import Context, context_of
-from service.registry import ServedModel
-from service.rendering import operating_point
+from service.context import context_of
+from service.rendering import iso_time, operating_point
 from service.routes.served import Served
 from service.schemas.common import ErrorResponse
-from service.schemas.models import ModelDetail, ModelList, ModelSummary
+from service.schemas.models import ModelDetail, ModelList, ModelSummary, RefusedVersion
 
 __all__ = ["router"]
 
@@ -19,21 +17,26 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models", summary="List the models")
 async def list_models(request: Request) -> ModelList:
-    """Every model of this server, with its operating points."""
+    """Every model in service, with its operating points; and what lies in the models folder but is refused, and why."""
     context = context_of(request)
     return ModelList(
         models=[
             ModelSummary(
                 name=served.name,
-                version=served.bundle.manifest.version,
-                versions=_versions(context, served),
+                version=served.version,
+                versions=context.catalog.versions_in_folder(served.name),
+                served_versions=[each.version for each in context.registry.versions_of(served.name)],
                 classes=len(served.bundle.manifest.classes),
                 operating_points={
                     name: point.alpha for name, point in context.operating_points.of(served.bundle.manifest).items()
                 },
             )
             for served in context.registry
-        ]
+        ],
+        refused=[
+            RefusedVersion(name=each.name, version=each.version, reason=each.reason, since=iso_time(each.since))
+            for each in context.catalog.refused()
+        ],
     )
 
 
@@ -50,9 +53,10 @@ async def describe_model(request: Request, served: Served) -> ModelDetail:
     points = context.operating_points.of(served.bundle.manifest)
     shown["operating_points"] = {name: operating_point(point) for name, point in points.items()}
     shown["class_effect"] = served.bundle.class_effect.tolist()
-    return ModelDetail(**shown, versions=_versions(context, served), engine=served.engine.description)
-
-
-def _versions(context: Context, served: ServedModel) -> list[int]:
-    folders = find_bundles(context.settings.models)
-    return [int(path.name) for path in folders if path.parent.name == served.name]
+    return ModelDetail(
+        **shown,
+        versions=context.catalog.versions_in_folder(served.name),
+        served_versions=[each.version for each in context.registry.versions_of(served.name)],
+        engine=served.engine.description,
+        max_batch_images=served.max_batch_images,
+    )

@@ -53,6 +53,7 @@ class Database:
         self._closed = threading.Event()
         self._last_failure = ""
         self._settle: Callable[[Connection], None] | None = None
+        self._settling = 0  # how often that was asked for
         self._retrying: threading.Thread | None = None
 
     def __str__(self) -> str:
@@ -71,6 +72,7 @@ class Database:
             StorageUnavailableError: the database is away.
             DatabaseTooNewError: the tables are those of a later Longtail.
         """
+        settling = self._settling
         engine = make_engine(self._url, connections=1, answer_seconds=MIGRATION_SECONDS, pool=NullPool)
         try:
             migrate(engine)
@@ -81,7 +83,9 @@ class Database:
             raise self._unavailable(error) from error
         finally:
             engine.dispose()
-        self._ready.set()
+        with self._lock:
+            if settling == self._settling:
+                self._ready.set()
         self._last_failure = ""
 
     def start(self, settle: Callable[[Connection], None] | None = None) -> None:
@@ -96,8 +100,14 @@ class Database:
             with suppress(StorageUnavailableError):
                 self.migrate()
         if not self.ready:
-            self._retrying = threading.Thread(target=self._retry, name="database-start", daemon=True)
-            self._retrying.start()
+            self._keep_trying()
+
+    def settle_again(self) -> None:
+        """Do what `start` was given once more, as soon as the database is there, before anything else uses it."""
+        with self._lock:
+            self._settling += 1
+            self._ready.clear()
+        self._keep_trying()
 
     def run_sync(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` does in one transaction of its own, committed.
@@ -147,8 +157,8 @@ class Database:
         """Finish what was begun, and let go of the database."""
         self._closed.set()
         self._executor.shutdown()
-        if self._retrying is not None:
-            self._retrying.join()
+        if (retrying := self._retrying) is not None:
+            retrying.join()
         self._engine.dispose()
 
     def _transaction(self, work: Callable[[Connection], T], *, immediate: bool) -> T:
@@ -159,8 +169,14 @@ class Database:
         with self._lock:
             self._waiting -= 1
 
+    def _keep_trying(self) -> None:
+        with self._lock:
+            if self._retrying is None:
+                self._retrying = threading.Thread(target=self._retry, name="database-start", daemon=True)
+                self._retrying.start()
+
     def _retry(self) -> None:
-        while not self.ready and not self._closed.wait(RETRY_SECONDS):
+        while not self._closed.wait(RETRY_SECONDS):
             try:
                 self.migrate()
             except StorageUnavailableError:
@@ -168,7 +184,13 @@ class Database:
             except Exception:
                 log.exception("the database's tables cannot be brought up to date")
                 return
-            log.warning("the database is there")
+            with self._lock:
+                if self.ready:
+                    self._retrying = None
+                    break
+        else:
+            return
+        log.warning("the database is there")
 
     def _unavailable(self, error: Exception) -> StorageUnavailableError:
         """Log the reason, once until it changes, and return what the caller may know of it."""

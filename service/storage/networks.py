@@ -2,27 +2,35 @@
 
 A label's interval is a property of one network. Where a bundle comes back under the same name and version with other
 weights or classes, what is kept of the one before means nothing any more: its results and its labels are deleted, and
-what was stored of alpha is taken out of force, which its history says.
+what was stored of alpha is taken out of force, which its history says. At start (`settle`) that is done before anything
+else uses the database; while the server runs (`Networks`), before a model comes into service. Where one takes the place
+of another under the same version it is done after the swap too, as pictures were classified with the other until then.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Table, delete, select
 
 from models.bundle import GRAPH, HEAD
 from models.manifest import Manifest
-from service.storage.database import insert_or_update
+from service.registry import Registry, ServedModel
+from service.storage.database import Database, StorageUnavailableError, insert_or_update
 from service.storage.migrate import one_at_a_time
 from service.storage.operating_points import remove_all
+from service.storage.results import KeptResults
 from service.storage.tables import feedback, kept_results, networks
 
-__all__ = ["Network", "network_of", "settle"]
+__all__ = ["Network", "Networks", "network_of", "settle"]
 
 log = logging.getLogger("longtail.networks")
+TURN_SECONDS = 5.0
 WHO, WHY = "longtail", "another network came under this name and version"
 
 
@@ -39,6 +47,77 @@ def network_of(manifest: Manifest) -> Network:
     classes = [info.name for info in manifest.classes]
     parts = json.dumps([manifest.sha256[GRAPH], manifest.sha256[HEAD], classes, manifest.exempt_class])
     return Network(manifest.name, manifest.version, hashlib.sha256(parts.encode()).hexdigest())
+
+
+class Networks:
+    """Settles the networks that are in service, at start and whenever others come.
+
+    Args:
+        database: where they are noted.
+        registry: the models in service.
+        results: the numbers of recent results, some of them still in memory.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        results: KeptResults,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database, self._registry, self._results, self._clock = database, registry, results, clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Settle what is in service now, or once the database is there, before anything else uses it."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._database.start, self._settle_all)
+
+    def swap(self, old: Sequence[ServedModel], new: Sequence[ServedModel], put: Callable[[], None]) -> None:
+        """Let the versions of one model be replaced by others.
+
+        Args:
+            old: those in service.
+            new: those that take their place.
+            put: puts them there, in one step.
+        """
+        if self._loop is None:  # the server has not started; it settles all when it does
+            put()
+            return
+        before = {served.version: network_of(served.bundle.manifest) for served in old}
+        coming = [network_of(served.bundle.manifest) for served in new]
+        changed = [each for each in coming if before.get(each.version, each) != each]
+        settled = self._settle([each for each in coming if each not in changed])
+        put()
+        if changed:
+            # Once the loop has turned nobody is between asking which model is in service and keeping its result.
+            with suppress(RuntimeError):
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(TURN_SECONDS)
+            for network in changed:
+                self._results.forget(network.model, network.version)
+            settled = self._settle(changed, again=True) and settled
+        if not settled:
+            log.warning("the database is away: what it keeps is settled with the models before it is used again")
+            self._database.settle_again()
+
+    def _settle(self, networks: Sequence[Network], *, again: bool = False) -> bool:
+        def work(connection: Connection) -> None:
+            settle(connection, networks, self._clock())
+            for network in networks if again else ():
+                _delete_numbers(connection, network)
+
+        try:
+            self._database.run_sync(work)
+        except StorageUnavailableError:
+            return False
+        return True
+
+    def _settle_all(self, connection: Connection) -> None:
+        names = [served.name for served in self._registry]
+        served = [each for name in names for each in self._registry.versions_of(name)]
+        settle(connection, [network_of(each.bundle.manifest) for each in served], self._clock())
 
 
 def settle(connection: Connection, served: Iterable[Network], now: float) -> None:
@@ -71,11 +150,7 @@ def _changed(connection: Connection, served: list[Network]) -> list[tuple[Networ
 
 
 def _put_away(connection: Connection, network: Network, now: float) -> None:
-    def delete_from(table: Table) -> int:
-        mine = (table.c.model == network.model) & (table.c.version == network.version)
-        return connection.execute(delete(table).where(mine)).rowcount
-
-    results, labels = delete_from(kept_results), delete_from(feedback)
+    results, labels = _delete_numbers(connection, network)
     points = remove_all(connection, network.model, network.version, who=WHO, why=WHY, time=now)
     log.warning(
         "%s version %d is another network than before: deleted %d kept results and %d labels of that one; %s",
@@ -85,3 +160,13 @@ def _put_away(connection: Connection, network: Network, now: float) -> None:
         labels,
         f"no longer in force: {', '.join(points)}" if points else "no operating point was stored",
     )
+
+
+def _delete_numbers(connection: Connection, network: Network) -> tuple[int, int]:
+    """Delete results and labels under a network's name and version; return how many that were."""
+
+    def delete_from(table: Table) -> int:
+        mine = (table.c.model == network.model) & (table.c.version == network.version)
+        return connection.execute(delete(table).where(mine)).rowcount
+
+    return delete_from(kept_results), delete_from(feedback)

@@ -68,7 +68,7 @@ class _State:
 
     newest: int = 0
     stored: Mapping[Key, Mapping[str, PointInForce]] = field(default_factory=dict)
-    merged: dict[Key, Mapping[str, PointInForce]] = field(default_factory=dict)  # filled as asked for
+    merged: dict[Key, tuple[Manifest, Mapping[str, PointInForce]]] = field(default_factory=dict)  # filled as asked for
 
 
 class OperatingPoints:
@@ -105,12 +105,13 @@ class OperatingPoints:
     def of(self, manifest: Manifest) -> Mapping[str, PointInForce]:
         """Return name -> point for one model and version; a lookup in memory."""
         state, key = self._state, (manifest.name, manifest.version)
-        points = state.merged.get(key)
-        if points is None:
+        of, points = state.merged.get(key, (None, {}))
+        if of is not manifest:  # nobody asked yet, or a bundle was exchanged for another of that version
             bundle = {
                 n: PointInForce(p.alpha, p.chosen_by, "bundle", None) for n, p in manifest.operating_points.items()
             }
-            state.merged[key] = points = {**bundle, **state.stored.get(key, {}), FIXED: bundle[FIXED]}
+            points = {**bundle, **state.stored.get(key, {}), FIXED: bundle[FIXED]}
+            state.merged[key] = manifest, points
         return points
 
     def get(self, manifest: Manifest, name: str) -> PointInForce:

@@ -135,6 +135,13 @@ class KeptResults:
                 self._writing = {}
         return written
 
+    def forget(self, model: str, version: int) -> None:
+        """Drop what waits of a model and version; what was being written is written when this returns."""
+        with self._one_flush, self._lock:
+            mine = [i for i, each in self._waiting.items() if (each.model, each.version) == (model, version)]
+            self._count_dropped([self._waiting.pop(each) for each in mine])
+            self._bytes = sum(result.size for result in self._waiting.values())
+
     def delete_old(self) -> None:
         """Delete what is too old, and what is beyond the number kept.
 

@@ -167,8 +167,8 @@ def test_a_database_that_is_away_is_said_and_its_password_is_not(tiny_bundle: Bu
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_an_empty_models_folder_is_refused(tmp_path: Path) -> None:
-    done = run("--models", str(tmp_path))
+def test_an_empty_models_folder_that_nobody_watches_is_refused(tmp_path: Path) -> None:
+    done = run("--models", str(tmp_path), "--watch-seconds", "0")
     assert (done.returncode, "no bundles" in done.stderr) == (2, True)
 
 

@@ -1,0 +1,43 @@
+"""From a bundle's folder to a model that can be put in service: read and verified, an engine, warmed up."""
+
+import logging
+import time
+from pathlib import Path
+
+from models.bundle import load_bundle
+from models.errors import BundlePathError
+from service.engines.base import EngineFactory
+from service.registry import ServedModel
+from service.warm_up import warm_up
+
+__all__ = ["load_model"]
+
+log = logging.getLogger("longtail.catalog")
+
+
+def load_model(folder: Path, make_engine: EngineFactory, max_batch_images: int) -> ServedModel:
+    """Load the bundle in `folder` = .../NAME/VERSION and run it once.
+
+    Raises:
+        models.errors.BundleError: it cannot be vouched for, or is another model than its folder is called.
+        service.engines.base.EngineError: it does not run.
+    """
+    started = time.perf_counter()
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
+        raise BundlePathError(
+            f"bundle {folder.parent.name}/{folder.name}: a link leads to {manifest.name}/{manifest.version}; link to a "
+            "folder of the same name and version"
+        )
+    engine = make_engine(bundle)
+    most = warm_up(bundle, engine, max_batch_images)
+    log.info(
+        "model %s version %d is loaded in %.2f s: %s, at most %d images at once",
+        manifest.name,
+        manifest.version,
+        time.perf_counter() - started,
+        engine.description,
+        most,
+    )
+    return ServedModel(bundle, engine, most)

@@ -1,0 +1,101 @@
+"""Runs a model that has just been loaded, before anybody's picture does: it works, it is warm, and how batches pay.
+
+The first run of a size is slow, as memory is laid out for it. What comes out is checked. Then each size is timed for a
+moment, for what a batch gives depends on the network and the machine: nothing on many a CPU, where eight large pictures
+at once are even slower than one after the other, and a great deal on a GPU. Pictures that wait longer for nothing are
+not put together (`batch_cap`).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from models.bundle import Bundle
+from service.engines.base import Engine, EngineError, Pixels
+
+__all__ = ["batch_cap", "warm_up"]
+
+SECONDS = 0.3  # of timed runs, for each model
+SECONDS_PER_SIZE = 0.06
+RUNS = 3  # at most, of a size
+AS_GOOD = 0.97  # of the best images/s
+NO_BETTER = 1.15  # times the seconds per image of the best size: larger ones need not be tried
+INSTANT_SECONDS = 0.0005  # an image that takes less is little beside what surrounds a run: the more at once the better
+
+
+def batch_cap(timings: Mapping[int, float]) -> int:
+    """Return the largest batch that is worth it.
+
+    Args:
+        timings: images in a batch -> seconds that it takes.
+
+    Returns:
+        The largest size whose images/s are within 3 % of the best.
+
+    >>> batch_cap({1: 0.010, 2: 0.0202, 4: 0.044})
+    2
+    """
+    best = max(size / seconds for size, seconds in timings.items())
+    return max(size for size, seconds in timings.items() if size / seconds >= AS_GOOD * best)
+
+
+def warm_up(bundle: Bundle, engine: Engine, most: int, clock: Callable[[], float] = time.perf_counter) -> int:
+    """Run batches of 1, 2, 4, ... grey pictures, and return how many images at once are worth it.
+
+    Args:
+        bundle: what the numbers are checked against.
+        engine: what runs it.
+        most: no larger batch will be asked for; nor is one larger than what is returned, so those stay cold.
+        clock: seconds.
+
+    Raises:
+        EngineError: the graph fails, or gives other shapes than promised, or numbers that are not finite.
+    """
+    sizes = sorted({1 << power for power in range(most.bit_length())} | {most})
+    timings: dict[int, float] = {}
+    spent = 0.0
+    for size in sizes:
+        best = min(timings, key=lambda each: timings[each] / each, default=1)
+        expected = timings[best] / best * size if timings else 0.0
+        if spent + expected > SECONDS:
+            break
+        timings[size], seconds = _time(bundle, engine, size, clock)
+        spent += seconds
+        is_instant = timings[1] < INSTANT_SECONDS
+        if not is_instant and timings[size] / size > NO_BETTER * timings[best] / best:
+            break
+    return max(timings) if is_instant else batch_cap(timings)
+
+
+def _time(bundle: Bundle, engine: Engine, size: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Return how long a batch takes at best, and all the timed runs together."""
+    grey = np.full((size, bundle.manifest.input.height, bundle.manifest.input.width, 3), 128, np.uint8)
+    _check(bundle, engine, grey)
+    best, spent = float("inf"), 0.0
+    for _ in range(RUNS):
+        started = clock()
+        engine.run(grey)
+        seconds = max(clock() - started, 1e-9)
+        best, spent = min(best, seconds), spent + seconds
+        if spent > SECONDS_PER_SIZE:
+            break
+    return best, spent
+
+
+def _check(bundle: Bundle, engine: Engine, grey: Pixels) -> None:
+    manifest, images = bundle.manifest, len(grey)
+    who = f"bundle {manifest.name}/{manifest.version}"
+    try:
+        if images == 1:
+            engine.run(grey, alone=True)
+        logits, head_cosine = engine.run(grey)
+    except Exception as error:
+        raise EngineError(f"{who}: the graph fails on a batch of {images} grey pictures: {error}") from error
+    expected = (images, len(manifest.classes)), (images, manifest.num_heads)
+    if (logits.shape, head_cosine.shape) != expected:
+        raise EngineError(
+            f"{who}: a batch of {images} gives {logits.shape} and {head_cosine.shape}, expected {expected}"
+        )
+    if not (np.isfinite(logits).all() and np.isfinite(head_cosine).all()):
+        raise EngineError(f"{who}: the graph gives numbers that are not finite on a grey picture")
