@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from service.cache import ResponseCache
 from service.catalog import Catalog
@@ -29,6 +30,7 @@ from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
+from service.server import settle_memory
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
@@ -50,8 +52,20 @@ points with a name. Asking for many alpha costs what one costs.
 """
 
 
-def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastAPI:
-    """Load and warm up all models, and return the application.
+class Application(FastAPI):
+    """FastAPI's application in our envelope, which a request for a thin route never leaves."""
+
+    context: Context
+    envelope: RequestEnvelope
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope["app"], scope["longtail.context"] = self, self.context
+        await self.envelope(scope, receive, send)
+
+
+def create_app(settings: Settings, engine: EngineFactory | None = None) -> Application:
+    """Load and warm up what lies in the models folder, and return the application.
 
     Args:
         settings: see there.
@@ -62,7 +76,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
     """
     context = _make_context(settings, engine)
-    app = FastAPI(
+    app = Application(
         title="Longtail",
         description=DESCRIPTION,
         version="1",
@@ -71,7 +85,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.context = context
+    app.context = app.state.context = context
     modules = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health)
     for module in modules:
         app.include_router(module.router)
@@ -79,13 +93,15 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> FastA
     add_playground(app)
     add_error_handlers(app, context.metrics)
     thin_routes = [route for module in modules for route in module.router.routes if isinstance(route, ThinRoute)]
-    app.add_middleware(RequestEnvelope, metrics=context.metrics, thin_routes=thin_routes)
+    app.envelope = RequestEnvelope(super(Application, app).__call__, context.metrics, thin_routes)
     return app
 
 
 def app_from_environment() -> FastAPI:
     """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
-    return create_app(Settings.read(os.environ))
+    app = create_app(Settings.read(os.environ))
+    settle_memory()
+    return app
 
 
 def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:

@@ -56,7 +56,7 @@ class Context:
 
 def context_of(request: Request) -> Context:
     """Return the app's context."""
-    context: Context = request.app.state.context
+    context: Context = request.scope["longtail.context"]
     return context
 
 

@@ -24,6 +24,7 @@ class Stages(NamedTuple):
     queue: Histogram
     inference: Histogram
     batch_images: Histogram
+    images: Counter
 
 
 class Metrics:
@@ -87,7 +88,9 @@ class Metrics:
         if found is None:
             names = ("decode", "queue", "inference")
             decode, queue, inference = (self.stage_seconds.labels(model, name) for name in names)
-            found = self._stages[model] = Stages(decode, queue, inference, self.batch_images.labels(model))
+            found = self._stages[model] = Stages(
+                decode, queue, inference, self.batch_images.labels(model), self.images.labels(model)
+            )
         return found
 
     def count_answer(self, route: str, status: int, seconds: float) -> None:

@@ -37,52 +37,64 @@ _HEADER = b"x-request-id"
 
 
 class RequestEnvelope:
-    """ASGI middleware: gives the request an id (or keeps the client's), refuses foreign pages, counts and times.
+    """Around everything: gives a request an id (or keeps the client's), refuses foreign pages, counts and times.
 
     A request for a thin route is answered here; all others are passed on.
+
+    Args:
+        app: whom they are passed on to.
+        metrics: where answers are counted.
+        thin_routes: the first that fits answers.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, thin_routes: Sequence[ThinRoute] = ()) -> None:
-        self.app = app
-        self.metrics = metrics
-        self.thin_routes = thin_routes
+        self.app, self.metrics = app, metrics
+        self.thin_routes = [(route.path_regex, route.methods or set(), route) for route in thin_routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        started = time.perf_counter()
         brought = next((value for name, value in scope["headers"] if name == _HEADER), b"")
         request_id = brought.decode() if _SANE_ID.fullmatch(brought) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        started = time.perf_counter()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"].append((_HEADER, request_id.encode()))
-                self.metrics.count_answer(
-                    getattr(scope.get("route"), "path", "other"), message["status"], time.perf_counter() - started
-                )
-            await send(message)
-
         request = Request(scope, receive)
         try:
             refuse_other_sites(request)
-            route = self._thin_route(request)
+            route = self._thin_route(scope)
             response = await route.answer(request) if route is not None else None
         except Exception as error:  # noqa: BLE001  whatever it is, it is logged and answered
             response = error_answer(request, error, self.metrics)
-        await (self.app if response is None else response)(scope, receive, send_with_id)
+        if response is None:
+            await self._pass_on(scope, receive, send, started)
+            return
+        response.raw_headers.append((_HEADER, request_id.encode()))
+        self._count(scope, response.status_code, started)
+        await response(scope, receive, send)
 
-    def _thin_route(self, request: Request) -> ThinRoute | None:
+    def _thin_route(self, scope: Scope) -> ThinRoute | None:
         """Return the thin route that a request is for, if it is for one."""
-        scope = request.scope
-        for route in self.thin_routes:
-            match = route.path_regex.match(scope["path"])
-            if match and scope["method"] in (route.methods or ()):
+        for regex, methods, route in self.thin_routes:
+            match = regex.match(scope["path"])
+            if match and scope["method"] in methods:
                 scope["route"], scope["path_params"] = route, match.groupdict()
                 return route
         return None
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((_HEADER, scope["state"]["request_id"].encode()))
+                self._count(scope, message["status"], started)
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+    def _count(self, scope: Scope, status: int, started: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self.metrics.count_answer(route, status, time.perf_counter() - started)
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:

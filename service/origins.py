@@ -11,6 +11,7 @@ from service.errors import CrossSiteError
 
 __all__ = ["refuse_other_sites"]
 
+_FROM_A_BROWSER = frozenset({b"origin", b"sec-fetch-site"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -20,7 +21,7 @@ def refuse_other_sites(request: Request) -> None:
     Raises:
         CrossSiteError: a browser sends it for a page that is not this server's.
     """
-    if request.method in SAFE_METHODS:
+    if request.method in SAFE_METHODS or not any(name in _FROM_A_BROWSER for name, _ in request.scope["headers"]):
         return
     headers = request.headers
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")

@@ -16,6 +16,7 @@ from models.errors import ImageError
 from service.asking import Ask
 from service.context import Context, context_of, request_id_of
 from service.errors import ClientGoneError, ServiceError, translate
+from service.protocol import HANG_UP, HangUp
 from service.registry import ServedModel
 from service.result_ids import new_result_id
 from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
@@ -56,7 +57,7 @@ async def answer_pictures(request: Request, served: ServedModel, ask: Ask, rende
     except Exception:
         served.statistics.fail(time.perf_counter_ns() - started)
         raise
-    context.metrics.images.labels(served.name).inc(sum("error" not in result for result in results))
+    context.metrics.stages(served.name).images.inc(sum("error" not in result for result in results))
     body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     served.statistics.success(time.perf_counter_ns() - started)
@@ -100,18 +101,25 @@ async def unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine that runs is in one
-    watching = asyncio.ensure_future(_cancel_at_hang_up(request, task))
+    hang_up: HangUp | None = request.scope.get(HANG_UP)
+    watching = None
+    if hang_up is None:  # a server that does not tell by itself
+        hang_up = HangUp()
+        watching = asyncio.ensure_future(_wait_for_hang_up(request, hang_up))
+    hang_up.task = task
     try:
         return await work
     except asyncio.CancelledError:
-        if watching.done() and not task.uncancel():  # as asyncio.timeout tells its own doing from other people's
+        if hang_up.happened and not task.uncancel():  # as asyncio.timeout tells its own doing from other people's
             raise ClientGoneError("the client hung up") from None
         raise
     finally:
-        watching.cancel()
+        hang_up.task = None
+        if watching is not None:
+            watching.cancel()
 
 
-async def _cancel_at_hang_up(request: Request, task: "asyncio.Task[Any]") -> None:
+async def _wait_for_hang_up(request: Request, hang_up: HangUp) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    task.cancel()
+    hang_up.tell()

@@ -14,9 +14,7 @@ import time
 
 __all__ = ["is_result_id", "new_request_id", "new_result_id", "time_of"]
 
-_RANDOM_BITS = 80  # 6 of them are then overwritten by version and variant
-_FREE = ~(0xF << 76 | 0x3 << 62)
-_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+_VARIANT = {digit: "89ab"[index % 4] for index, digit in enumerate("0123456789abcdef")}  # two bits of four are fixed
 _FORM = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 
@@ -47,8 +45,8 @@ if hasattr(os, "register_at_fork"):
 
 def new_result_id() -> str:
     """Return an id that was never given before, by this process or another; about a microsecond."""
-    number = time.time_ns() // 1_000_000 << _RANDOM_BITS | int.from_bytes(_randomness.take(10), "big")
-    return f"{number & _FREE | _VERSION_AND_VARIANT:032x}"
+    digits = _randomness.take(10).hex()
+    return f"{time.time_ns() // 1_000_000:012x}7{digits[:3]}{_VARIANT[digits[3]]}{digits[4:19]}"
 
 
 def new_request_id() -> str:

@@ -1,5 +1,6 @@
 """uvicorn, with an ending that an orchestrator can rely on: SIGTERM finishes accepted work and exits with 0."""
 
+import gc
 import os
 import tempfile
 from types import FrameType
@@ -10,10 +11,11 @@ from uvicorn.supervisors import Multiprocess
 
 from service.context import Lifecycle
 from service.metrics import MULTIPROCESS_VARIABLE
+from service.protocol import Protocol
 from service.repository.orders import ORDERS_VARIABLE
 from service.settings import Settings
 
-__all__ = ["serve", "serve_in_processes"]
+__all__ = ["serve", "serve_in_processes", "settle_memory"]
 
 
 class _Server(uvicorn.Server):
@@ -32,6 +34,7 @@ class _Server(uvicorn.Server):
 
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve in this process until a signal."""
+    settle_memory()
     _Server(_config(app, settings), app.state.context.lifecycle).run()
 
 
@@ -44,6 +47,17 @@ def serve_in_processes(settings: Settings) -> None:
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
+def settle_memory() -> None:
+    """Take what was made so far, modules and models, out of the garbage collector's rounds; nearly all of it stays.
+
+    Otherwise going through it again and again takes a sixth of the event loop's time. What is given up later is freed
+    when its last reference goes, as everything is that is no part of a circle.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -54,5 +68,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        http=Protocol,
         timeout_graceful_shutdown=settings.drain_seconds,
     )

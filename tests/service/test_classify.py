@@ -102,7 +102,7 @@ async def test_a_form_of_nothing_but_broken_pictures_is_refused(running: Running
 
 
 async def test_one_batch_serves_three_alphas(running: Running) -> None:
-    async with running(inference_threads=1) as service:
+    async with running(inference_threads=1, decode_threads=1) as service:
         engine = service.engines["tiny"]
         engine.gate.clear()
         first = asyncio.create_task(service.classify(picture(0)))
