@@ -76,15 +76,15 @@ def predict(served: ServedModel, numbers: Numbers, questions: Sequence[Question]
     plain = numbers.logits.argmax(axis=1).tolist()
     predicted: list[Predicted] = []
     for part in _parts(questions, len(served.bundle.manifest.classes)):
-        rows = np.repeat(np.arange(part.start, part.stop), [len(each.alphas) for each in questions[part]])
-        shifted, probabilities, order = _ranked(served, numbers, questions[part], rows)
-        start = 0
+        ranked = _ranked(served, numbers, part, questions[part])
+        row = 0
         for picture, question in enumerate(questions[part], part.start):
-            mine = slice(start, start := start + len(question.alphas))
-            top = order[mine, : question.top_k]
-            shown = _shown(served, question.alphas, top, shifted[mine], probabilities[mine])
-            numbers_of_it = numbers.logits[picture], numbers.head_cosine[picture]
-            predicted.append(Predicted(shown, int(top[0, 0]), plain[picture], *numbers_of_it))
+            top, first = ranked.order[row][0], row
+            row += len(question.alphas)
+            shown = _shown(served, question, ranked, first)
+            predicted.append(
+                Predicted(shown, top, plain[picture], numbers.logits[picture], numbers.head_cosine[picture])
+            )
     return predicted
 
 
@@ -100,22 +100,34 @@ def _parts(questions: Sequence[Question], classes: int) -> Iterator[slice]:
     yield slice(start, len(questions))
 
 
-def _ranked(
-    served: ServedModel, numbers: Numbers, questions: Sequence[Question], rows: NDArray[np.int64]
-) -> tuple[Float, Float, NDArray[np.int64]]:
-    """Return the (R, C) TDE logits and probabilities of R alphas, and the (R, T) best classes, T the largest top_k."""
-    factual, cosines = numbers.logits[rows], numbers.head_cosine[rows]
+class _Ranked(NamedTuple):
+    """The (R, T) best classes of R alphas, T the largest top_k, and what they score."""
+
+    order: list[list[int]]
+    logits: Float
+    probabilities: Float
+
+
+def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Sequence[Question]) -> _Ranked:
+    """Apply each alpha to its picture, and rank the classes."""
+    factual, cosines = numbers.logits[part], numbers.head_cosine[part]
+    counts = [len(question.alphas) for question in questions]
     alphas = np.array([alpha for question in questions for alpha in question.alphas])
+    if len(alphas) > len(questions):
+        factual, cosines = np.repeat(factual, counts, axis=0), np.repeat(cosines, counts, axis=0)
     shifted = tde.tde_logits(factual, cosines, served.bundle.class_effect, alphas)
     if any(question.prior_shift is not None for question in questions):
         nothing = np.zeros(shifted.shape[1], shifted.dtype)
         shifts = [nothing if each.prior_shift is None else each.prior_shift for each in questions]
-        shifted = shifted + np.stack(shifts)[rows - rows[0]]
+        shifted = shifted + np.repeat(np.stack(shifts), counts, axis=0)
     exempt, most = served.bundle.manifest.exempt_class, max(question.top_k for question in questions)
     if exempt is None:
-        return shifted, tde.softmax(shifted), _best(shifted, most)
-    probabilities = tde.exempt_probabilities(factual, shifted, exempt)
-    return shifted, probabilities, np.lexsort((-shifted, -probabilities), axis=-1)[:, :most]
+        probabilities, order = tde.softmax(shifted), _best(shifted, most)
+    else:
+        probabilities = tde.exempt_probabilities(factual, shifted, exempt)
+        order = np.lexsort((-shifted, -probabilities), axis=-1)[:, :most]
+    rows = np.arange(len(order))[:, None]
+    return _Ranked(order.tolist(), shifted[rows, order], probabilities[rows, order])
 
 
 def _best(scores: Float, most: int) -> NDArray[np.int64]:
@@ -136,12 +148,9 @@ def _best(scores: Float, most: int) -> NDArray[np.int64]:
     return best
 
 
-def _shown(
-    served: ServedModel, alphas: Sequence[float], top: NDArray[np.int64], shifted: Float, probabilities: Float
-) -> orjson.Fragment:
-    """Return one picture's predictions as JSON."""
-    classes = served.bundle.manifest.classes
-    best = np.take_along_axis(probabilities, top, axis=1), np.take_along_axis(shifted, top, axis=1)
+def _shown(served: ServedModel, question: Question, ranked: _Ranked, first: int) -> orjson.Fragment:
+    """Return one picture's predictions as JSON; its alphas are rows of `ranked`, from the `first` on."""
+    classes, top_k = served.bundle.manifest.classes, question.top_k
     predictions = [
         {
             "alpha": alpha,
@@ -153,10 +162,12 @@ def _shown(
                     "logit": logit,
                     "group": info.group,
                 }
-                for index, probability, logit in zip(indices, *row, strict=True)
+                for index, probability, logit in zip(
+                    ranked.order[row][:top_k], ranked.probabilities[row], ranked.logits[row], strict=False
+                )
             ],
         }
-        for alpha, indices, *row in zip(alphas, top.tolist(), *best, strict=True)
+        for row, alpha in enumerate(question.alphas, first)
     ]
     return orjson.Fragment(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))
 
