@@ -25,7 +25,7 @@ from service.middleware import RequestEnvelope, add_error_handlers
 from service.registry import Registry
 from service.repository.loader import load_model
 from service.repository.orders import ORDERS_VARIABLE, Orders
-from service.routes import alpha, classify, health, models, operating_points, tune
+from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
@@ -86,7 +86,8 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> Appli
         swagger_ui_oauth2_redirect_url=None,
     )
     app.context = app.state.context = context
-    modules = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models, health)
+    features = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models)
+    modules = (*features, infer, openinference, health)
     for module in modules:
         app.include_router(module.router)
     _add_documentation_page(app)

@@ -1,11 +1,12 @@
-"""What a path under /v2 names: a model and perhaps its version, or an extension that is not here."""
+"""What a request names: a model and perhaps its version, or something of the protocol that is not here."""
 
 import re
+from typing import Any
 
-from service.errors import UnknownVersionError
+from service.errors import NotSupportedError, UnknownVersionError
 from service.registry import Registry, ServedModel
 
-__all__ = ["missing_extension", "served_at"]
+__all__ = ["missing_extension", "refuse_overrides", "served_at"]
 
 LONGEST_VERSION = 9  # digits
 _MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
@@ -38,3 +39,15 @@ def missing_extension(path: str) -> str | None:
     ('generate', None)
     """
     return next((name for pattern, name in _EXTENSIONS.items() if re.fullmatch(pattern, path)), None)
+
+
+def refuse_overrides(parameters: Any) -> None:
+    """Refuse to load a model in another way than it lies there.
+
+    Raises:
+        NotSupportedError: there are parameters: `config`, or files.
+    """
+    if parameters:
+        raise NotSupportedError(
+            "models are loaded as they lie in the models folder; neither config nor files may be given"
+        )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from service.catalog import CatalogEntry
 from service.openinference.signature import Slot, inputs_of, outputs_of
 from service.registry import ServedModel
 from service.settings import Settings
 from service.storage.operating_points import PointInForce
 
-__all__ = ["EXTENSIONS", "model_config", "model_metadata", "server_metadata", "statistics_of"]
+__all__ = ["EXTENSIONS", "model_config", "model_metadata", "repository_index", "server_metadata", "statistics_of"]
 
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"  # Triton's names
 EXTENSIONS = (
@@ -62,6 +63,15 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
         "default_model_filename": served.bundle.model_path.name,
         "parameters": {f"alpha.{name}": {"string_value": f"{point.alpha!r}"} for name, point in points.items()},
     }
+
+
+def repository_index(entries: Iterable[CatalogEntry], *, only_ready: bool) -> list[dict[str, str]]:
+    """Return every version that lies in the models folder or is in service, and how it stands."""
+    return [
+        {"name": each.name, "version": str(each.version), "state": each.state, "reason": each.reason}
+        for each in entries
+        if each.state == "READY" or not only_ready
+    ]
 
 
 def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ this server does not have is said to be missing, with 501.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,15 +17,9 @@ from service.openinference.signature import INPUTS, OUTPUTS
 from service.openinference.tensors import Tensor, from_binary, from_json
 
 __all__ = [
-    "HEADER",
-    "InferRequest",
-    "Parameters",
-    "Wanted",
-    "parse_parameters",
-    "parse_request",
-    "raw_request",
-    "wanted_output",
-]
+    "HEADER", "InferRequest", "Parameters", "Wanted", "checked_input", "parse_parameters", "parse_request",
+    "raw_request", "unique_outputs", "wanted_output",
+]  # fmt: skip
 
 T = TypeVar("T")
 HEADER = "Inference-Header-Content-Length"
@@ -97,12 +91,8 @@ def parse_request(body: bytes, json_bytes: int, max_json_mb: float) -> InferRequ
     parameters = parse_parameters(_typed(fields, "parameters", dict, "an object") or {})
     inputs = _inputs(_typed(fields, "inputs", list, "a list"), rest[json_bytes:])
     asked = _typed(fields, "outputs", list, "a list") or [{"name": name} for name in OUTPUTS]
-    outputs: dict[str, Wanted] = {}
-    for entry in asked:
-        wanted = _output(entry, binary=parameters.binary_data_output)
-        if outputs.setdefault(wanted.name, wanted) is not wanted:
-            raise RequestError(f"output {wanted.name!r} is asked for twice")
-    return InferRequest(_typed(fields, "id", str, "a text"), parameters, inputs, tuple(outputs.values()))
+    outputs = unique_outputs(_output(entry, binary=parameters.binary_data_output) for entry in asked)
+    return InferRequest(_typed(fields, "id", str, "a text"), parameters, inputs, outputs)
 
 
 def raw_request(body: bytes, manifest: Manifest) -> InferRequest:
@@ -149,6 +139,38 @@ def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
     )
 
 
+def checked_input(
+    name: Any, datatype: Any, shape: Any, parameters: Mapping[str, Any], before: Mapping[str, Tensor]
+) -> tuple[str, tuple[int, ...]]:
+    """Return the name and shape of an input.
+
+    Raises:
+        RequestError: no such input, one that came before, another datatype, no shape.
+        NotSupportedError: shared memory.
+    """
+    if not isinstance(name, str) or name not in INPUTS:
+        raise RequestError(f"there is no input {str(name)[:64]!r}; there are: {', '.join(INPUTS)}")
+    if name in before:
+        raise RequestError(f"input {name!r} comes twice")
+    if datatype != INPUTS[name]:
+        raise RequestError(f"input {name!r} is {INPUTS[name]}, not {str(datatype)[:64]!r}")
+    _no_shared_memory(parameters, f"input {name!r}")
+    return name, _shape(name, shape)
+
+
+def unique_outputs(asked: Iterable[Wanted]) -> tuple[Wanted, ...]:
+    """Return the outputs that are asked for, each once.
+
+    Raises:
+        RequestError: one is asked for twice; the protocol could not tell the two apart.
+    """
+    outputs: dict[str, Wanted] = {}
+    for wanted in asked:
+        if outputs.setdefault(wanted.name, wanted) is not wanted:
+            raise RequestError(f"output {wanted.name!r} is asked for twice")
+    return tuple(outputs.values())
+
+
 def wanted_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) -> Wanted:
     """Return an output that is asked for.
 
@@ -171,16 +193,9 @@ def _inputs(entries: Any, rest: memoryview) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for entry in entries or ():
         fields = _object(entry, INPUT_FIELDS, "an input")
-        name = fields.get("name")
-        if not isinstance(name, str) or name not in INPUTS:
-            raise RequestError(f"there is no input {str(name)[:64]!r}; there are: {', '.join(INPUTS)}")
-        if name in tensors:
-            raise RequestError(f"input {name!r} comes twice")
-        if fields.get("datatype") != INPUTS[name]:
-            raise RequestError(f"input {name!r} is {INPUTS[name]}, not {str(fields.get('datatype'))[:64]!r}")
-        shape = _shape(name, fields.get("shape"))
         parameters = _typed(fields, "parameters", dict, "an object") or {}
-        _no_shared_memory(parameters, f"input {name!r}")
+        name, datatype = fields.get("name"), fields.get("datatype")
+        name, shape = checked_input(name, datatype, fields.get("shape"), parameters, tensors)
         _object(parameters, ("binary_data_size",), f"input {name!r}, parameters")
         size = _typed(parameters, "binary_data_size", int, "a number of bytes")
         if size is None:

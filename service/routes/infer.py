@@ -5,7 +5,6 @@ compressed, where the client asks for it.
 """
 
 import asyncio
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -16,7 +15,7 @@ from service.errors import RequestError
 from service.openinference import documentation as docs
 from service.openinference.addresses import served_at
 from service.openinference.compression import accepted_encoding, compressed, decompressed
-from service.openinference.inference import infer_outputs
+from service.openinference.inference import counted, infer_outputs
 from service.openinference.requests import HEADER, InferRequest, parse_request, raw_request
 from service.openinference.responses import encode_response
 from service.recognition import unless_hung_up
@@ -58,15 +57,10 @@ async def infer_with_version(request: Request, model: ModelName, version: Versio
 
 
 async def _answer(request: Request, served: ServedModel) -> Response:
-    started, answered = time.perf_counter_ns(), False
-    try:
+    with counted(served):
         asked = await _read(request, served)
         tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
         body, json_bytes = encode_response(served, asked, tensors)
-        answered = True
-    finally:
-        count = served.statistics.success if answered else served.statistics.fail
-        count(time.perf_counter_ns() - started)
     headers, media_type = {}, "application/json"
     if json_bytes is not None:
         headers, media_type = {HEADER: str(json_bytes)}, "application/octet-stream"
