@@ -31,7 +31,7 @@ from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
 from service.server import settle_memory
-from service.settings import Settings
+from service.settings import CORES, Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
 from service.storage.jobs import JobStore
@@ -209,7 +209,7 @@ def _open_feedback(
 def _onnx_engines(settings: Settings) -> EngineFactory:
     from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that a fake engine needs no onnxruntime
 
-    return lambda bundle: OnnxEngine(bundle, settings.device, min(settings.inference_threads, WIDE_THREADS))
+    return lambda bundle: OnnxEngine(bundle, settings.device, min(CORES, WIDE_THREADS))
 
 
 def _add_documentation_page(app: FastAPI) -> None:

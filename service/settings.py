@@ -15,9 +15,10 @@ from pydantic_core import PydanticUndefined
 
 from service.storage.engines import read_url
 
-__all__ = ["Settings", "SettingsError"]
+__all__ = ["CORES", "Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
 
@@ -47,10 +48,14 @@ class Settings(BaseModel):
     )
     workers: int = Field(1, ge=1, le=64, description="server processes; each loads all models")
     inference_threads: int = Field(
-        os.cpu_count() or 1, ge=1, le=256, description="batches computed at a time, one CPU thread each"
+        CORES + 1,
+        ge=1,
+        le=256,
+        description="batches computed at a time, one CPU thread each; one more than there are cores keeps those busy "
+        "while a thread waits for the interpreter",
     )
     decode_threads: int = Field(
-        os.cpu_count() or 1,
+        CORES,
         ge=1,
         le=256,
         description="pictures decoded at a time, by the same threads; more than inference_threads where a GPU computes",

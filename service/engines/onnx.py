@@ -55,6 +55,8 @@ def _session(bundle: Bundle, device: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if threads > 1:  # its threads wait for each other by spinning, which is fast, but not for the next batch as well
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors; what is only a warning there is checked below
     who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
     try:
