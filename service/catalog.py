@@ -12,7 +12,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 
 from models.bundle import check_repository
@@ -95,7 +96,7 @@ class Catalog:
         self._closing = True
         self._wake.set()
         self._thread.join(CLOSE_SECONDS)
-        self._keeper.fail_orders(NotReadyError("the server is shutting down"))
+        self._refuse_orders()
 
     async def load(self, name: str) -> None:
         """Have the highest version of a model served; return once it is, in every healthy process.
@@ -145,9 +146,16 @@ class Catalog:
         self._keeper.new.put(Order(name, load, done))
         self._wake.set()
         if self._closing:
-            self._keeper.fail_orders(NotReadyError("the server is shutting down"))
+            self._refuse_orders()
         await asyncio.wrap_future(done)
         await asyncio.sleep(self._orders.spread_seconds)
+
+    def _refuse_orders(self) -> None:
+        error = NotReadyError("the server is shutting down; try another one, or again in a moment")
+        while not self._keeper.new.empty():
+            with suppress(InvalidStateError):  # who waited has left
+                self._keeper.new.get().done.set_exception(error)
+        self._keeper.fail_orders(error)
 
     def _serve(self) -> None:
         in_trouble = False

@@ -125,9 +125,7 @@ class Keeper:
             log.warning("and %d more; GET /v1/models lists them", len(strange) - MOST_LOGGED)
 
     def fail_orders(self, error: Exception) -> None:
-        """Tell everybody who waits that nothing will come of it."""
-        while not self.new.empty():
-            self._waiting.append(self.new.get())
+        """Tell those whose orders were taken that nothing will come of it."""
         for order in self._waiting:
             _finish(order, error)
         self._waiting = []
@@ -148,8 +146,8 @@ class Keeper:
                 there = ", ".join(self._shelf.names()) or "none"
                 _finish(order, UnknownModelError(f"there is no model {order.name[:64]!r}; there are: {there}"))
             else:
-                (self._orders.load if order.load else self._orders.unload)(order.name)
                 self._waiting.append(order)
+                (self._orders.load if order.load else self._orders.unload)(order.name)
         standing = self._orders.standing()
         asked = {name for name, times in standing.asked.items() if times != self._asked.get(name, 0)}
         self._asked = dict(standing.asked)

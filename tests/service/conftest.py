@@ -41,17 +41,22 @@ Running = Callable[..., AbstractAsyncContextManager[Service]]
 def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
     """`async with running(max_batch_images=2) as service:`; `real=True` computes with ONNX Runtime.
 
-    Without `database=` each has a fresh SQLite file.
+    Without `database=` each has a fresh SQLite file. `loading` is called with each bundle before its engine is made.
     """
 
     @asynccontextmanager
     async def run(
-        *, models: Path = tiny_bundle.path.parent.parent, real: bool = False, **options: Any
+        *,
+        models: Path = tiny_bundle.path.parent.parent,
+        real: bool = False,
+        loading: Callable[[Bundle], None] = lambda _: None,
+        **options: Any,
     ) -> AsyncIterator[Service]:
         engines: dict[str, FakeEngine] = {}
         options.setdefault("database", new_sqlite())
 
         def make(bundle: Bundle) -> FakeEngine:
+            loading(bundle)
             engines[bundle.manifest.name] = engine = FakeEngine(bundle)
             return engine
 
