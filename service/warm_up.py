@@ -20,24 +20,24 @@ SECONDS = 0.3  # of timed runs, for each model
 SECONDS_PER_SIZE = 0.06
 RUNS = 3  # at most, of a size
 AS_GOOD = 0.97  # of the best images/s
+AROUND_A_BATCH = 0.0005  # seconds that everything else around a run takes, whatever its size: the more at once the better
 NO_BETTER = 1.15  # times the seconds per image of the best size: larger ones need not be tried
-INSTANT_SECONDS = 0.0005  # an image that takes less is little beside what surrounds a run: the more at once the better
 
 
 def batch_cap(timings: Mapping[int, float]) -> int:
     """Return the largest batch that is worth it.
 
     Args:
-        timings: images in a batch -> seconds that it takes.
+        timings: images in a batch -> seconds that the network takes.
 
     Returns:
-        The largest size whose images/s are within 3 % of the best.
+        The largest size whose images/s, what is around a run counted in, are within 3 % of the best.
 
     >>> batch_cap({1: 0.010, 2: 0.0202, 4: 0.044})
     2
     """
-    best = max(size / seconds for size, seconds in timings.items())
-    return max(size for size, seconds in timings.items() if size / seconds >= AS_GOOD * best)
+    rates = {size: size / (seconds + AROUND_A_BATCH) for size, seconds in timings.items()}
+    return max(size for size, rate in rates.items() if rate >= AS_GOOD * max(rates.values()))
 
 
 def warm_up(bundle: Bundle, engine: Engine, most: int, clock: Callable[[], float] = time.perf_counter) -> int:
@@ -62,10 +62,9 @@ def warm_up(bundle: Bundle, engine: Engine, most: int, clock: Callable[[], float
             break
         timings[size], seconds = _time(bundle, engine, size, clock)
         spent += seconds
-        is_instant = timings[1] < INSTANT_SECONDS
-        if not is_instant and timings[size] / size > NO_BETTER * timings[best] / best:
+        if (timings[size] + AROUND_A_BATCH) / size > NO_BETTER * (timings[best] + AROUND_A_BATCH) / best:
             break
-    return max(timings) if is_instant else batch_cap(timings)
+    return batch_cap(timings)
 
 
 def _time(bundle: Bundle, engine: Engine, size: int, clock: Callable[[], float]) -> tuple[float, float]:
