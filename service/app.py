@@ -30,7 +30,7 @@ from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
-from service.server import settle_memory
+from service.server import settle_process
 from service.settings import CORES, Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
@@ -101,7 +101,7 @@ def create_app(settings: Settings, engine: EngineFactory | None = None) -> Appli
 def app_from_environment() -> FastAPI:
     """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
     app = create_app(Settings.read(os.environ))
-    settle_memory()
+    settle_process()
     return app
 
 
