@@ -3,6 +3,7 @@
 import gc
 import os
 import tempfile
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -57,8 +58,9 @@ def settle_process() -> None:
     On Linux our threads, begun from now on, are a batch job to the scheduler: none that wakes up takes the core from
     one that computes, so under load requests are read some at a time. With a core free nothing waits any longer.
     """
-    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):  # a sandbox that forbids it: then it is as it was
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
