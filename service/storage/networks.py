@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 
 from models.bundle import GRAPH, HEAD
 from models.manifest import Manifest
@@ -25,7 +25,7 @@ from service.storage.database import Database, StorageUnavailableError, insert_o
 from service.storage.migrate import one_at_a_time
 from service.storage.operating_points import remove_all
 from service.storage.results import KeptResults
-from service.storage.tables import feedback, kept_results, networks
+from service.storage.tables import feedback, kept_chunks, networks
 
 __all__ = ["Network", "Networks", "network_of", "settle"]
 
@@ -165,8 +165,9 @@ def _put_away(connection: Connection, network: Network, now: float) -> None:
 def _delete_numbers(connection: Connection, network: Network) -> tuple[int, int]:
     """Delete results and labels under a network's name and version; return how many that were."""
 
-    def delete_from(table: Table) -> int:
-        mine = (table.c.model == network.model) & (table.c.version == network.version)
-        return connection.execute(delete(table).where(mine)).rowcount
+    def mine(table: Table) -> ColumnElement[bool]:
+        return (table.c.model == network.model) & (table.c.version == network.version)
 
-    return delete_from(kept_results), delete_from(feedback)
+    results = connection.scalar(select(func.sum(kept_chunks.c.images)).where(mine(kept_chunks))) or 0
+    connection.execute(delete(kept_chunks).where(mine(kept_chunks)))
+    return results, connection.execute(delete(feedback).where(mine(feedback))).rowcount

@@ -1,60 +1,37 @@
 """The numbers of recent results, kept for a while so that a label which comes back later finds them.
 
 Classification hands a result over and goes on: it lands in a bounded buffer in memory, and a thread writes the buffer
-to the database in one transaction several times a second. The database is shared, so any process finds any result once
-it is written. While the database is away the buffer drops its oldest results, counts them, and nobody waits.
+to the database in one transaction several times a second, as chunks (`chunks.py`). The database is shared, so any
+process finds any result once it is written. While the database is away the buffer drops its oldest results, counts
+them, and nobody waits.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete
 
 from service.metrics import Metrics
 from service.result_ids import time_of
-from service.storage.database import Database, StorageUnavailableError, insert_or_ignore
-from service.storage.tables import kept_results
-from service.storage.trimming import Trimmer
+from service.storage import chunks
+from service.storage.chunks import KeptResult
+from service.storage.database import Database, StorageUnavailableError
+from service.storage.tables import kept_chunks
 
 __all__ = ["FLUSH_SECONDS", "KeptResult", "KeptResults"]
 
 log = logging.getLogger("longtail.results")
 FLUSH_SECONDS = 0.25
-FLUSH_ROWS = 512
+FLUSH_ROWS = 2048  # are written at once, whenever the last write was
 MAX_WAITING_ROWS = 8192
 MAX_WAITING_BYTES = 64 * 2**20
 CLOSE_SECONDS = 5.0
 MILLISECOND = 0.001  # how finely an id tells its time
-Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
-
-
-class KeptResult(NamedTuple):
-    """One classified picture: (C,) logits at alpha 0 and (K,) head cosine, the first alpha asked for and who won."""
-
-    id: str
-    model: str
-    version: int
-    alpha: float
-    predicted: int
-    plain: int
-    logits: Float
-    head_cosine: Float
-
-    @property
-    def size(self) -> int:
-        """Bytes of its numbers."""
-        return self.logits.nbytes + self.head_cosine.nbytes
-
-    def row(self) -> dict[str, Any]:
-        """Return it as the table has it."""
-        logits, head_cosine = (np.asarray(part, "<f4").tobytes() for part in (self.logits, self.head_cosine))
-        return self._asdict() | {"time": time_of(self.id), "logits": logits, "head_cosine": head_cosine}
 
 
 class KeptResults:
@@ -63,7 +40,7 @@ class KeptResults:
     Args:
         database: where they are kept.
         metrics: where dropped results are counted.
-        keep: most results of one model and version; 0 keeps none.
+        keep: how many results of one model and version stay; 0 keeps none.
         keep_seconds: how long a result is kept.
         interval: seconds between two writes.
         clock: seconds since 1970.
@@ -83,10 +60,11 @@ class KeptResults:
         self._database, self._metrics = database, metrics
         self._waiting: dict[str, KeptResult] = {}
         self._writing: dict[str, KeptResult] = {}
+        self._in_doubt: Collection[str] = ()  # ids of a write that failed: perhaps it was committed all the same
         self._bytes, self._dropped_until = 0, 0.0
         self._lock, self._one_flush = threading.Lock(), threading.Lock()
         self._wake, self._closing, self._in_trouble = threading.Event(), False, False
-        self._trimmer, self._next_expiry = Trimmer(kept_results, "id", keep), 0.0
+        self._trimmer, self._next_expiry = chunks.ChunkTrimmer(keep), 0.0
         self._thread = threading.Thread(target=self._serve, name="kept-results", daemon=True)
 
     def start(self) -> None:
@@ -100,15 +78,16 @@ class KeptResults:
         self._thread.join(CLOSE_SECONDS)
 
     def add(self, result: KeptResult) -> None:
-        """Take a result; no I/O, a few microseconds."""
+        """Take a result; no I/O, less than a microsecond."""
         if not self.keep:
             return
         with self._lock:
             self._waiting[result.id] = result
-            self._bytes += result.size
-            self._shrink()
-            full = len(self._waiting) == FLUSH_ROWS
-        if full:
+            self._bytes += result.logits.nbytes + result.head_cosine.nbytes
+            rows = len(self._waiting)
+            if rows > MAX_WAITING_ROWS or self._bytes > MAX_WAITING_BYTES:
+                self._shrink()
+        if rows == FLUSH_ROWS:
             self._wake.set()
 
     def flush(self) -> int:
@@ -121,9 +100,10 @@ class KeptResults:
             with self._lock:
                 self._writing, self._waiting, self._bytes = self._waiting, {}, 0
             try:
-                written = self._write(list(self._writing.values()))
+                written = self._write(self._writing)
             except StorageUnavailableError:
                 with self._lock:
+                    self._in_doubt = self._writing.keys()
                     self._waiting = self._writing | self._waiting
                     self._bytes = sum(result.size for result in self._waiting.values())
                     self._shrink()
@@ -149,7 +129,7 @@ class KeptResults:
             StorageUnavailableError: the database is away.
         """
         self._next_expiry = self.clock() + min(60.0, self.keep_seconds / 20)
-        expired = delete(kept_results).where(kept_results.c.time < self.clock() - self.keep_seconds)
+        expired = delete(kept_chunks).where(kept_chunks.c.last_time < self.clock() - self.keep_seconds)
         self._database.run_sync(lambda connection: connection.execute(expired))
         self._trimmer.trim(self._database)
 
@@ -159,21 +139,11 @@ class KeptResults:
         fresh = [result_id for result_id in ids if now - time_of(result_id) <= self.keep_seconds]
         with self._lock:
             found = {i: r for i in fresh if (r := self._waiting.get(i) or self._writing.get(i)) is not None}
-        elsewhere = [result_id for result_id in fresh if result_id not in found]
-        for start in range(0, len(elsewhere), FLUSH_ROWS):
-            chosen = kept_results.c.id.in_(elsewhere[start : start + FLUSH_ROWS])
-            for row in connection.execute(select(kept_results).where(chosen)):
-                numbers = [np.frombuffer(blob, "<f4") for blob in (row.logits, row.head_cosine)]
-                found[row.id] = KeptResult(
-                    row.id, row.model, row.version, row.alpha, row.predicted, row.plain, *numbers
-                )
-        return found
+        return found | chunks.find(connection, [result_id for result_id in fresh if result_id not in found])
 
     def horizon(self, connection: Connection) -> float:
         """Return the time before which results may have been deleted or dropped; one given later was never kept."""
-        columns = kept_results.c
-        by_model = select(func.count(), func.min(columns.time)).group_by(columns.model, columns.version)
-        full = [float(oldest) for count, oldest in connection.execute(by_model) if count >= self.keep]
+        full = chunks.oldest_of_full(connection, self.keep)
         return max([self.clock() - self.keep_seconds, self._dropped_until, *full])
 
     def recent_traffic(self, model: str, version: int, since: float | None = None) -> tuple[Float32, Float32]:
@@ -188,35 +158,28 @@ class KeptResults:
             StorageUnavailableError: the database is away.
         """
         self.flush()
-        columns = kept_results.c
-        query = select(columns.logits, columns.head_cosine).where(*self._of(model, version, since))
-        rows = self._database.run_sync(lambda c: c.execute(query.order_by(columns.time, columns.id)).all())
-        logits, head_cosine = (
-            np.frombuffer(b"".join(row[part] for row in rows), "<f4").reshape(len(rows), -1 if rows else 0)
-            for part in (0, 1)
-        )
-        return logits, head_cosine
+        oldest = self._oldest(since)
+        return self._database.run_sync(lambda connection: chunks.read_numbers(connection, model, version, oldest))
 
     def predictions(
         self, connection: Connection, model: str, version: int, since: float | None = None
     ) -> NDArray[np.int64]:
         """Return what recent pictures were taken for, (M, 3): class at the alpha used, class at alpha 0, pictures."""
-        columns = kept_results.c
-        query = select(columns.predicted, columns.plain, func.count()).where(*self._of(model, version, since))
-        grouped = query.group_by(columns.predicted, columns.plain)
-        return np.array([tuple(row) for row in connection.execute(grouped)], np.int64).reshape(-1, 3)
+        return chunks.count_predictions(connection, model, version, self._oldest(since))
 
-    def _of(self, model: str, version: int, since: float | None) -> tuple[Any, ...]:
-        oldest = max(self.clock() - self.keep_seconds, since or 0.0)
-        columns = kept_results.c
-        return columns.model == model, columns.version == version, columns.time >= oldest
+    def _oldest(self, since: float | None) -> float:
+        return max(self.clock() - self.keep_seconds, since or 0.0)
 
-    def _write(self, results: list[KeptResult]) -> int:
-        if results:
-            rows = [result.row() for result in results]
-            self._database.run_sync(lambda connection: insert_or_ignore(connection, kept_results, rows))
-            for result in results:
-                self._trimmer.count(result.model, result.version)
+    def _write(self, results: dict[str, KeptResult]) -> int:
+        there: Collection[str] = ()
+        if in_doubt := [each for each in self._in_doubt if each in results]:
+            there = self._database.run_sync(lambda connection: chunks.found_among(connection, in_doubt))
+        rows = chunks.pack([each for result_id, each in results.items() if result_id not in there])
+        if rows:
+            self._database.run_sync(lambda connection: connection.execute(kept_chunks.insert(), rows))
+        self._in_doubt = ()
+        for row in rows:
+            self._trimmer.count(row["model"], row["version"], row["images"])
         return len(results)
 
     def _shrink(self) -> None:

@@ -3,9 +3,9 @@
 Times are seconds since 1970. A version is a model's; nothing here outlives the meaning of (model, version).
 """
 
-from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
-__all__ = ["feedback", "jobs", "kept_results", "metadata", "networks", "operating_point_changes"]
+__all__ = ["feedback", "jobs", "kept_chunks", "metadata", "networks", "operating_point_changes"]
 
 metadata = MetaData(
     naming_convention={
@@ -17,21 +17,25 @@ metadata = MetaData(
     }
 )
 
-# What the network said about recent pictures, for a bounded time, so that a label that comes back can be used.
-kept_results = Table(
-    "kept_results",
+# What the network said about recent pictures, for a bounded time, so that a label that comes back can be used. A row is
+# a chunk of N results that one process wrote at once, see chunks.py. Columns of bytes are little-endian.
+kept_chunks = Table(
+    "kept_chunks",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("model", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("time", Double, nullable=False),
-    Column("alpha", Double, nullable=False),  # the first alpha asked for
-    Column("predicted", Integer, nullable=False),  # the top class there
-    Column("plain", Integer, nullable=False),  # the top class at alpha 0
-    Column("logits", LargeBinary, nullable=False),  # (C,) float32, little-endian
-    Column("head_cosine", LargeBinary, nullable=False),  # (K,) float32, little-endian
-    Index(None, "model", "version", "time"),
-    Index(None, "time"),
+    Column("first_time", Double, nullable=False),  # of its ids
+    Column("last_time", Double, nullable=False),
+    Column("images", Integer, nullable=False),  # N
+    Column("ids", LargeBinary, nullable=False),  # (N, 16) bytes
+    Column("alpha", LargeBinary, nullable=False),  # (N,) float64, the first alpha asked for
+    Column("predicted", LargeBinary, nullable=False),  # (N,) int32, the top class there
+    Column("plain", LargeBinary, nullable=False),  # (N,) int32, the top class at alpha 0
+    Column("head_cosine", LargeBinary, nullable=False),  # (N, K) float32
+    Column("logits", LargeBinary, nullable=False),  # (N, C) float32; last, so that whoever reads the others skips it
+    Index(None, "model", "version", "first_time", "last_time", "images"),  # all that trimming looks at
+    Index(None, "last_time", "first_time"),
 )
 
 # A label that came back: the one interval of alpha on which it wins. Both ends NULL: it wins nowhere; ±inf: unbounded.

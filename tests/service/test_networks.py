@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from models.bundle import load_bundle
 from service.storage.database import Database
 from service.storage.networks import Network, network_of, settle
-from service.storage.tables import feedback, kept_results, operating_point_changes
+from service.storage.tables import feedback, kept_chunks, operating_point_changes
 from tests.service.conftest import Running, Service, picture
 from tests.tiny_bundle import write_tiny_bundle
 
@@ -30,7 +30,7 @@ async def use(service: Service) -> str:
 
 
 def counts(database: Database) -> list[int]:
-    tables = (kept_results, feedback, operating_point_changes)
+    tables = (kept_chunks, feedback, operating_point_changes)
     return database.run_sync(lambda c: [c.scalar(select(func.count()).select_from(table)) or 0 for table in tables])
 
 

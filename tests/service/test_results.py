@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, select
 
 from service.metrics import Metrics
 from service.result_ids import new_result_id
 from service.storage import results as module
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.results import KeptResult, KeptResults
-from service.storage.tables import kept_results
+from service.storage.tables import kept_chunks
 
 NOW = 1_795_525_000.0
 
@@ -42,8 +42,9 @@ def keeping(database: Database) -> Keeping:
 
 
 def rows(database: Database) -> list[str]:
-    query = select(kept_results.c.id).order_by(kept_results.c.time, kept_results.c.id)
-    return list(database.run_sync(lambda connection: connection.scalars(query).all()))
+    """The ids in the database, oldest first."""
+    blobs = database.run_sync(lambda connection: connection.scalars(select(kept_chunks.c.ids)).all())
+    return sorted(blob[start : start + 16].hex() for blob in blobs for start in range(0, len(blob), 16))
 
 
 def find(database: Database, kept: KeptResults, *ids: str) -> dict[str, KeptResult]:
@@ -62,15 +63,35 @@ def test_a_result_is_found_before_it_is_written_and_after(database: Database, ke
     assert np.array_equal(elsewhere.head_cosine, mine.head_cosine)
 
 
-def test_one_more_write_of_the_same_result_changes_nothing(database: Database, keeping: Keeping) -> None:
-    kept, mine = keeping(), result()
-    for _ in range(2):
-        kept.add(mine)
-        kept.flush()
-    assert rows(database) == [mine.id]
+class LostAnswers:
+    """A database that commits, and then the connection breaks before it has said so."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def run_sync(self, work: Callable[[Connection], Any]) -> Any:
+        self.database.run_sync(work)
+        raise StorageUnavailableError("the connection broke")
 
 
-def test_the_newest_of_each_model_and_version_stay_and_the_table_does_not_grow(
+def test_what_was_written_though_nobody_heard_of_it_is_not_written_twice(
+    database: Database, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keeping()
+    mine = [result(NOW - 3 + i) for i in range(3)]
+    for each in mine:
+        kept.add(each)
+        monkeypatch.setattr(kept, "_database", LostAnswers(database))
+        with pytest.raises(StorageUnavailableError):
+            kept.flush()
+    assert rows(database) == [mine[0].id]
+    monkeypatch.setattr(kept, "_database", database)
+    assert kept.flush() == 3
+    assert rows(database) == [each.id for each in mine]
+    assert len(kept.recent_traffic("tiny", 1)[0]) == 3
+
+
+def test_at_least_the_newest_of_each_model_and_version_stay_and_the_table_does_not_grow(
     database: Database, keeping: Keeping
 ) -> None:
     kept = keeping(keep=20)
@@ -80,23 +101,36 @@ def test_the_newest_of_each_model_and_version_stay_and_the_table_does_not_grow(
             for _ in range(turn % 4):
                 ids.append(kept.add(one := result(NOW + turn, model=model, version=version)) or one.id)
         kept._turn()
-        assert len(rows(database)) <= 3 * (20 + 20 // 10 + 3)
+        assert len(rows(database)) <= 3 * (20 + 20 // 10 + 3)  # the last is a chunk's
     found = find(database, kept, *(i for ids in added.values() for i in ids))
     assert all(i in found for ids in added.values() for i in sorted(ids)[-20:])
 
 
-def test_of_results_of_one_millisecond_exactly_those_beyond_the_number_go(database: Database, keeping: Keeping) -> None:
+def test_whole_chunks_go_once_all_that_are_newer_hold_enough(database: Database, keeping: Keeping) -> None:
     kept = keeping(keep=7)
-    ids = sorted(kept.add(one := result()) or one.id for _ in range(30))
-    kept.flush()
-    kept.delete_old()
-    assert rows(database) == ids[-7:]
+    ids: list[list[str]] = []
+    for size in (9, 3, 4, 5):
+        ids.append([kept.add(one := result(NOW + len(ids))) or one.id for _ in range(size)])
+        kept.flush()
+        kept.delete_old()
+    assert rows(database) == sorted(ids[2] + ids[3])  # 4 + 5; without the 4 too few would stay
+
+
+def test_a_chunk_that_is_as_new_as_those_that_stay_stays(database: Database, keeping: Keeping) -> None:
+    one, other = keeping(keep=2), keeping(keep=2)
+    ids = [each.id for each in (result(NOW), result(NOW + 0.2), result(NOW + 0.1), result(NOW + 0.3))]
+    for kept, mine in ((one, ids[:2]), (other, ids[2:])):
+        for each in mine:
+            kept.add(result()._replace(id=each))
+        kept.flush()
+    other.delete_old()
+    assert rows(database) == sorted(ids)  # the first chunk is the older one, but holds the third newest
 
 
 def test_a_restart_does_not_let_the_table_grow(database: Database, keeping: Keeping) -> None:
-    for _ in range(30):
+    for turn in range(30):
         kept = keeping(keep=20)
-        kept.add(result())
+        kept.add(result(NOW + turn))
         kept._turn()
     assert len(rows(database)) <= 22
 
@@ -240,5 +274,5 @@ def test_what_waits_for_a_database_waits_on(database: Database, database_url: st
     with pytest.raises(StorageUnavailableError):
         kept.flush()
     assert len(kept._waiting) == 1
-    assert database.run_sync(lambda c: c.scalar(select(func.count()).select_from(kept_results))) == 0
+    assert rows(database) == []
     away.close()
