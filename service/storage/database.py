@@ -11,15 +11,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, NullPool, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StorageUnavailableError
 from service.storage.engines import ANSWER_SECONDS, IMMEDIATE, make_engine, read_url
 from service.storage.migrate import DatabaseTooNewError, migrate
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 __all__ = ["Database", "DatabaseTooNewError", "StorageUnavailableError", "insert_or_ignore", "insert_or_update"]
 
@@ -118,23 +121,36 @@ class Database:
         Raises:
             StorageUnavailableError: the database is away; nothing was written, or nobody can say.
         """
-        if not self.ready:
-            raise StorageUnavailableError(f"the database is not there yet; {_ADVICE}")
-        try:
+
+        def once_or_twice() -> T:
             try:
-                result = self._transaction(work, immediate=False)
+                return self._transaction(work, immediate=False)
             except DBAPIError as error:
                 if not _is_busy(error):
                     raise
-                result = self._transaction(work, immediate=True)
-        except (IntegrityError, DataError):
-            raise
-        except (SQLAlchemyError, StorageUnavailableError) as error:
-            raise self._unavailable(error) from error
-        if self._last_failure:
-            log.warning("the database answers again")
-            self._last_failure = ""
-        return result
+                return self._transaction(work, immediate=True)
+
+        return self._answer(once_or_twice)
+
+    def number(self, query: str) -> int | None:
+        """Return the one number that a query gives, for what is asked many times a second: no transaction around it.
+
+        Raises:
+            StorageUnavailableError: the database is away.
+        """
+
+        def ask() -> int | None:
+            connection = self._engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(query)
+                (number,) = cursor.fetchone() or (None,)
+                cursor.close()
+            finally:
+                connection.close()
+            return None if number is None else int(number)
+
+        return self._answer(ask)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do the same in a thread; a caller waits for a few seconds at most.
@@ -164,6 +180,21 @@ class Database:
     def _transaction(self, work: Callable[[Connection], T], *, immediate: bool) -> T:
         with self._engine.connect().execution_options(**{IMMEDIATE: immediate}) as connection, connection.begin():
             return work(connection)
+
+    def _answer(self, ask: Callable[[], T]) -> T:
+        """Return what comes of asking; whatever is wrong with the database is a StorageUnavailableError."""
+        if not self.ready:
+            raise StorageUnavailableError(f"the database is not there yet; {_ADVICE}")
+        try:
+            result = ask()
+        except (IntegrityError, DataError):
+            raise
+        except (SQLAlchemyError, StorageUnavailableError, self._engine.dialect.loaded_dbapi.Error) as error:
+            raise self._unavailable(error) from error
+        if self._last_failure:
+            log.warning("the database answers again")
+            self._last_failure = ""
+        return result
 
     def _one_less(self, _: "Future[Any]") -> None:
         with self._lock:
@@ -223,6 +254,8 @@ def insert_or_update(connection: Connection, table: Table, rows: Sequence[Mappin
 
 def _insert(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415  takes 0.05 s to import
+
         return postgresql.insert(table)
     return sqlite.insert(table)
 

@@ -1,16 +1,13 @@
 """SQLAlchemy engines that keep our promises: what is committed stays, and no caller waits for ever.
 
 SQLite: write-ahead log, synced at every commit, so that killing the process or the power loses nothing acknowledged.
-PostgreSQL: every wait for the server has an end, also where the server hangs with its connections open.
+PostgreSQL is next door, in `postgresql.py`.
 """
 
 import sqlite3
-import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -24,7 +21,6 @@ OPTIONS = {
     "application_name", "host", "passfile", "port", "sslcert", "sslkey", "sslmode", "sslrootcert",
     "target_session_attrs",
 }  # fmt: skip  # of a URL; a password has its own place, where it can be told from the rest
-CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5.0  # for one statement
 POOL_SECONDS = 2.0
 
@@ -72,7 +68,9 @@ def make_engine(
     sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS} if pool is QueuePool else {}
     if url.drivername.startswith("sqlite"):
         return _sqlite(url, answer_seconds, poolclass=pool, **sizes)
-    return _postgresql(url, answer_seconds, poolclass=pool, pool_pre_ping=True, **sizes)
+    from service.storage.postgresql import make_postgresql  # noqa: PLC0415  its driver takes 0.1 s to import
+
+    return make_postgresql(url, answer_seconds, poolclass=pool, pool_pre_ping=True, **sizes)
 
 
 def _sqlite(url: URL, answer_seconds: float, **options: Any) -> Engine:
@@ -96,39 +94,3 @@ def _sqlite(url: URL, answer_seconds: float, **options: Any) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
-
-
-def _postgresql(url: URL, answer_seconds: float, **options: Any) -> Engine:
-    arguments: dict[str, Any] = {
-        "connect_timeout": CONNECT_SECONDS,
-        "options": f"-c statement_timeout={round(1000 * answer_seconds)} -c timezone=UTC",
-        "application_name": url.query.get("application_name", "longtail"),
-    }
-    engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
-    patience = 1.2 * answer_seconds  # the server gives up first, and can say so
-
-    class PatientConnection(psycopg.Connection[Any]):
-        """Gives up on a server that does not answer; psycopg itself would wait for as long as the socket is open."""
-
-        def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-            return super().wait(_until(gen, self, time.monotonic() + patience), *arguments, **options)
-
-    @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, positional: list[Any], named: dict[str, Any]) -> Any:
-        return PatientConnection.connect(*positional, **named)
-
-    return engine
-
-
-def _until(work: Generator[Any, Any, Any], connection: psycopg.Connection[Any], deadline: float) -> Any:
-    """Pass psycopg's conversation with its socket on, until the deadline; psycopg looks at it every 0.1 s."""
-    try:
-        wanted = next(work)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > deadline:
-                connection.pgconn.finish()
-                raise psycopg.OperationalError("the server does not answer")
-            wanted = work.send(ready)
-    except StopIteration as done:
-        return done.value

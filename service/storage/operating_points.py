@@ -38,6 +38,7 @@ KEPT_CHANGES = 1000  # of each point
 MAX_POINTS = 100  # of one model and version, beside the bundle's; of removed ones so many keep their history
 FIXED = "head"  # the plain classifier, whatever happens
 _LOCK = 0x10461A12  # PostgreSQL's advisory lock of whoever writes: ids are then given in the order of the commits
+_NEWEST = "SELECT max(id) FROM operating_point_changes"
 _columns = operating_point_changes.c
 Key = tuple[str, int]  # model, version
 
@@ -198,12 +199,13 @@ class OperatingPoints:
         Raises:
             StorageUnavailableError: the database is away.
         """
-        applied, newest = self._applied, self._state.newest
-        state = self._database.run_sync(lambda connection: _read(connection, newest))
-        if state is not None:
-            with self._lock:
-                if applied == self._applied:  # else this process has made a change since; the next look will tell
-                    self._state = state
+        applied = self._applied
+        if (self._database.number(_NEWEST) or 0) == self._state.newest:
+            return
+        state = self._database.run_sync(_read)
+        with self._lock:
+            if applied == self._applied:  # else this process has made a change since; the next look will tell
+                self._state = state
 
     async def _change(self, write: Callable[[Connection], _State]) -> None:
         state = await self._database.run(write)
@@ -223,9 +225,7 @@ class OperatingPoints:
         row = where | change | {"from_alpha": before, "time": self._clock()}
         connection.execute(operating_point_changes.insert(), row)
         _prune(connection, manifest, name)
-        state = _read(connection, None)
-        assert state is not None  # noqa: S101  it is None only where nothing is new
-        return state
+        return _read(connection)
 
     def _serve(self) -> None:
         wait = self._interval
@@ -247,8 +247,7 @@ class OperatingPoints:
 def remove_all(connection: Connection, model: str, version: int, *, who: str, why: str, time: float) -> list[str]:
     """Take back whatever is stored of a model and version, and return the names; their history stays."""
     _one_writer(connection)
-    state = _read(connection, None)
-    stored = state.stored.get((model, version), {}) if state else {}
+    stored = _read(connection).stored.get((model, version), {})
     change = {"model": model, "version": version, "alpha": None, "chosen_by": "", "who": who, "why": why, "time": time}
     for name, point in stored.items():
         connection.execute(operating_point_changes.insert(), change | {"name": name, "from_alpha": point.alpha})
@@ -270,11 +269,9 @@ def _stored_alpha(connection: Connection, manifest: Manifest, name: str) -> floa
     return alpha
 
 
-def _read(connection: Connection, known: int | None) -> _State | None:
-    """Return what is stored, or None where the newest change is the known one."""
-    newest = connection.scalar(select(func.max(_columns.id))) or 0
-    if newest == known:
-        return None
+def _read(connection: Connection) -> _State:
+    """Return what is stored."""
+    newest = connection.exec_driver_sql(_NEWEST).scalar() or 0
     last = select(func.max(_columns.id)).group_by(_columns.model, _columns.version, _columns.name)
     stored: dict[Key, dict[str, PointInForce]] = {}
     query = select(operating_point_changes).where(_columns.id.in_(last), _columns.alpha.is_not(None))

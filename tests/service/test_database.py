@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from models.bundle import Bundle
 from service.settings import Settings, SettingsError
 from service.storage.database import (
     Database,
@@ -29,6 +33,7 @@ from service.storage.database import (
     insert_or_update,
 )
 from service.storage.engines import BadDatabaseUrlError, read_url
+from service.storage.migrate import CONNECTION, known_revisions
 from service.storage.tables import feedback, metadata
 from tests.service.databases import PASSWORD, Postgres
 
@@ -86,6 +91,17 @@ def test_a_row_that_is_there_stays_or_is_replaced_as_asked(database: Database) -
     assert rows == [(2, float("-inf")), (4, None)]
 
 
+def test_a_number_is_read_outside_of_any_transaction(database: Database) -> None:
+    query = "SELECT max(label) FROM feedback"
+    assert database.number(query) is None
+    database.run_sync(add)
+    assert database.number(query) == 2
+    with pytest.raises(StorageUnavailableError, match="does not answer"):
+        database.number("SELECT max(label) FROM nowhere")
+    database.run_sync(lambda c: add(c, result_id="b", label=7))
+    assert database.number(query) == 7
+
+
 def test_many_at_once_lose_nothing(database: Database) -> None:
     database.run_sync(lambda c: add(c, label=0))
 
@@ -123,6 +139,53 @@ def test_metadata_and_migrations_agree(database: Database) -> None:
     assert database.run_sync(compare) == []
 
 
+def test_the_migrations_are_those_that_alembic_finds() -> None:
+    config = Config(toml_file=str(ROOT / "pyproject.toml"))
+    scripts = ScriptDirectory.from_config(config)
+    assert known_revisions() == [script.revision for script in reversed(list(scripts.walk_revisions()))]
+    assert known_revisions()[-1] == scripts.get_current_head()
+
+
+def test_every_migration_can_be_undone(database_url: str, opened: Callable[[str], Database]) -> None:
+    database = opened(database_url)
+    database.migrate()
+
+    def there_and_back(connection: Connection) -> list[str]:
+        config = Config(toml_file=str(ROOT / "pyproject.toml"))
+        config.attributes[CONNECTION] = connection
+        command.downgrade(config, "base")
+        left = inspect(connection).get_table_names()
+        command.upgrade(config, "head")
+        return left
+
+    assert database.run_sync(there_and_back) == ["alembic_version"]
+    database.run_sync(add)
+    assert ids(database) == ["a"]
+
+
+START = """
+import asyncio, sys
+from pathlib import Path
+from service.app import create_app
+from service.settings import Settings
+
+app = create_app(Settings(models=Path(sys.argv[1]), database=sys.argv[2]))
+async def start():
+    async with app.router.lifespan_context(app):
+        print(app.state.context.database.ready)
+asyncio.run(start())
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"alembic", "mako", "psycopg", "pygments"}))
+"""
+
+
+def test_a_start_on_sqlite_that_is_up_to_date_imports_neither_alembic_nor_psycopg(
+    tiny_bundle: Bundle, new_sqlite: Callable[[], str]
+) -> None:
+    start = [sys.executable, "-W", "error", "-c", START, str(tiny_bundle.path.parent.parent), new_sqlite()]
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines(), done.stderr) == (["True", ""], "")
+
+
 def test_several_may_migrate_at_once(empty_database_url: str, opened: Callable[[str], Database]) -> None:
     databases = [opened(empty_database_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
@@ -140,7 +203,7 @@ def test_several_processes_may_migrate_at_once(empty_database_url: str, opened: 
     database = opened(empty_database_url)
     database.migrate()
     tables = database.run_sync(lambda c: inspect(c).get_table_names())
-    ours = {"feedback", "jobs", "kept_results", "networks", "operating_point_changes"}
+    ours = {"feedback", "jobs", "kept_chunks", "networks", "operating_point_changes"}
     assert set(tables) == ours | {"alembic_version"}
 
 
