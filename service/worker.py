@@ -203,21 +203,22 @@ class Worker:
 
     def _serve(self) -> None:
         """Do one task after the other until the queue is empty and the worker closes."""
-        task = self._next()
-        while task is not None:
+        done: list[tuple[Task[ServedModel, _Picture], _Picture | None]] = []
+        while (task := self._next(done)) is not None:
             if isinstance(task, Decode):
-                task = self._next(task, self._decode(task.item))
+                done.append((task, self._decode(task.item)))
             else:
                 self._compute(task)
-                task = self._next(task)
+                done.append((task, None))
+            del task  # a thread that waits holds no model, which may be out of service and is to be freed
 
     def _next(
-        self, done: Task[ServedModel, _Picture] | None = None, decoded: _Picture | None = None
+        self, done: list[tuple[Task[ServedModel, _Picture], _Picture | None]]
     ) -> Task[ServedModel, _Picture] | None:
+        """Say what was done, which leaves the list empty, and wait for the next task."""
         with self._changed:
-            if done is not None:
-                most = decoded.served.max_batch_images if decoded is not None else 1
-                self._queue.finish(done, decoded, max_batch=most)
+            if done:
+                self._finish(*done.pop())
             while (task := self._queue.next_task()) is None:
                 if self._closing:
                     self._changed.notify_all()
@@ -226,6 +227,10 @@ class Worker:
             if len(self._queue):
                 self._changed.notify()
             return task
+
+    def _finish(self, task: Task[ServedModel, _Picture], decoded: _Picture | None) -> None:
+        most = decoded.served.max_batch_images if decoded is not None else 1
+        self._queue.finish(task, decoded, max_batch=most)
 
     def _decode(self, picture: _Picture) -> _Picture | None:
         """Turn the picture's bytes into pixels; None where that cannot be, or nobody waits for it any more."""

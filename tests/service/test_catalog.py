@@ -6,6 +6,7 @@ import logging
 import secrets
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,15 @@ async def test_trouble_of_the_thread_is_logged_once_and_ends_by_itself(
         (tmp_path / "orders.json").unlink()
         await context_of(service).catalog.load("tiny")
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
+
+
+async def test_a_model_that_went_is_freed_although_nobody_asks_for_anything_any_more(
+    running: Running, tmp_path: Path
+) -> None:
+    write_tiny_bundle(tmp_path)
+    async with running(models=tmp_path, **WATCHED) as service:
+        await asyncio.gather(*(service.classify(picture(number)) for number in range(20)))
+        served = weakref.ref(context_of(service).registry.get("tiny"))
+        write_tiny_bundle(tmp_path, version=2)
+        await until(lambda: served() is None)
+    assert versions(service) == [2]
