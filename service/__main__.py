@@ -5,16 +5,18 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.errors import LongtailError
-from service.app import create_app
-from service.context import Context
 from service.engines.base import EngineError
-from service.server import serve, serve_in_processes
+from service.repository.ahead import LoadAhead
+from service.repository.loader import loader
 from service.settings import Settings, SettingsError
-from service.storage.database import DatabaseTooNewError
+
+if TYPE_CHECKING:
+    from service.context import Context
 
 __all__ = ["main"]
 
@@ -33,13 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = Settings.read(os.environ, flags)
-        logging.getLogger("longtail").setLevel(settings.log_level.upper())
-        app = create_app(settings)
-    except (SettingsError, LongtailError, EngineError, DatabaseTooNewError) as error:
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    logging.getLogger("longtail").setLevel(settings.log_level.upper())
+    return _run(settings, check=check)
+
+
+def _run(settings: Settings, *, check: bool) -> int:
+    load = LoadAhead(settings.models, loader(settings))  # while all of this is imported:
+    from service.app import create_app  # noqa: PLC0415
+    from service.server import serve, serve_in_processes  # noqa: PLC0415
+    from service.storage.database import DatabaseTooNewError  # noqa: PLC0415
+
+    try:
+        app = create_app(settings, load)
+    except (LongtailError, EngineError, DatabaseTooNewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if check:
-        return _report(app.state.context)
+        return _report(app.context)
     if settings.workers > 1:
         del app  # it showed that everything loads; each process makes its own
         serve_in_processes(settings)
@@ -48,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _report(context: Context) -> int:
+def _report(context: "Context") -> int:
     """Say what was found; 2 where something in the models folder is refused."""
     for served in context.registry:
         manifest, images = served.bundle.manifest, served.max_batch_images

@@ -17,13 +17,12 @@ from starlette.types import Receive, Scope, Send
 from service.cache import ResponseCache
 from service.catalog import Catalog
 from service.context import Context, Lifecycle
-from service.engines.base import EngineFactory
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
-from service.registry import Registry
-from service.repository.loader import load_model
+from service.registry import Registry, ServedModel
+from service.repository.loader import loader
 from service.repository.orders import ORDERS_VARIABLE, Orders
 from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
@@ -31,7 +30,7 @@ from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
 from service.server import settle_process
-from service.settings import CORES, Settings
+from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
 from service.storage.jobs import JobStore
@@ -44,7 +43,6 @@ from service.worker import Worker
 __all__ = ["app_from_environment", "create_app"]
 
 log = logging.getLogger("longtail.app")
-WIDE_THREADS = 4  # more do not help one picture
 DESCRIPTION = """
 Image classifiers trained on long-tailed data. Every request may say with one number, **alpha**, how much of the learnt
 preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has operating
@@ -64,18 +62,18 @@ class Application(FastAPI):
         await self.envelope(scope, receive, send)
 
 
-def create_app(settings: Settings, engine: EngineFactory | None = None) -> Application:
+def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = None) -> Application:
     """Load and warm up what lies in the models folder, and return the application.
 
     Args:
         settings: see there.
-        engine: bundle -> engine; ONNX Runtime on `settings.device` if not given.
+        load: folder of a bundle -> model, warmed up; computed by ONNX Runtime on `settings.device` if not given.
     Raises:
         models.errors.BundleError: there is no models folder.
         service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
     """
-    context = _make_context(settings, engine)
+    context = _make_context(settings, load or loader(settings))
     app = Application(
         title="Longtail",
         description=DESCRIPTION,
@@ -105,7 +103,7 @@ def app_from_environment() -> FastAPI:
     return app
 
 
-def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
+def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
     metrics, registry, database = Metrics(), Registry(), Database(settings.database)
     points = OperatingPoints(database)
@@ -119,7 +117,7 @@ def _make_context(settings: Settings, engine: EngineFactory | None) -> Context:
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
     networks = Networks(database, registry, results)
-    catalog = _open_catalog(settings, registry, engine or _onnx_engines(settings), networks, metrics)
+    catalog = _open_catalog(settings, registry, load, networks, metrics)
     _migrate(database)
     return Context(
         settings=settings,
@@ -163,14 +161,14 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
 
 
 def _open_catalog(
-    settings: Settings, registry: Registry, make_engine: EngineFactory, networks: Networks, metrics: Metrics
+    settings: Settings, registry: Registry, load: Callable[[Path], ServedModel], networks: Networks, metrics: Metrics
 ) -> Catalog:
     """Return the catalog, what lies in the models folder loaded."""
     shared = os.environ.get(ORDERS_VARIABLE)
     catalog = Catalog(
         settings.models,
         registry,
-        lambda folder: load_model(folder, make_engine, settings.max_batch_images),
+        load,
         networks,
         Orders(Path(shared) if shared else None),
         metrics,
@@ -204,12 +202,6 @@ def _open_feedback(
     )
     metrics.add_shared(watch)
     return results, feedback, watch
-
-
-def _onnx_engines(settings: Settings) -> EngineFactory:
-    from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that a fake engine needs no onnxruntime
-
-    return lambda bundle: OnnxEngine(bundle, settings.device, min(CORES, WIDE_THREADS))
 
 
 def _add_documentation_page(app: FastAPI) -> None:

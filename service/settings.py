@@ -13,8 +13,6 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticUndefined
 
-from service.storage.engines import read_url
-
 __all__ = ["CORES", "Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
@@ -98,6 +96,8 @@ class Settings(BaseModel):
     @field_validator("database")
     @classmethod
     def _is_a_url(cls, text: str) -> str:
+        from service.storage.engines import read_url  # noqa: PLC0415  SQLAlchemy takes a while, and most need not wait
+
         read_url(text)
         return text
 

@@ -20,11 +20,12 @@ import numpy as np
 
 from models.errors import ImageError
 from models.preprocess import decode_image
+from service.admission import Admission, Places
 from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
 from service.batching import BatchQueue, Decode, Infer, Task
 from service.cache import Key, Numbers, ResponseCache
 from service.engines.base import Pixels
-from service.errors import InferenceError, NotReadyError, OverloadedError
+from service.errors import InferenceError, NotReadyError
 from service.metrics import Metrics
 from service.registry import ServedModel
 
@@ -57,21 +58,6 @@ class _Computed(NamedTuple):
     outcomes: list[Outcome]
 
 
-class _Places:
-    """Places in the queue, from `with` to its end; a class, as a generator costs three times as much."""
-
-    __slots__ = ("_images", "_worker")
-
-    def __init__(self, worker: "Worker", images: int) -> None:
-        self._worker, self._images = worker, images
-
-    def __enter__(self) -> None:
-        self._worker.hold(self._images)
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.hold(-self._images)
-
-
 class Worker:
     """Threads in front of the engines, a bounded queue in front of the threads.
 
@@ -97,7 +83,7 @@ class Worker:
         self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(inference_threads)
         self._changed = threading.Condition()
         self._closing = False
-        self._pending, self._max_pending, self._max_pixels = 0, max_pending_images, max_pixels
+        self._admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
         self.cache, self._metrics = cache, metrics
         self._asked: dict[Key, _Picture] = {}  # pictures in line or being computed; the event loop's alone
         self._threads = [
@@ -109,7 +95,7 @@ class Worker:
     @property
     def pending_images(self) -> int:
         """Pictures accepted and not answered yet."""
-        return self._pending
+        return self._admission.held
 
     def start(self) -> None:
         """Start the threads; to be called on the event loop that will await the answers."""
@@ -125,17 +111,13 @@ class Worker:
         for thread in self._threads:
             await asyncio.to_thread(thread.join, CLOSE_SECONDS)
 
-    def admit(self, images: int) -> "_Places":
+    def admit(self, images: int) -> Places:
         """Return places for a request's pictures, to be held (`with`) until it is answered, however that ends.
 
         Raises:
-            OverloadedError: there are not that many places left.
+            OverloadedError: there are not that many left.
         """
-        if self._pending + images > self._max_pending:
-            raise OverloadedError(
-                f"{self._pending} images are waiting and {self._max_pending} may; try again in a second, or send fewer"
-            )
-        return _Places(self, images)
+        return self._admission.places(images)
 
     async def infer(self, served: ServedModel, source: Source, ask: Ask = AS_THEY_ARE) -> Any:
         """Return what is asked of the network's numbers for one picture; the numbers may be known already.
@@ -193,11 +175,6 @@ class Worker:
     def _forget(self, picture: _Picture) -> None:
         if picture.key is not None and self._asked.get(picture.key) is picture:
             del self._asked[picture.key]
-
-    def hold(self, images: int) -> None:
-        """Take so many places, or give them back where it is fewer than none."""
-        self._pending += images
-        self._metrics.pending_images.set(self._pending)
 
     # From here to _deliver: in the threads.
 

@@ -2,17 +2,42 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import load_bundle
 from models.errors import BundlePathError
 from service.engines.base import EngineFactory
 from service.registry import ServedModel
+from service.settings import CORES, Settings
 from service.warm_up import warm_up
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "loader"]
 
+WIDE_THREADS = 4  # more do not help one picture
 log = logging.getLogger("longtail.catalog")
+
+
+def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[[Path], ServedModel]:
+    """Return what loads a bundle's folder as the settings say.
+
+    Args:
+        settings: the device, the cores, the largest batch.
+        engine: bundle -> engine; ONNX Runtime if not given.
+    """
+
+    def load(folder: Path) -> ServedModel:
+        from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that another engine needs no onnxruntime
+
+        return load_model(
+            folder,
+            lambda bundle: OnnxEngine(bundle, settings.device, min(CORES, WIDE_THREADS)),
+            settings.max_batch_images,
+        )
+
+    if engine is None:
+        return load
+    return lambda folder: load_model(folder, engine, settings.max_batch_images)
 
 
 def load_model(folder: Path, make_engine: EngineFactory, max_batch_images: int) -> ServedModel:

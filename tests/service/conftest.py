@@ -16,6 +16,7 @@ from PIL import Image
 from models.bundle import Bundle
 from service.app import create_app
 from service.engines.fake import FakeEngine
+from service.repository.loader import loader
 from service.settings import Settings
 
 CLASSIFY = "/v1/models/tiny/classify"
@@ -60,7 +61,8 @@ def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
             engines[bundle.manifest.name] = engine = FakeEngine(bundle)
             return engine
 
-        app = create_app(Settings(models=models, **options), None if real else make)
+        settings = Settings(models=models, **options)
+        app = create_app(settings, loader(settings, None if real else make))
         app.state.context.operating_points.spread_seconds = 0.0
         for engine in engines.values():
             engine.batches.clear()
