@@ -20,7 +20,7 @@ SECONDS = 0.3  # of timed runs, for each model
 SECONDS_PER_SIZE = 0.06
 RUNS = 3  # at most, of a size
 AS_GOOD = 0.97  # of the best images/s
-AROUND_A_BATCH = 0.0005  # seconds that everything else around a run takes, whatever its size: the more at once the better
+AROUND_A_BATCH = 0.0005  # seconds that all else around a run takes, whatever its size: the more at once the better
 NO_BETTER = 1.15  # times the seconds per image of the best size: larger ones need not be tried
 
 
