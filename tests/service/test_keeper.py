@@ -318,6 +318,16 @@ def test_an_order_for_what_is_not_there_is_refused_and_leaves_no_trace(kept: Kep
     assert not kept.orders.standing().asked.keys() | kept.orders.standing().kept_out
 
 
+def test_an_order_while_the_folder_is_away_says_so(kept: Kept) -> None:
+    kept.order("a", load=False).result(0)
+    kept.root.rename(kept.root.with_name("away"))
+    with pytest.raises(ModelLoadError, match=r"there is no folder .* at present"):
+        kept.order("a", load=True).result(0)
+    kept.root.with_name("away").rename(kept.root)
+    kept.order("a", load=True).result(0)
+    assert kept.running() == {"a": [1], "b": [1]}
+
+
 def test_where_nobody_watches_only_what_is_asked_for_is_looked_at(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_tiny_bundle(tmp_path, name)

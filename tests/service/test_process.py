@@ -22,6 +22,7 @@ from models.bundle import Bundle
 from service.engines import onnx as onnx_engine
 from service.engines.base import EngineError
 from tests.service.conftest import CLASSIFY, picture
+from tests.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 PNG = {"Content-Type": "image/png"}
@@ -122,6 +123,19 @@ def test_check_says_what_it_found(tiny_bundle: Bundle) -> None:
     done = run("--check", "--models", str(tiny_bundle.path.parent.parent))
     assert done.returncode == 0
     assert "tiny version 1: 5 classes, 8x8 px, ONNX Runtime" in done.stdout
+
+
+def test_check_names_every_bundle_that_is_refused(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_tiny_bundle(tmp_path, version=version)
+    (tmp_path / "tiny" / "2" / "model.onnx").write_bytes(b"no graph")
+    (tmp_path / "Other").mkdir()
+    done = run("--check", "--models", str(tmp_path))
+    assert done.returncode == 2
+    assert "tiny version 1: 5 classes" in done.stdout
+    assert "error: tiny/2 is refused: bundle tiny/2: model.onnx is not the file that was saved" in done.stderr
+    assert "error: Other is refused: not the name of a model" in done.stderr
+    assert "ok:" not in done.stdout
 
 
 @pytest.mark.parametrize(
