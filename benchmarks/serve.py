@@ -1,178 +1,163 @@
-"""How fast is the service beside the bare network? Requests/s, p50, p99, start and memory; ratios within one run."""
+"""How fast is the service beside the general servers, and beside the bare network? One run, everything taking turns.
+
+A round starts each server in turn, one at a time, and loads it at every concurrency; before and after each load comes
+the ceiling (`ceiling.py`), while the server is stopped in its tracks. Servers and concurrencies change places from
+round to round. What is compared is the ratio to the ceiling around it: a machine that changes its speed changes both.
+
+    uv run python benchmarks/serve.py                                     # everything, about 40 minutes
+    uv run python benchmarks/serve.py --models-under-test 32x32 --rounds 1 --first-round 1 --json round-1.json
+    uv run python benchmarks/report.py round-*.json                       # tables of all rounds together
+
+README.md says what is in a row, and how the peers are set up.
+"""
 
 import argparse
 import json
-import os
-import platform
 import re
-import socket
-import statistics
-import subprocess
 import sys
 import time
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-import onnxruntime as ort  # noqa: E402
+from ceiling import Ceiling  # noqa: E402
+from load import load, require_wrk  # noqa: E402
+from machine import commit, invocation, machine  # noqa: E402
+from photo import photograph  # noqa: E402
+from processes import Running, end_on_signals  # noqa: E402
+from report import report  # noqa: E402
+from servers import Server, has_cache, known_servers, measurable  # noqa: E402
 
-from models.bundle import find_bundles, load_bundle  # noqa: E402
-from models.preprocess import decode_image  # noqa: E402
+__all__ = ["MODELS", "about_this_run", "model_under_test"]
 
-CONCURRENCIES = (1, 8, 64)
-BATCH = 8  # the service's default max_batch_images
-PACKAGES = ("onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", "numpy", "pillow")
-
-
-class Server:
-    """`python -m service` as a process, with the time from its start to its first answer."""
-
-    def __init__(self, models: Path, model: str, image: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "service", "--port", str(self.port), "--models", str(models)]
-        self.path = f"/v1/models/{model}/classify?alpha=1"
-        started = time.perf_counter()
-        self.process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT)
-        url, body = f"http://127.0.0.1:{self.port}{self.path}", image.read_bytes()
-        request = urllib.request.Request(url, body, {"Content-Type": "image/webp"})
-        while True:
-            try:
-                urllib.request.urlopen(request).read()  # noqa: S310  127.0.0.1
-                break
-            except OSError:
-                if self.process.poll() is not None:
-                    raise SystemExit("the service did not start") from None
-                time.sleep(0.01)
-        self.seconds_to_first_answer = time.perf_counter() - started
-
-    def resident_mb(self) -> float:
-        """Resident memory of the process, 10^6 bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024 / 1e6
-
-    def load(self, image: Path, concurrency: int, seconds: float) -> dict[str, float]:
-        """Load it from another process."""
-        arguments = [
-            "--port",
-            self.port,
-            "--path",
-            self.path,
-            "--image",
-            image,
-            "--concurrency",
-            concurrency,
-            "--seconds",
-            seconds,
-        ]
-        command = [sys.executable, str(ROOT / "benchmarks" / "load.py"), *map(str, arguments)]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def raw_rate(model: Path, pixels: np.ndarray, callers: int, threads: int, batch: int, seconds: float) -> float:
-    """Images/s of ONNX Runtime alone on decoded pixels."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    images = np.repeat(pixels[None], batch, axis=0)
-    session.run(None, {"images": images})
-    until = time.perf_counter() + seconds
-
-    def call(_: int) -> int:
-        done = 0
-        while time.perf_counter() < until:
-            session.run(None, {"images": images})
-            done += batch
-        return done
-
-    with ThreadPoolExecutor(callers) as pool:
-        started = time.perf_counter()
-        return sum(pool.map(call, range(callers))) / (time.perf_counter() - started)
-
-
-def machine() -> str:
-    """Processor, cores, versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else [platform.processor()]
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{names[0]}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
-
-
-RAW = {  # name -> callers, threads of each, batch
-    "1 caller x 1 thread, batch 1": (1, 1, 1),
-    f"2 callers x 1 thread, batch {BATCH}": (2, 1, BATCH),
-    f"1 caller x 2 threads, batch {BATCH}": (1, 2, BATCH),
+MODELS = {  # name -> bundle
+    "32x32": ROOT / "models" / "shipped" / "cifar10-lt" / "1",
+    "224x224": ROOT / "runs" / "bench-models" / "mobilenet-v3-large" / "1",
 }
-BEST = f"2 callers x 1 thread, batch {BATCH}"
+CONCURRENCIES = (1, 8, 64, 256)
+WARM_UP_SECONDS = 2.0  # after the start, and half of it at each concurrency
+CEILING_SECONDS = 0.8  # of each of its three measurements
+TURNS = 4  # a connection's least number of answers in a measurement, by the ceiling: else the slow ones would not count
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Start the service several times, then load it and the bare network in turn."""
-    bundle = load_bundle([path for path in find_bundles(options.models) if path.parent.name == options.model][-1])
-    pixels = decode_image(options.image.read_bytes(), bundle.manifest.input)
-    starts = []
-    for _ in range(options.rounds):
-        server = Server(options.models, options.model, options.image)
-        starts.append(server.seconds_to_first_answer)
-        memory_at_start = server.resident_mb()
-        server.process.terminate()
-        server.process.wait()
-    server = Server(options.models, options.model, options.image)
-    rounds = []
-    for _ in range(options.rounds):
-        raw = {name: raw_rate(bundle.model_path, pixels, *how, options.seconds) for name, how in RAW.items()}
-        loads = [server.load(options.image, concurrency, options.seconds) for concurrency in CONCURRENCIES]
-        rounds.append({"raw": raw, "service": loads})
-    memory = {"start": memory_at_start, "after_load": server.resident_mb()}
-    server.process.terminate()
-    return {"starts": starts, "memory_mb": memory, "exit_code": server.process.wait(), "rounds": rounds}
+def model_under_test(name: str) -> tuple[Path, bytes]:
+    """Return the bundle and the picture of `32x32` or `224x224`."""
+    bundle = MODELS[name]
+    if not bundle.is_dir():
+        raise SystemExit(f"{bundle} is not there; `uv run --group train python benchmarks/make_bundle.py` makes it")
+    return bundle, (ROOT / "tests" / "images" / "cat.webp").read_bytes() if name == "32x32" else photograph()
 
 
-def report(figures: dict[str, Any]) -> None:
-    """Print medians over the rounds."""
-    memory, rounds = figures["memory_mb"], figures["rounds"]
-    print(f"start to first answer {statistics.median(figures['starts']):.2f} s (median of {len(figures['starts'])})")
-    print(f"resident memory {memory['start']:.0f} MB at start, {memory['after_load']:.0f} MB after the load")
-    for name in RAW:
-        rates = [one["raw"][name] for one in rounds]
-        spread = f"({min(rates):.0f} to {max(rates):.0f})"
-        print(f"raw ONNX Runtime, {name:<30} {statistics.median(rates):7.0f} images/s  {spread}")
-    for index, concurrency in enumerate(CONCURRENCIES):
-        loads = [one["service"][index] for one in rounds]
-        rate, p50, p99 = (statistics.median(load[key] for load in loads) for key in ("per_second", "p50_ms", "p99_ms"))
-        ratio = statistics.median(
-            load["per_second"] / one["raw"][BEST] for load, one in zip(loads, rounds, strict=True)
-        )
-        print(
-            f"service, concurrency {concurrency:>2}: {rate:6.0f} requests/s, p50 {p50:6.2f} ms, p99 {p99:6.2f} ms, "
-            f"{ratio:.2f} of raw ({BEST}), {sum(load['errors'] for load in loads)} errors"
-        )
-    print(f"exit code of the service after SIGTERM: {figures['exit_code']}")
+def about_this_run() -> dict[str, str]:
+    """What the figures have to say about where they come from."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    cache = "response cache off" if has_cache() else "no response cache in this version"
+    return {"machine": machine(), "commit": commit(), "command": invocation(), "started": when, "cache": cache}
+
+
+class Measurement:
+    """One model's turns; `records` and `starts` hold what was measured."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name, self._options = name, options
+        self._bundle, self._picture = model_under_test(name)
+        self._ceiling = Ceiling(self._bundle, self._picture)
+        self.records: list[dict[str, Any]] = []
+        self.starts: list[dict[str, Any]] = []
+
+    def turn(self, number: int, server: Server) -> None:
+        """Start a server, load it at every concurrency, end it."""
+        with Running(server, self._bundle, self._picture) as running:
+            self._check(server, running.first_answer)
+            at_start = running.memory()
+            load(running.port, [running.path], running.body, running.content_type, 8, WARM_UP_SECONDS)
+            before = self._measure_ceiling(running)
+            for concurrency in _rotated(self._options.concurrency, number):
+                figures = self._load(running, concurrency, before["ceiling"])
+                after = self._measure_ceiling(running)
+                place = {"round": number, "model": self.name, "server": server.name, "concurrency": concurrency}
+                self.records.append(place | figures | {"before": before, "after": after})
+                _progress(self.records[-1])
+                before = after
+            place = {"round": number, "model": self.name, "server": server.name, "batches": server.batches}
+            seconds = {"seconds_to_first_answer": running.seconds_to_first_answer}
+            self.starts.append(place | seconds | {"at_start": at_start, "after_load": running.memory()})
+
+    def _check(self, server: Server, answer: str) -> None:
+        """Refuse to measure a server that answers something else."""
+        found = re.search(r'"index\\?":\s*(\d+)', answer)
+        if found is None or int(found[1]) != self._ceiling.top():
+            raise SystemExit(f"{server.name} should answer class {self._ceiling.top()} first, but says {answer[:300]}")
+
+    def _load(self, running: Running, concurrency: int, ceiling: float) -> dict[str, float]:
+        post = (running.port, [running.path], running.body, running.content_type, concurrency)
+        load(*post, WARM_UP_SECONDS / 2)
+        running.settle()
+        before = running.cpu_seconds()
+        figures = load(*post, max(self._options.seconds, TURNS * concurrency / ceiling))
+        used = running.cpu_seconds() - before
+        running.settle()
+        return figures | {"cpu_ms_per_request": 1000 * used / max(1, figures["requests"])}
+
+    def _measure_ceiling(self, running: Running) -> dict[str, float]:
+        with running.paused():
+            return self._ceiling.measure(CEILING_SECONDS)
+
+
+def _rotated(items: list[Any], by: int) -> list[Any]:
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def _progress(record: dict[str, Any]) -> None:
+    around = (record["before"]["ceiling"] + record["after"]["ceiling"]) / 2
+    print(
+        f"round {record['round']} {record['model']:>7} {record['server']:<10} {record['concurrency']:>3}: "
+        f"{record['per_second']:7.1f}/s, {record['per_second'] / around:.2f} of {around:.0f}/s, "
+        f"p50 {record['p50_ms']:.1f} ms, p99 {record['p99_ms']:.1f} ms, {record['errors']} errors",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    there = measurable()
+    parser.add_argument("--servers", nargs="+", default=there, choices=list(known_servers()), metavar="NAME")
+    parser.add_argument("--models-under-test", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="SIZE")
+    parser.add_argument("--concurrency", nargs="+", type=int, default=list(CONCURRENCIES), help="connections")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load, at least")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--first-round", type=int, default=0, help="its number; decides who starts, for runs in pieces")
+    parser.add_argument("--json", type=Path, help="write what was measured there, for report.py")
+    options = parser.parse_args()
+    if missing := [name for name in options.servers if name not in there]:
+        parser.error(f"{', '.join(missing)}: not set up; `uv run python benchmarks/peers/setup.py {' '.join(missing)}`")
+    return options
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=ROOT / "models" / "shipped", help="folder of bundles")
-    parser.add_argument("--model", default="cifar10-lt", help="which of them")
-    parser.add_argument("--image", type=Path, default=ROOT / "tests" / "images" / "cat.webp", help="a WebP picture")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; medians are printed")
-    parser.add_argument("--json", type=Path, help="write all rounds there")
-    options = parser.parse_args()
-    print(machine())
-    print(f"{options.model}, a picture of {options.image.stat().st_size} bytes, {options.seconds:g} s each")
-    figures = measure(options)
-    report(figures)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), **figures}, indent=2))
+    """Measure, and print Markdown; what happens meanwhile goes to stderr."""
+    options = _arguments()
+    require_wrk()
+    end_on_signals()
+    run: dict[str, Any] = about_this_run() | {"records": [], "starts": []}
+    started = time.monotonic()
+    measurements = [Measurement(name, options) for name in options.models_under_test]
+    servers = [known_servers()[name] for name in options.servers]
+    for number in range(options.first_round, options.first_round + options.rounds):
+        for measurement in measurements:
+            for server in _rotated(servers, number):
+                measurement.turn(number, server)
+            run["records"] = [record for each in measurements for record in each.records]
+            run["starts"] = [start for each in measurements for start in each.starts]
+            run["minutes"] = (time.monotonic() - started) / 60
+            if options.json:  # after every turn of a model: a run that is broken off leaves what it had
+                options.json.write_text(json.dumps(run, indent=1))
+    print(report([run]))
 
 
 if __name__ == "__main__":

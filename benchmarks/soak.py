@@ -27,7 +27,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-from serve import machine
+from machine import machine
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "images"

@@ -1,0 +1,167 @@
+"""Tables of what serve.py measured, from one run or from several together, as Markdown.
+
+uv run python benchmarks/report.py FILE [FILE ...]
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+__all__ = ["report"]
+
+OURS = "longtail"
+Rows = list[dict[str, Any]]
+
+
+def report(runs: list[dict[str, Any]]) -> str:
+    """Return the tables of all rounds of all runs; figures are medians over rounds."""
+    records = [record for run in runs for record in run["records"]]
+    starts = [start for run in runs for start in run["starts"]]
+    parts = ["```", *(_about(run) for run in runs), "```"]
+    for model in _distinct(records, "model"):
+        mine = [record for record in records if record["model"] == model]
+        parts += ["", f"### {model}", "", _drift(mine), "", *_speed(mine)]
+        parts += ["", *_resources([start for start in starts if start["model"] == model])]
+        parts += ["", *_bars(mine, [start for start in starts if start["model"] == model])]
+    return "\n".join(parts)
+
+
+def _about(run: dict[str, Any]) -> str:
+    lines = [
+        f"$ {run['command']}",
+        f"{run['started']}, {run['minutes']:.0f} min, commit {run['commit']}, {run['cache']}",
+    ]
+    return "\n".join([*lines, run["machine"]])
+
+
+def _drift(records: Rows) -> str:
+    """How much the machine changed its speed meanwhile."""
+    measured = [record[when] for record in records for when in ("before", "after")]
+    ceilings, networks = ([each[key] for each in measured] for key in ("ceiling", "network"))
+    batches = sorted({each["batch"] for each in measured})
+    return (
+        f"Ceiling (decode and run, 2 callers x 1 thread, best of batch {' and '.join(map(str, batches))}) "
+        f"{median(ceilings):.0f} images/s, {min(ceilings):.0f} to {max(ceilings):.0f} over the run; "
+        f"ONNX Runtime alone {median(networks):.0f} images/s, {min(networks):.0f} to {max(networks):.0f}."
+    )
+
+
+def _speed(records: Rows) -> list[str]:
+    lines = [
+        "| server | connections | requests/s | of the ceiling | p50 ms | p99 ms | p99 in turns | CPU ms | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for server in _distinct(records, "server"):
+        for concurrency in sorted(_distinct(records, "concurrency")):
+            rows = _of(records, server, concurrency)
+            if rows:
+                figures = [_median(rows, key) for key in ("per_second", "p50_ms", "p99_ms", "cpu_ms_per_request")]
+                errors = sum(row["errors"] for row in rows)
+                lines.append(
+                    f"| {server} | {concurrency} | {figures[0]:.0f} | {_middle(rows, share):.2f} | {figures[1]:.1f} | "
+                    f"{figures[2]:.1f} | {_middle(rows, tail):.2f} | {figures[3]:.2f} | {errors:.0f} |"
+                )
+    return lines
+
+
+def share(record: dict[str, Any]) -> float:
+    """Requests/s over the ceiling around them."""
+    return float(record["per_second"] / around(record))
+
+
+def tail(record: dict[str, Any]) -> float:
+    """p99 over the time the ceiling needs for as many pictures as there are connections: 1 would be perfect turns."""
+    return float(record["p99_ms"] / 1000 * around(record) / record["concurrency"])
+
+
+def around(record: dict[str, Any]) -> float:
+    """The ceiling before and after, their mean."""
+    return float((record["before"]["ceiling"] + record["after"]["ceiling"]) / 2)
+
+
+def _resources(starts: Rows) -> list[str]:
+    lines = [
+        "| server | start, s | PSS at start, MB | after load | RSS at start, MB | after load | processes |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for server in _distinct(starts, "server"):
+        rows = [start for start in starts if start["server"] == server]
+        cells = [f"{_median(rows, 'seconds_to_first_answer'):.2f}"]
+        for size in ("pss_mb", "rss_mb"):
+            cells += [f"{median(row[when][size] for row in rows):.0f}" for when in ("at_start", "after_load")]
+        cells.append(f"{median(row['after_load']['processes'] for row in rows):.0f}")
+        lines.append(f"| {server} | {' | '.join(cells)} |")
+    return lines
+
+
+def _bars(records: Rows, starts: Rows) -> list[str]:
+    """Ours against the best of the others, by ratios to the ceiling."""
+    others = [server for server in _distinct(records, "server") if server != OURS]
+    if not others or not _of(records, OURS, None):
+        return ["Ours against the best peer: not in this run, which lacks ours or has no peer."]
+    lines = [
+        "| connections | best peer by requests/s | ours / it | best peer by p99 | ours / it | ours / ceiling |",
+        "|--:|---|--:|---|--:|--:|",
+    ]
+    for concurrency in sorted(_distinct(records, "concurrency")):
+        speeds, tails = (
+            {server: _middle(rows, key) for server in (OURS, *others) if (rows := _of(records, server, concurrency))}
+            for key in (share, tail)
+        )
+        best = max((server for server in speeds if server != OURS), key=speeds.__getitem__)
+        calmest = min((server for server in tails if server != OURS), key=tails.__getitem__)
+        lines.append(
+            f"| {concurrency} | {best} | {speeds[OURS] / speeds[best]:.2f} | {calmest} | "
+            f"{tails[OURS] / tails[calmest]:.2f} | {speeds[OURS]:.2f} |"
+        )
+    return [*lines, "", *_least(starts)]
+
+
+def _least(starts: Rows) -> list[str]:
+    def of(server: str, read: Callable[[dict[str, Any]], float]) -> float:
+        return median(read(start) for start in starts if start["server"] == server)
+
+    others = [server for server in _distinct(starts, "server") if server != OURS]
+    batching = {start["server"] for start in starts if start["batches"]} - {OURS}
+    readings: list[tuple[str, Iterable[str], Callable[[dict[str, Any]], float]]] = [
+        ("start to first answer, s, of all", others, lambda start: start["seconds_to_first_answer"]),
+        ("PSS at start, MB, of those that batch", batching, lambda start: start["at_start"]["pss_mb"]),
+        ("PSS after load, MB, of those that batch", batching, lambda start: start["after_load"]["pss_mb"]),
+    ]
+    lines = []
+    for what, servers, read in readings:
+        values = {server: of(server, read) for server in servers}
+        if values:
+            least = min(values, key=values.__getitem__)
+            lines.append(f"- least {what}: {least} {values[least]:.2f}; ours {of(OURS, read):.2f}")
+    return lines
+
+
+def _of(records: Rows, server: str, concurrency: int | None) -> Rows:
+    return [row for row in records if row["server"] == server and concurrency in (None, row["concurrency"])]
+
+
+def _distinct(rows: Rows, key: str) -> list[Any]:
+    return sorted({row[key] for row in rows}, key=lambda value: (value != OURS, value))
+
+
+def _median(rows: Rows, key: str) -> float:
+    return median(row[key] for row in rows)
+
+
+def _middle(rows: Rows, of: Callable[[dict[str, Any]], float]) -> float:
+    return median(map(of, rows))
+
+
+def main() -> None:
+    """Print the tables of the files together."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, help="as of serve.py --json")
+    print(report([json.loads(file.read_text()) for file in parser.parse_args().files]))
+
+
+if __name__ == "__main__":
+    main()
