@@ -21,6 +21,7 @@ from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
+from service.openinference.rpc.start import require_grpc, start_rpc
 from service.registry import Registry, ServedModel
 from service.repository.loader import loader
 from service.repository.orders import ORDERS_VARIABLE, Orders
@@ -72,7 +73,9 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
         models.errors.BundleError: there is no models folder.
         service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
+        service.settings.SettingsError: gRPC is asked for and not installed.
     """
+    require_grpc(settings)
     context = _make_context(settings, load or loader(settings))
     app = Application(
         title="Longtail",
@@ -141,7 +144,7 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
     """Return what starts the parts, and ends them in the other order: what uses the database before it."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         context.worker.start()
         await context.networks.start()
         await asyncio.to_thread(context.operating_points.start)
@@ -149,8 +152,11 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         context.watch.start()
         context.catalog.start()
         context.lifecycle.started = True
+        rpc = await start_rpc(context, app.version)
         yield
         context.lifecycle.draining = True
+        if rpc is not None:
+            await rpc.stop(context.settings.drain_seconds)
         await asyncio.to_thread(context.catalog.close)
         await context.jobs.close()
         await context.worker.close()

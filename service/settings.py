@@ -31,6 +31,9 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc_port: int = Field(
+        0, ge=0, le=65535, description="port of the Open Inference Protocol over gRPC; 0 is none, and needs no grpcio"
+    )
     models: Path = Field(
         SHIPPED_MODELS, description="folder that holds NAME/VERSION bundles; each NAME's highest is served"
     )

@@ -1,0 +1,174 @@
+"""The gRPC server: in the event loop of the REST server, on a port of its own, only where one is given.
+
+Compressed messages are refused: gRPC unpacks them without a limit, before it looks at their size.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from models.errors import LongtailError
+from service.context import Context
+from service.errors import ServiceError, UnknownModelError, UnknownVersionError, translate
+from service.openinference.addresses import refuse_overrides, served_at
+from service.openinference.inference import counted, infer_outputs
+from service.openinference.metadata import (
+    model_config,
+    model_metadata,
+    repository_index,
+    server_metadata,
+    statistics_of,
+)
+from service.openinference.rpc.inference import parameters_of, read_request, write_response
+from service.openinference.rpc.messages import SERVICE, from_dict, message_class
+
+__all__ = ["start"]
+
+log = logging.getLogger("longtail.rpc")
+Method = Callable[[Context, Any], Awaitable[Any]]
+ONLY_UNCOMPRESSED = 1  # of the algorithms' bits
+ROOM_BESIDE_TENSORS = 65_536  # bytes of a message
+CODES = {
+    404: grpc.StatusCode.NOT_FOUND,
+    500: grpc.StatusCode.INTERNAL,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}  # of HTTP statuses; all others are the client's fault
+
+
+async def start(context: Context, version: str) -> grpc.aio.Server:
+    """Start the server on the settings' host and gRPC port.
+
+    Args:
+        context: the service.
+        version: of the server, for its metadata.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    settings = context.settings
+    methods: dict[str, Method] = {**METHODS, "ServerMetadata": lambda *_: _server_metadata(version)}
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes + ROOM_BESIDE_TENSORS),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", int(settings.workers > 1)),  # else a port that is taken would be shared, silently
+            ("grpc.compression_enabled_algorithms_bitset", ONLY_UNCOMPRESSED),
+        ]
+    )
+    handlers = {name: _handler(context, name, method) for name, method in methods.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise OSError(f"gRPC cannot listen on {host}:{settings.grpc_port}: {error}") from error
+    await server.start()
+    log.info("gRPC on %s:%d", host, settings.grpc_port)
+    return server
+
+
+def _handler(context: Context, name: str, method: Method) -> Any:
+    """Return what gRPC calls: errors become its codes, and everything is counted as REST's requests are."""
+
+    async def call(message: Any, caller: grpc.aio.ServicerContext) -> Any:
+        started, status, told = time.perf_counter(), 200, ""
+        try:
+            return await method(context, message)
+        except (ServiceError, LongtailError) as error:
+            status, code, told = translate(error)
+            context.metrics.errors.labels(code).inc()
+        except Exception as error:
+            log.exception("%s failed", name)
+            status, code, told = translate(error)
+            context.metrics.errors.labels(code).inc()
+        finally:
+            context.metrics.count_answer(f"/{SERVICE}/{name}", status, time.perf_counter() - started)
+        await caller.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), told)
+        return None
+
+    reads, writes = message_class(f"{name}Request"), message_class(f"{name}Response")
+    return grpc.unary_unary_rpc_method_handler(call, reads.FromString, writes.SerializeToString)
+
+
+async def _live(_: Context, __: Any) -> Any:
+    return from_dict("ServerLiveResponse", {"live": True})
+
+
+async def _ready(context: Context, _: Any) -> Any:
+    return from_dict("ServerReadyResponse", {"ready": context.lifecycle.ready})
+
+
+async def _model_ready(context: Context, message: Any) -> Any:
+    try:
+        served_at(context.registry, message.name, message.version or None)
+    except (UnknownModelError, UnknownVersionError):
+        return from_dict("ModelReadyResponse", {"ready": False})
+    return from_dict("ModelReadyResponse", {"ready": context.lifecycle.ready})
+
+
+async def _server_metadata(version: str) -> Any:
+    return from_dict("ServerMetadataResponse", server_metadata(version))
+
+
+async def _model_metadata(context: Context, message: Any) -> Any:
+    served = served_at(context.registry, message.name, message.version or None)
+    versions = (each.version for each in context.registry.versions_of(served.name))
+    return from_dict("ModelMetadataResponse", model_metadata(served, versions))
+
+
+async def _model_config(context: Context, message: Any) -> Any:
+    served = served_at(context.registry, message.name, message.version or None)
+    points = context.operating_points.of(served.bundle.manifest)
+    return from_dict("ModelConfigResponse", {"config": model_config(served, points, context.settings)})
+
+
+async def _model_statistics(context: Context, message: Any) -> Any:
+    registry = context.registry
+    if message.version:
+        models = [served_at(registry, message.name, message.version)]
+    else:
+        names = [registry.get(message.name).name] if message.name else [served.name for served in registry]
+        models = [served for name in names for served in registry.versions_of(name)]
+    return from_dict("ModelStatisticsResponse", statistics_of(models))
+
+
+async def _model_infer(context: Context, message: Any) -> Any:
+    served = served_at(context.registry, message.model_name, message.model_version or None)
+    with counted(served):
+        request = read_request(message)
+        return write_response(served, request, await infer_outputs(context, served, request))
+
+
+async def _index(context: Context, message: Any) -> Any:
+    models = repository_index(context.catalog.index(), only_ready=message.ready)
+    return from_dict("RepositoryIndexResponse", {"models": models})
+
+
+async def _load(context: Context, message: Any) -> Any:
+    refuse_overrides(parameters_of(message))
+    await context.catalog.load(message.model_name)
+    return from_dict("RepositoryModelLoadResponse", {})
+
+
+async def _unload(context: Context, message: Any) -> Any:
+    await context.catalog.unload(message.model_name)
+    return from_dict("RepositoryModelUnloadResponse", {})
+
+
+METHODS: dict[str, Method] = {
+    "ServerLive": _live,
+    "ServerReady": _ready,
+    "ModelReady": _model_ready,
+    "ModelMetadata": _model_metadata,
+    "ModelConfig": _model_config,
+    "ModelStatistics": _model_statistics,
+    "ModelInfer": _model_infer,
+    "RepositoryIndex": _index,
+    "RepositoryModelLoad": _load,
+    "RepositoryModelUnload": _unload,
+}
