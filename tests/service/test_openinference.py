@@ -219,6 +219,16 @@ def test_with_a_header_length_of_0_the_body_is_one_picture(address: str, make: o
         close(result.as_numpy(name), values)
 
 
+@pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1/infer"])
+def test_what_the_documentation_page_offers_to_try_works(address: str, path: str) -> None:
+    paths = httpx.get(f"http://{address}/openapi.json").json()["paths"]
+    template = path.replace("tiny", "{model}").replace("versions/1", "versions/{version}")
+    examples = paths[template]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    answers = [httpx.post(f"http://{address}{path}", json=each["value"]) for each in examples.values()]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert answers[0].json()["outputs"][0]["shape"] == [1, 3]
+
+
 def test_mixed_alphas_at_once_each_get_their_own(client: triton.InferenceServerClient) -> None:
     images = pictures(32, seed=3)
     pending = [

@@ -159,10 +159,16 @@ def test_errors_are_sentences_with_grpcs_codes(client: triton.InferenceServerCli
         stub.ModelInfer(request)
 
 
-def test_a_bomb_is_not_unpacked(client: triton.InferenceServerClient) -> None:
-    images = np.zeros((6000, 8, 8, 3), np.uint8)
-    with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
-        client.infer("tiny", [tensor("images", images)], compression_algorithm="gzip")
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_a_request_may_be_compressed_and_a_bomb_is_stopped(
+    client: triton.InferenceServerClient, algorithm: str
+) -> None:
+    images = pictures(3)
+    result = client.infer("tiny", [tensor("images", images)], compression_algorithm=algorithm)
+    close(result.as_numpy("logits"), expected(images)["logits"])
+    bomb = np.zeros((200_000, 8, 8, 3), np.uint8)
+    with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.*larger than max"):
+        client.infer("tiny", [tensor("images", bomb)], compression_algorithm=algorithm)
     assert client.is_server_live()
 
 
