@@ -65,7 +65,9 @@ def make_engine(
         answer_seconds: how long one statement may take.
         pool: sqlalchemy.NullPool closes each connection after use.
     """
-    sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS} if pool is QueuePool else {}
+    sizes: dict[str, Any] = {}
+    if pool is QueuePool:  # the connection used last comes next: its cache is warm
+        sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": POOL_SECONDS, "pool_use_lifo": True}
     if url.drivername.startswith("sqlite"):
         return _sqlite(url, answer_seconds, poolclass=pool, **sizes)
     from service.storage.postgresql import make_postgresql  # noqa: PLC0415  its driver takes 0.1 s to import

@@ -103,7 +103,7 @@ class KeptResults:
                 written = self._write(self._writing)
             except StorageUnavailableError:
                 with self._lock:
-                    self._in_doubt = self._writing.keys()
+                    self._in_doubt = frozenset(self._writing)
                     self._waiting = self._writing | self._waiting
                     self._bytes = sum(result.size for result in self._waiting.values())
                     self._shrink()
