@@ -41,6 +41,7 @@ CONCURRENCIES = (1, 8, 64, 256)
 WARM_UP_SECONDS = 2.0  # after the start, and half of it at each concurrency
 CEILING_SECONDS = 0.8  # of each of its three measurements
 TURNS = 4  # a connection's least number of answers in a measurement, by the ceiling: else the slow ones would not count
+LONGEST_SECONDS = 60.0  # of a load, where the ceiling was low for a moment
 
 
 def model_under_test(name: str) -> tuple[Path, bytes]:
@@ -97,7 +98,7 @@ class Measurement:
         load(*post, WARM_UP_SECONDS / 2)
         running.settle()
         before = running.cpu_seconds()
-        figures = load(*post, max(self._options.seconds, TURNS * concurrency / ceiling))
+        figures = load(*post, max(self._options.seconds, min(TURNS * concurrency / ceiling, LONGEST_SECONDS)))
         used = running.cpu_seconds() - before
         running.settle()
         return figures | {"cpu_ms_per_request": 1000 * used / max(1, figures["requests"])}
