@@ -33,6 +33,8 @@ def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[
             folder,
             lambda bundle: OnnxEngine(bundle, settings.device, min(CORES, WIDE_THREADS)),
             settings.max_batch_images,
+            # On a CPU a batch is computed by the thread that asks for it, whose own time no other work can lengthen.
+            clock=time.thread_time if settings.device == "cpu" else time.perf_counter,
         )
 
     if engine is None:
@@ -40,8 +42,19 @@ def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[
     return lambda folder: load_model(folder, engine, settings.max_batch_images)
 
 
-def load_model(folder: Path, make_engine: EngineFactory, max_batch_images: int) -> ServedModel:
-    """Load the bundle in `folder` = .../NAME/VERSION and run it once.
+def load_model(
+    folder: Path,
+    make_engine: EngineFactory,
+    max_batch_images: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> ServedModel:
+    """Load the bundle in `folder` = .../NAME/VERSION, and run it to see that it works and how batches pay.
+
+    Args:
+        folder: the bundle's.
+        make_engine: bundle -> engine.
+        max_batch_images: no larger batch will be asked for.
+        clock: seconds, by which batches are timed.
 
     Raises:
         models.errors.BundleError: it cannot be vouched for, or is another model than its folder is called.
@@ -56,7 +69,7 @@ def load_model(folder: Path, make_engine: EngineFactory, max_batch_images: int) 
             "folder of the same name and version"
         )
     engine = make_engine(bundle)
-    most = warm_up(bundle, engine, max_batch_images)
+    most = warm_up(bundle, engine, max_batch_images, clock)
     log.info(
         "model %s version %d is loaded in %.2f s: %s, at most %d images at once",
         manifest.name,
