@@ -62,7 +62,7 @@ class Settings(BaseModel):
         description="pictures decoded at a time, by the same threads; more than inference_threads where a GPU computes",
     )
     max_batch_images: int = Field(
-        8, ge=1, le=1024, description="most images computed at once; fewer where a model is measured to gain nothing"
+        16, ge=1, le=1024, description="most images computed at once; fewer where a model is measured to gain nothing"
     )
     max_pending_images: int = Field(512, ge=1, description="most images accepted and not answered yet; beyond it: 503")
     cache_mb: float = Field(

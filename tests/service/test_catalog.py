@@ -109,7 +109,7 @@ async def test_good_ones_are_served_and_bad_ones_listed(
     ]  # fmt: skip
     assert "model.onnx is not the file that was saved" in listed["refused"][1]["reason"]
     assert listed["refused"][1]["since"].endswith("Z")
-    assert described["max_batch_images"] == 8
+    assert described["max_batch_images"] == 16
     assert "model tiny version 3 is refused: bundle tiny/3: model.onnx" in caplog.text
 
 
