@@ -98,7 +98,7 @@ def _resources(starts: Rows) -> list[str]:
 
 
 def _bars(records: Rows, starts: Rows) -> list[str]:
-    """Ours against the best of the others, by ratios to the ceiling."""
+    """Ours against the best of the others, by ratios to the ceiling; one that refuses requests does not compete."""
     others = [server for server in _distinct(records, "server") if server != OURS]
     if not others or not _of(records, OURS, None):
         return ["Ours against the best peer: not in this run, which lacks ours or has no peer."]
@@ -108,9 +108,12 @@ def _bars(records: Rows, starts: Rows) -> list[str]:
     ]
     for concurrency in sorted(_distinct(records, "concurrency")):
         speeds, tails = (
-            {server: _middle(rows, key) for server in (OURS, *others) if (rows := _of(records, server, concurrency))}
+            {server: _middle(rows, key) for server, rows in _without_errors(records, concurrency).items()}
             for key in (share, tail)
         )
+        if OURS not in speeds or len(speeds) < 2:
+            lines.append(f"| {concurrency} | ours or all the others had errors | | | | |")
+            continue
         best = max((server for server in speeds if server != OURS), key=speeds.__getitem__)
         calmest = min((server for server in tails if server != OURS), key=tails.__getitem__)
         lines.append(
@@ -142,6 +145,11 @@ def _least(starts: Rows) -> list[str]:
 
 def _of(records: Rows, server: str, concurrency: int | None) -> Rows:
     return [row for row in records if row["server"] == server and concurrency in (None, row["concurrency"])]
+
+
+def _without_errors(records: Rows, concurrency: int) -> dict[str, Rows]:
+    found = {server: _of(records, server, concurrency) for server in _distinct(records, "server")}
+    return {server: rows for server, rows in found.items() if rows and not any(row["errors"] for row in rows)}
 
 
 def _distinct(rows: Rows, key: str) -> list[Any]:
