@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import orjson
+
 from models.bundle import Bundle
 from service.engines.base import Engine
 from service.errors import UnknownModelError, UnknownVersionError
@@ -41,6 +43,17 @@ class ServedModel:
     def version(self) -> int:
         """The version beside it."""
         return self.bundle.manifest.version
+
+    @cached_property
+    def classes_as_json(self) -> list[tuple[bytes, bytes]]:
+        """Each class as an answer shows it, in two pieces: its probability and its logit go in between."""
+        return [
+            (
+                b'{"index":%d,"name":%s,"probability":' % (index, orjson.dumps(each.name)),
+                b',"group":%s}' % orjson.dumps(each.group),
+            )
+            for index, each in enumerate(self.bundle.manifest.classes)
+        ]
 
     @cached_property
     def class_indices(self) -> dict[str, int]:

@@ -79,9 +79,8 @@ def predict(served: ServedModel, numbers: Numbers, questions: Sequence[Question]
         ranked = _ranked(served, numbers, part, questions[part])
         row = 0
         for picture, question in enumerate(questions[part], part.start):
-            top, first = ranked.order[row][0], row
+            shown, top = _shown(served, question, ranked, row), ranked.order[row][0]
             row += len(question.alphas)
-            shown = _shown(served, question, ranked, first)
             predicted.append(
                 Predicted(shown, top, plain[picture], numbers.logits[picture], numbers.head_cosine[picture])
             )
@@ -101,11 +100,11 @@ def _parts(questions: Sequence[Question], classes: int) -> Iterator[slice]:
 
 
 class _Ranked(NamedTuple):
-    """The (R, T) best classes of R alphas, T the largest top_k, and what they score."""
+    """The (R, T) best classes of R alphas, T the largest top_k, and what they score, as JSON: R * T numbers, by row."""
 
     order: list[list[int]]
-    logits: Float
-    probabilities: Float
+    probabilities: list[bytes]
+    logits: list[bytes]
 
 
 def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Sequence[Question]) -> _Ranked:
@@ -127,7 +126,16 @@ def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Seque
         probabilities = tde.exempt_probabilities(factual, shifted, exempt)
         order = np.lexsort((-shifted, -probabilities), axis=-1)[:, :most]
     rows = np.arange(len(order))[:, None]
-    return _Ranked(order.tolist(), shifted[rows, order], probabilities[rows, order])
+    return _Ranked(order.tolist(), _as_json(probabilities[rows, order]), _as_json(shifted[rows, order]))
+
+
+def _as_json(numbers: Float) -> list[bytes]:
+    """Return each number as JSON, by row.
+
+    >>> _as_json(np.float32([[0.1, 2], [-3, 0.25]]))
+    [b'0.1', b'2.0', b'-3.0', b'0.25']
+    """
+    return orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _best(scores: Float, most: int) -> NDArray[np.int64]:
@@ -149,27 +157,23 @@ def _best(scores: Float, most: int) -> NDArray[np.int64]:
 
 
 def _shown(served: ServedModel, question: Question, ranked: _Ranked, first: int) -> orjson.Fragment:
-    """Return one picture's predictions as JSON; its alphas are rows of `ranked`, from the `first` on."""
-    classes, top_k = served.bundle.manifest.classes, question.top_k
-    predictions = [
-        {
-            "alpha": alpha,
-            "classes": [
-                {
-                    "index": index,
-                    "name": (info := classes[index]).name,
-                    "probability": probability,
-                    "logit": logit,
-                    "group": info.group,
-                }
-                for index, probability, logit in zip(
-                    ranked.order[row][:top_k], ranked.probabilities[row], ranked.logits[row], strict=False
-                )
-            ],
-        }
-        for row, alpha in enumerate(question.alphas, first)
-    ]
-    return orjson.Fragment(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))
+    """Return one picture's predictions as JSON; its alphas are rows of `ranked`, from the `first` on.
+
+    It is put together from pieces: a hundred alphas are five hundred classes, and a dictionary for each would take
+    longer than the network.
+    """
+    classes, width = served.classes_as_json, len(ranked.order[first])
+    predictions = []
+    for row, alpha in enumerate(question.alphas, first):
+        scores = zip(
+            ranked.order[row][: question.top_k],
+            ranked.probabilities[row * width : (row + 1) * width],
+            ranked.logits[row * width : (row + 1) * width],
+            strict=False,
+        )
+        shown = [b'%s%s,"logit":%s%s' % (classes[i][0], score, logit, classes[i][1]) for i, score, logit in scores]
+        predictions.append(b'{"alpha":%s,"classes":[%s]}' % (orjson.dumps(alpha), b",".join(shown)))
+    return orjson.Fragment(b"[%s]" % b",".join(predictions))
 
 
 def operating_point(point: PointInForce) -> dict[str, Any]:
