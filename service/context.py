@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from service.catalog import Catalog
+from service.errors import NotReadyError
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
@@ -52,6 +53,22 @@ class Context:
     watch: Watch
     jobs: Jobs
     heavy: Line
+
+    def check_ready(self) -> None:
+        """Return where new work is welcome.
+
+        Raises:
+            NotReadyError: the server is starting or stopping, or no model is in service; the sentence says why.
+        """
+        if not self.lifecycle.ready:
+            raise NotReadyError("the server is starting or stopping")
+        if not any(self.registry):
+            raise NotReadyError(self.catalog.why_none())
+
+    @property
+    def is_ready(self) -> bool:
+        """New work is welcome."""
+        return self.lifecycle.ready and any(self.registry)
 
 
 def context_of(request: Request) -> Context:

@@ -4,7 +4,6 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.context import context_of
-from service.errors import NotReadyError
 from service.schemas.common import ErrorResponse
 from service.schemas.models import Health
 
@@ -25,11 +24,7 @@ async def readyz(request: Request) -> Health:
 
     Models that come, go or are refused beside one that is served change nothing.
     """
-    context = context_of(request)
-    if not context.lifecycle.ready:
-        raise NotReadyError("the server is starting or stopping")
-    if not any(context.registry):
-        raise NotReadyError(context.catalog.why_none())
+    context_of(request).check_ready()
     return Health(status="ready")
 
 

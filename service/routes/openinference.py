@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from service.bodies import read_body
-from service.context import Context, context_of
-from service.errors import NotReadyError, NotSupportedError, RequestError
+from service.context import context_of
+from service.errors import NotSupportedError, RequestError
 from service.openinference import documentation as docs
 from service.openinference.addresses import missing_extension, refuse_overrides, served_at
 from service.openinference.metadata import (
@@ -68,7 +68,7 @@ async def live() -> Response:
 @router.get("/v2/health/ready", summary="May work be sent here?", responses=docs.answers({"ready": True}, 503))
 async def ready(request: Request) -> Response:
     """As `/readyz`."""
-    _check_ready(context_of(request))
+    context_of(request).check_ready()
     return json_answer({"ready": True})
 
 
@@ -91,7 +91,7 @@ async def describe_model(request: Request) -> Response:
 async def model_ready(request: Request) -> Response:
     """200 where it is in service, 404 where it is not."""
     served = _served(request)
-    _check_ready(context_of(request))
+    context_of(request).check_ready()
     return json_answer({"name": served.name, "ready": True})
 
 
@@ -168,11 +168,6 @@ def _routes() -> list[APIRoute]:
 def _served(request: Request) -> ServedModel:
     names = request.path_params
     return served_at(context_of(request).registry, names["model"], names.get("version"))
-
-
-def _check_ready(context: Context) -> None:
-    if not context.lifecycle.ready:
-        raise NotReadyError("the server is starting or stopping")
 
 
 async def _json_object(request: Request, known: tuple[str, ...]) -> dict[str, Any]:

@@ -126,3 +126,10 @@ async def test_the_readme_is_the_contract(running: Running) -> None:
         name.replace("_", "-") for name in Settings.model_fields
     }
     assert CLASSIFY.replace("tiny", "{model}") in paths
+
+
+async def test_both_probes_are_not_ready_without_a_model(running: Running) -> None:
+    async with running() as service:
+        service.app.state.context.registry.replace("tiny", ())
+        answers = [await service.client.get(path) for path in ("/readyz", "/v2/health/ready")]
+    assert [answer.status_code for answer in answers] == [503, 503]

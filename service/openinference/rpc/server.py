@@ -98,7 +98,7 @@ async def _live(_: Context, __: Any) -> Any:
 
 
 async def _ready(context: Context, _: Any) -> Any:
-    return from_dict("ServerReadyResponse", {"ready": context.lifecycle.ready})
+    return from_dict("ServerReadyResponse", {"ready": context.is_ready})
 
 
 async def _model_ready(context: Context, message: Any) -> Any:
@@ -106,7 +106,7 @@ async def _model_ready(context: Context, message: Any) -> Any:
         served_at(context.registry, message.name, message.version or None)
     except (UnknownModelError, UnknownVersionError):
         return from_dict("ModelReadyResponse", {"ready": False})
-    return from_dict("ModelReadyResponse", {"ready": context.lifecycle.ready})
+    return from_dict("ModelReadyResponse", {"ready": context.is_ready})
 
 
 async def _server_metadata(version: str) -> Any:
