@@ -2,8 +2,9 @@
 
 A picture is accepted (`admit`), put in line (`infer`), decoded, computed in some batch, and what its request asks of
 the network's numbers is worked out for the whole batch at once; all of that in the thread that took it, so the event
-loop only parses and sends. The same picture that is asked for again while it waits or is computed is computed once. A
-picture that nobody waits for any more leaves the line; one that is being computed is computed for nobody.
+loop only parses and sends, and decodes what is tiny. The same picture that is asked for again while it waits or is
+computed is computed once. A picture that nobody waits for any more leaves the line; one that is being computed is
+computed for nobody.
 
 If the network fails, every picture of that batch hears it; if it gives numbers that are not finite, or the picture
 cannot be decoded, that picture does. No path leaves a future without an answer.
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.errors import ImageError
+from models.errors import ImageError, ImageTooLargeError
 from models.preprocess import decode_image
 from service.admission import Admission, Places
 from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
@@ -33,6 +34,7 @@ __all__ = ["Worker"]
 
 log = logging.getLogger("longtail.worker")
 CLOSE_SECONDS = 5.0  # the server has waited for accepted work before; what runs now is one batch
+SMALL_BYTES, SMALL_PIXELS = 16_384, 4096  # decoded in about 0.1 ms
 THE_LOG = "the server's log has it under this request id"
 NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
 Source = bytes | Pixels  # an encoded picture, or (H, W, 3) uint8 of the model's size
@@ -63,7 +65,7 @@ class Worker:
 
     Args:
         inference_threads: batches computed at a time.
-        decode_threads: pictures decoded at a time, by the same threads; the larger of the two is how many there are.
+        decode_threads: pictures decoded at a time, by the same threads: there are as many as the larger of the two.
         max_pending_images: most pictures accepted and not answered yet.
         max_pixels: the largest picture that is decoded, width x height.
         cache: where answers are kept.
@@ -81,8 +83,7 @@ class Worker:
         metrics: Metrics,
     ) -> None:
         self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(inference_threads)
-        self._changed = threading.Condition()
-        self._closing = False
+        self._changed, self._closing = threading.Condition(), False
         self._admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
         self.cache, self._metrics = cache, metrics
         self._asked: dict[Key, _Picture] = {}  # pictures in line or being computed; the event loop's alone
@@ -151,18 +152,28 @@ class Worker:
         if key is not None and (picture := self._asked.get(key)) is not None:
             picture.askers.append(asker)
             return picture
-        encoded = isinstance(source, bytes)
         data, pixels = (source, NOTHING) if isinstance(source, bytes) else (b"", source)
         picture = _Picture(served, data, pixels, key, [asker], time.perf_counter_ns())
+        decoded = pixels is source or (len(data) <= SMALL_BYTES and self._decode_at_once(picture))
         with self._changed:
             if self._closing:
                 raise NotReadyError("the server is shutting down; try another one, or again in a moment")
             most = served.max_batch_images
-            picture.ticket = self._queue.add(served, picture, max_batch=most, decoded=not encoded)
+            picture.ticket = self._queue.add(served, picture, max_batch=most, decoded=decoded)
             self._changed.notify()
         if key is not None:
             self._asked[key] = picture
         return picture
+
+    def _decode_at_once(self, picture: _Picture) -> bool:
+        """Decode a small picture on the event loop: handing it over would take longer. False where it is not small."""
+        limit = min(SMALL_PIXELS, self._max_pixels)
+        try:
+            picture.pixels = decode_image(picture.data, picture.served.bundle.manifest.input, max_pixels=limit)
+        except ImageTooLargeError:
+            return False
+        picture.data, picture.decode_ns = b"", time.perf_counter_ns() - picture.since_ns
+        return True
 
     def _leave(self, picture: _Picture, asker: Asker) -> None:
         picture.askers.remove(asker)
