@@ -78,13 +78,7 @@ def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_0
     orientation = _orientation(image)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    size = _resized(rgb.size, recipe.resize)
-    if rgb.size != size:
-        rgb = rgb.resize(size, Image.Resampling.BILINEAR)  # Pillow's bilinear is antialiased
-    if size != (recipe.width, recipe.height):
-        left, top = round((size[0] - recipe.width) / 2), round((size[1] - recipe.height) / 2)
-        rgb = rgb.crop((left, top, left + recipe.width, top + recipe.height))
-    return np.array(rgb)
+    return np.array(_resize_and_crop(rgb, recipe))
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -173,6 +167,18 @@ def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     if width <= height:
         return shorter, int(shorter * height / width)
     return int(shorter * width / height), shorter
+
+
+def _resize_and_crop(rgb: Image.Image, recipe: ImageRecipe) -> Image.Image:
+    """Resize and cut out the centre; where both are due, only the pixels that are kept are computed."""
+    (width, height), size = _resized(rgb.size, recipe.resize), rgb.size
+    left, top = round((width - recipe.width) / 2), round((height - recipe.height) / 2)
+    box = left, top, left + recipe.width, top + recipe.height
+    if size == (width, height):
+        return rgb if size == (recipe.width, recipe.height) else rgb.crop(box)
+    across, down = size[0] / width, size[1] / height
+    in_source = box[0] * across, box[1] * down, min(box[2] * across, size[0]), min(box[3] * down, size[1])
+    return rgb.resize((recipe.width, recipe.height), Image.Resampling.BILINEAR, in_source)  # Pillow antialiases it
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -189,7 +189,8 @@ def test_the_shorter_side_is_resized_and_the_centre_cut_out(width: int, height: 
     whole = np.asarray(picture.resize(resized, Image.Resampling.BILINEAR))
     top, left = round((resized[1] - 8) / 2), round((resized[0] - 6) / 2)
     expected = whole[top : top + 8, left : left + 6]
-    np.testing.assert_array_equal(decode_image(encode(picture), recipe(8, 6, 10)), expected)
+    result = decode_image(encode(picture), recipe(8, 6, 10)).astype(int)
+    np.testing.assert_allclose(result, expected, atol=1)  # the crop's box is rounded to float32
 
 
 def test_shrinking_averages_instead_of_skipping() -> None:
