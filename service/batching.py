@@ -56,12 +56,14 @@ class BatchQueue(Generic[Model, Item]):
 
     Args:
         slots: most batches computed at a time.
+        spare: of these, how many only for full batches: there are fewer cores than slots, so that a thread that waits
+            for the interpreter leaves none idle, but what little is ready is better computed by few.
     """
 
-    def __init__(self, slots: int) -> None:
-        if slots < 1:
-            raise ValueError(f"with {slots} batches at a time nothing is ever computed; at least 1")
-        self._slots = slots
+    def __init__(self, slots: int, spare: int = 0) -> None:
+        if slots - spare < 1:
+            raise ValueError(f"with {slots - spare} batches at a time little is ever computed; at least 1")
+        self._slots, self._spare = slots, spare
         self._next_ticket = 0
         self._decoding = self._inferring = 0
         self._lines: dict[Model, _Line[Item]] = {}
@@ -105,8 +107,9 @@ class BatchQueue(Generic[Model, Item]):
                 self._decoding += 1
                 self._drop_if_empty(model)
                 return Decode(model, ticket, item)
-            if line.ready and free:
-                share = -(-len(line.ready) // free)
+            ours = free if len(line.ready) >= line.max_batch else free - self._spare
+            if line.ready and ours > 0:
+                share = -(-len(line.ready) // ours)
                 items = [line.ready.popitem(last=False)[1] for _ in range(min(line.max_batch, share))]
                 self._drop_if_empty(model)
                 alone = not (self._lines or self._decoding or self._inferring)

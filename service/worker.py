@@ -29,6 +29,7 @@ from service.engines.base import Pixels
 from service.errors import InferenceError, NotReadyError
 from service.metrics import Metrics
 from service.registry import ServedModel
+from service.settings import CORES
 
 __all__ = ["Worker"]
 
@@ -82,7 +83,9 @@ class Worker:
         cache: ResponseCache,
         metrics: Metrics,
     ) -> None:
-        self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(inference_threads)
+        self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(
+            inference_threads, max(0, inference_threads - CORES)
+        )
         self._changed, self._closing = threading.Condition(), False
         self._admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
         self.cache, self._metrics = cache, metrics
@@ -187,10 +190,8 @@ class Worker:
         if picture.key is not None and self._asked.get(picture.key) is picture:
             del self._asked[picture.key]
 
-    # From here to _deliver: in the threads.
-
     def _serve(self) -> None:
-        """Do one task after the other until the queue is empty and the worker closes."""
+        """Do one task after the other until the queue is empty and the worker closes; from here on, in the threads."""
         done: list[tuple[Task[ServedModel, _Picture], _Picture | None]] = []
         while (task := self._next(done)) is not None:
             if isinstance(task, Decode):
@@ -281,10 +282,8 @@ class Worker:
             compute_output_ns=time.perf_counter_ns() - computed,
         )
 
-    # On the event loop again.
-
     def _deliver(self, pictures: list[_Picture], result: _Computed | Exception) -> None:
-        """Give everybody who asked their answer, and keep the numbers for who asks next."""
+        """Give everybody who asked their answer, and keep the numbers for who asks next; on the event loop again."""
         for picture in pictures:
             self._forget(picture)
         if isinstance(result, Exception):

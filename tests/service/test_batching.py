@@ -96,6 +96,19 @@ def test_a_batch_is_alone_only_where_nothing_else_waits_or_runs() -> None:
     assert (alone.alone, beside.alone) == (True, False)
 
 
+def test_a_spare_slot_is_for_full_batches() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(2, spare=1)
+    ready(queue, "a", 0, 1, 2, max_batch=2)
+    first = queue.next_task()
+    assert isinstance(first, Infer)
+    assert first.items == [0, 1]
+    assert queue.next_task() is None
+    ready(queue, "a", 3, max_batch=2)
+    second = queue.next_task()
+    assert isinstance(second, Infer)
+    assert second.items == [2, 3]
+
+
 def test_who_left_the_line_is_not_computed() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     gone, _ = ready(queue, "a", 0, 1)
@@ -127,13 +140,14 @@ def test_no_batch_at_a_time_is_refused() -> None:
 @given(
     arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40),
     slots=st.integers(1, 3),
+    spare=st.integers(0, 2),
     max_batch=st.integers(1, 5),
     order=st.randoms(use_true_random=False),
 )
 def test_every_picture_is_computed_once_whatever_the_threads_do(
-    arrivals: list[tuple[str, bool]], slots: int, max_batch: int, order: Random
+    arrivals: list[tuple[str, bool]], slots: int, spare: int, max_batch: int, order: Random
 ) -> None:
-    queue: BatchQueue[str, int] = BatchQueue(slots)
+    queue: BatchQueue[str, int] = BatchQueue(slots, min(spare, slots - 1))
     for item, (model, decoded) in enumerate(arrivals):
         queue.add(model, item, max_batch=max_batch, decoded=decoded)
     computed: list[tuple[str, int]] = []
