@@ -45,12 +45,12 @@ class ServedModel:
         return self.bundle.manifest.version
 
     @cached_property
-    def classes_as_json(self) -> list[tuple[bytes, bytes]]:
+    def classes_as_json(self) -> list[tuple[str, str]]:
         """Each class as an answer shows it, in two pieces: its probability and its logit go in between."""
         return [
             (
-                b'{"index":%d,"name":%s,"probability":' % (index, orjson.dumps(each.name)),
-                b',"group":%s}' % orjson.dumps(each.group),
+                f'{{"index":{index},"name":{orjson.dumps(each.name).decode()},"probability":',
+                f',"group":"{each.group}"}}',
             )
             for index, each in enumerate(self.bundle.manifest.classes)
         ]

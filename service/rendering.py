@@ -103,8 +103,8 @@ class _Ranked(NamedTuple):
     """The (R, T) best classes of R alphas, T the largest top_k, and what they score, as JSON: R * T numbers, by row."""
 
     order: list[list[int]]
-    probabilities: list[bytes]
-    logits: list[bytes]
+    probabilities: list[str]
+    logits: list[str]
 
 
 def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Sequence[Question]) -> _Ranked:
@@ -129,13 +129,13 @@ def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Seque
     return _Ranked(order.tolist(), _as_json(probabilities[rows, order]), _as_json(shifted[rows, order]))
 
 
-def _as_json(numbers: Float) -> list[bytes]:
+def _as_json(numbers: Float) -> list[str]:
     """Return each number as JSON, by row.
 
     >>> _as_json(np.float32([[0.1, 2], [-3, 0.25]]))
-    [b'0.1', b'2.0', b'-3.0', b'0.25']
+    ['0.1', '2.0', '-3.0', '0.25']
     """
-    return orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    return orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
 
 
 def _best(scores: Float, most: int) -> NDArray[np.int64]:
@@ -171,9 +171,9 @@ def _shown(served: ServedModel, question: Question, ranked: _Ranked, first: int)
             ranked.logits[row * width : (row + 1) * width],
             strict=False,
         )
-        shown = [b'%s%s,"logit":%s%s' % (classes[i][0], score, logit, classes[i][1]) for i, score, logit in scores]
-        predictions.append(b'{"alpha":%s,"classes":[%s]}' % (orjson.dumps(alpha), b",".join(shown)))
-    return orjson.Fragment(b"[%s]" % b",".join(predictions))
+        shown = [f'{classes[i][0]}{score},"logit":{logit}{classes[i][1]}' for i, score, logit in scores]
+        predictions.append(f'{{"alpha":{orjson.dumps(alpha).decode()},"classes":[{",".join(shown)}]}}')
+    return orjson.Fragment(f"[{','.join(predictions)}]".encode())
 
 
 def operating_point(point: PointInForce) -> dict[str, Any]:
