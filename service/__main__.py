@@ -1,6 +1,7 @@
 """`python -m service`: serve every bundle in a folder over HTTP. `--check` only says whether it would work."""
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -56,7 +57,8 @@ def _run(settings: Settings, *, check: bool) -> int:
     if check:
         return _report(app.context)
     if settings.workers > 1:
-        del app  # it showed that everything loads; each process makes its own
+        del app, load  # it showed that everything loads; each process makes its own
+        gc.collect()
         serve_in_processes(settings)
     else:
         serve(app, settings)

@@ -125,6 +125,7 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
         headers["Retry-After"] = "1"
     if isinstance(error, ClientGoneError):
         headers["Connection"] = "close"
+    error.__traceback__ = None  # whose frames may hold the error, and with it pictures and models
     metrics.errors.labels(code).inc()
     body = error_body(request.scope["path"], code, message, request_id_of(request))
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")

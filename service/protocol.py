@@ -20,7 +20,7 @@ class HangUp:
 
     Attributes:
         task: what to cancel then; None where nothing is to be cancelled.
-        happened: it was cancelled.
+        happened: the connection is gone.
     """
 
     __slots__ = ("happened", "task")
@@ -31,8 +31,8 @@ class HangUp:
 
     def tell(self) -> None:
         """The connection is gone."""
+        self.happened = True
         if self.task is not None:
-            self.happened = True
             self.task.cancel()
 
 

@@ -6,7 +6,7 @@ first one does.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -52,8 +52,9 @@ async def answer_pictures(request: Request, served: ServedModel, ask: Ask, rende
         uploads, as_form = await read_uploads(request, context.settings)
         with context.worker.admit(len(uploads)):
             answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
+            _count_refused(context, served, answers)
             _raise_if_all_failed(answers)
-        results = [_result(context, served, request, *pair, render) for pair in zip(uploads, answers, strict=True)]
+        results = [_result(request, *pair, render) for pair in zip(uploads, answers, strict=True)]
     except Exception:
         served.statistics.fail(time.perf_counter_ns() - started)
         raise
@@ -62,6 +63,12 @@ async def answer_pictures(request: Request, served: ServedModel, ask: Ask, rende
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     served.statistics.success(time.perf_counter_ns() - started)
     return Response(content, media_type="application/json")
+
+
+def _count_refused(context: Context, served: ServedModel, answers: Sequence[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, ImageError | ServiceError):
+            context.metrics.image_errors.labels(served.name, translate(answer)[1]).inc()
 
 
 def _raise_if_all_failed(answers: Sequence[Any]) -> None:
@@ -74,26 +81,26 @@ async def _ask_all(
 ) -> Sequence[Any]:
     """Return each picture's answer; of a form's, what is wrong with it in its place."""
     if not as_form:
-        return [await context.worker.infer(served, uploads[0].data, ask)]
+        try:
+            return [await context.worker.infer(served, uploads[0].data, ask)]
+        except ImageError as error:
+            return [error]
     asking = (context.worker.infer(served, upload.data, ask) for upload in uploads)
     return await asyncio.gather(*asking, return_exceptions=True)
 
 
-def _result(
-    context: Context, served: ServedModel, request: Request, upload: Upload, answer: Any, render: Render
-) -> dict[str, Any]:
+def _result(request: Request, upload: Upload, answer: Any, render: Render) -> dict[str, Any]:
     result_id = new_result_id()
     if not isinstance(answer, BaseException):
         return {"id": result_id, "name": upload.name, **render(result_id, answer)}
     if not isinstance(answer, ImageError | ServiceError):
         raise answer
     _, code, message = translate(answer)
-    context.metrics.image_errors.labels(served.name, code).inc()
     failure = {"code": code, "message": message, "request_id": request_id_of(request)}
     return {"id": result_id, "name": upload.name, "error": failure}
 
 
-async def unless_hung_up(request: Request, work: Awaitable[T]) -> T:
+async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Wait for the work, or cancel it when the client hangs up: nobody should compute for a caller who has left.
 
     Raises:
@@ -106,6 +113,9 @@ async def unless_hung_up(request: Request, work: Awaitable[T]) -> T:
     if hang_up is None:  # a server that does not tell by itself
         hang_up = HangUp()
         watching = asyncio.ensure_future(_wait_for_hang_up(request, hang_up))
+    if hang_up.happened:
+        work.close()
+        raise ClientGoneError("the client hung up")
     hang_up.task = task
     try:
         return await work

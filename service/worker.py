@@ -14,7 +14,6 @@ import asyncio
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from models.errors import ImageError, ImageTooLargeError
 from models.preprocess import decode_image
 from service.admission import Admission, Places
-from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
+from service.asking import AS_THEY_ARE, NOTHING, Ask, Asker, Outcome, Picture, is_finite, outcomes, settle
 from service.batching import BatchQueue, Decode, Infer, Task
 from service.cache import Key, Numbers, ResponseCache
 from service.engines.base import Pixels
@@ -37,20 +36,7 @@ log = logging.getLogger("longtail.worker")
 CLOSE_SECONDS = 5.0  # the server has waited for accepted work before; what runs now is one batch
 SMALL_BYTES, SMALL_PIXELS = 16_384, 4096  # decoded in about 0.1 ms
 THE_LOG = "the server's log has it under this request id"
-NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
 Source = bytes | Pixels  # an encoded picture, or (H, W, 3) uint8 of the model's size
-
-
-@dataclass(slots=True, eq=False)
-class _Picture:
-    served: ServedModel
-    data: bytes
-    pixels: Pixels
-    key: Key | None
-    askers: list[Asker]
-    since_ns: int
-    decode_ns: int = 0
-    ticket: int = 0
 
 
 class _Computed(NamedTuple):
@@ -83,13 +69,11 @@ class Worker:
         cache: ResponseCache,
         metrics: Metrics,
     ) -> None:
-        self._queue: BatchQueue[ServedModel, _Picture] = BatchQueue(
-            inference_threads, max(0, inference_threads - CORES)
-        )
+        self._queue: BatchQueue[ServedModel, Picture] = BatchQueue(inference_threads, max(0, inference_threads - CORES))
         self._changed, self._closing = threading.Condition(), False
         self._admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
         self.cache, self._metrics = cache, metrics
-        self._asked: dict[Key, _Picture] = {}  # pictures in line or being computed; the event loop's alone
+        self._asked: dict[Key, Picture] = {}  # pictures in line or being computed; the event loop's alone
         self._threads = [
             threading.Thread(target=self._serve, name=f"inference-{i}", daemon=True)
             for i in range(max(inference_threads, decode_threads))
@@ -149,14 +133,16 @@ class Worker:
         except asyncio.CancelledError:
             self._leave(picture, asker)
             raise
+        finally:
+            del asker, picture  # or an error, its traceback and this frame would hold each other, the model with them
 
-    def _join(self, served: ServedModel, source: Source, key: Key | None, asker: Asker) -> _Picture:
+    def _join(self, served: ServedModel, source: Source, key: Key | None, asker: Asker) -> Picture:
         """Wait beside whoever waits for the same picture already, or at the end of the line."""
         if key is not None and (picture := self._asked.get(key)) is not None:
             picture.askers.append(asker)
             return picture
         data, pixels = (source, NOTHING) if isinstance(source, bytes) else (b"", source)
-        picture = _Picture(served, data, pixels, key, [asker], time.perf_counter_ns())
+        picture = Picture(served, data, pixels, key, [asker], time.perf_counter_ns())
         decoded = pixels is source or (len(data) <= SMALL_BYTES and self._decode_at_once(picture))
         with self._changed:
             if self._closing:
@@ -168,9 +154,11 @@ class Worker:
             self._asked[key] = picture
         return picture
 
-    def _decode_at_once(self, picture: _Picture) -> bool:
+    def _decode_at_once(self, picture: Picture) -> bool:
         """Decode a small picture on the event loop: handing it over would take longer. False where it is not small."""
         limit = min(SMALL_PIXELS, self._max_pixels)
+        if picture.served.bundle.manifest.input.resize**2 > limit:
+            return False
         try:
             picture.pixels = decode_image(picture.data, picture.served.bundle.manifest.input, max_pixels=limit)
         except ImageTooLargeError:
@@ -178,7 +166,7 @@ class Worker:
         picture.data, picture.decode_ns = b"", time.perf_counter_ns() - picture.since_ns
         return True
 
-    def _leave(self, picture: _Picture, asker: Asker) -> None:
+    def _leave(self, picture: Picture, asker: Asker) -> None:
         picture.askers.remove(asker)
         if picture.askers:
             return
@@ -186,24 +174,22 @@ class Worker:
         with self._changed:
             self._queue.discard(picture.served, picture.ticket)
 
-    def _forget(self, picture: _Picture) -> None:
+    def _forget(self, picture: Picture) -> None:
         if picture.key is not None and self._asked.get(picture.key) is picture:
             del self._asked[picture.key]
 
     def _serve(self) -> None:
         """Do one task after the other until the queue is empty and the worker closes; from here on, in the threads."""
-        done: list[tuple[Task[ServedModel, _Picture], _Picture | None]] = []
+        done: list[tuple[Task[ServedModel, Picture], Picture | None]] = []
         while (task := self._next(done)) is not None:
             if isinstance(task, Decode):
                 done.append((task, self._decode(task.item)))
             else:
-                self._compute(task)
+                self._compute_surely(task)
                 done.append((task, None))
             del task  # a thread that waits holds no model, which may be out of service and is to be freed
 
-    def _next(
-        self, done: list[tuple[Task[ServedModel, _Picture], _Picture | None]]
-    ) -> Task[ServedModel, _Picture] | None:
+    def _next(self, done: list[tuple[Task[ServedModel, Picture], Picture | None]]) -> Task[ServedModel, Picture] | None:
         """Say what was done, which leaves the list empty, and wait for the next task."""
         with self._changed:
             if done:
@@ -217,11 +203,13 @@ class Worker:
                 self._changed.notify()
             return task
 
-    def _finish(self, task: Task[ServedModel, _Picture], decoded: _Picture | None) -> None:
-        most = decoded.served.max_batch_images if decoded is not None else 1
-        self._queue.finish(task, decoded, max_batch=most)
+    def _finish(self, task: Task[ServedModel, Picture], decoded: Picture | None) -> None:
+        if decoded is not None and decoded.askers:
+            self._queue.finish(task, decoded, max_batch=decoded.served.max_batch_images)
+        else:  # or everybody has left meanwhile
+            self._queue.finish(task)
 
-    def _decode(self, picture: _Picture) -> _Picture | None:
+    def _decode(self, picture: Picture) -> Picture | None:
         """Turn the picture's bytes into pixels; None where that cannot be, or nobody waits for it any more."""
         if not picture.askers:
             return None
@@ -230,7 +218,8 @@ class Worker:
             recipe = picture.served.bundle.manifest.input
             picture.pixels = decode_image(picture.data, recipe, max_pixels=self._max_pixels)
         except ImageError as error:
-            self._answer([picture], error)
+            error.__cause__ = error.__context__ = None  # whose frames hold the picture, which holds who hears the error
+            self._answer([picture], error.with_traceback(None))
             return None
         except Exception:
             log.exception("a picture for %s cannot be decoded, and not for a reason we know", picture.served.name)
@@ -240,7 +229,14 @@ class Worker:
         picture.decode_ns = time.perf_counter_ns() - started
         return picture
 
-    def _compute(self, batch: Infer[ServedModel, _Picture]) -> None:
+    def _compute_surely(self, batch: Infer[ServedModel, Picture]) -> None:
+        try:
+            self._compute(batch)
+        except Exception:
+            log.exception("answers of model %s could not be worked out", batch.model.name)
+            self._answer(batch.items, InferenceError(f"the answer could not be worked out; {THE_LOG}"))
+
+    def _compute(self, batch: Infer[ServedModel, Picture]) -> None:
         """Run the network on one batch, work out what each request asks of its numbers, hand over the answers."""
         served, pictures = batch.model, batch.items
         started = time.perf_counter_ns()
@@ -262,11 +258,11 @@ class Worker:
         )
         self._count(served, pictures, started, computed)
 
-    def _answer(self, pictures: list[_Picture], result: _Computed | Exception) -> None:
+    def _answer(self, pictures: list[Picture], result: _Computed | Exception) -> None:
         assert self._loop is not None  # noqa: S101  start() set it before any thread began
         self._loop.call_soon_threadsafe(self._deliver, pictures, result)
 
-    def _count(self, served: ServedModel, pictures: list[_Picture], started: int, computed: int) -> None:
+    def _count(self, served: ServedModel, pictures: list[Picture], started: int, computed: int) -> None:
         stage, decoding = self._metrics.stages(served.name), 0
         for picture in pictures:
             decoding += picture.decode_ns
@@ -282,7 +278,7 @@ class Worker:
             compute_output_ns=time.perf_counter_ns() - computed,
         )
 
-    def _deliver(self, pictures: list[_Picture], result: _Computed | Exception) -> None:
+    def _deliver(self, pictures: list[Picture], result: _Computed | Exception) -> None:
         """Give everybody who asked their answer, and keep the numbers for who asks next; on the event loop again."""
         for picture in pictures:
             self._forget(picture)
@@ -294,6 +290,10 @@ class Worker:
             if picture.key is None:
                 continue
             numbers = Numbers(*(part[row : row + 1] for part in result.numbers))
-            settle(outcomes(result.served, numbers, [picture.askers]))  # who joined when the others' was worked out
+            late = [asker for asker in picture.askers if not asker.answer.done()]  # joined when all was worked out
+            settle(outcomes(result.served, numbers, [[asker for asker in late if not asker.ask.heavy]]))
+            if heavy := [asker for asker in late if asker.ask.heavy]:
+                working = asyncio.get_running_loop().run_in_executor(None, outcomes, result.served, numbers, [heavy])
+                working.add_done_callback(lambda done: settle(done.result()))
             if is_finite(numbers):
                 self.cache.put(picture.key, Numbers(*(part[0] for part in numbers)))

@@ -59,7 +59,16 @@ async def classify(
     question = Question(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
 
     def render(result_id: str, picture: Predicted) -> dict[str, Any]:
-        kept = KeptResult(result_id, manifest.name, manifest.version, alphas[0], *picture[1:])
+        kept = KeptResult(
+            result_id,
+            manifest.name,
+            manifest.version,
+            alphas[0],
+            picture.top,
+            picture.plain,
+            picture.logits.copy(),
+            picture.head_cosine.copy(),
+        )
         if context.registry.serves(served):  # else what is kept may be another network's of that version by now
             context.results.add(kept)
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}

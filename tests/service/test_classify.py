@@ -1,6 +1,7 @@
 """Classify: pictures in, predictions at every alpha asked for out."""
 
 import asyncio
+import gc
 import io
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +17,10 @@ from PIL import Image
 from models import tde
 from models.bundle import load_bundle
 from models.preprocess import decode_image
-from service.errors import InferenceError
+from service.asking import Ask, Picture
+from service.errors import ClientGoneError, InferenceError
+from service.protocol import HANG_UP, HangUp
+from service.recognition import unless_hung_up
 from tests.service.conftest import CLASSIFY, Running, picture
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
@@ -225,6 +230,40 @@ async def test_a_network_that_drops_a_row_mixes_up_nobody(running: Running) -> N
         context = service.app.state.context
         with pytest.raises(InferenceError):
             await context.worker.infer(context.registry.get("tiny"), np.zeros((8, 8, 3), np.uint8))
+
+
+async def test_a_fault_of_ours_in_working_out_answers_leaves_nobody_waiting(running: Running) -> None:
+    async with running() as service:
+        context = service.app.state.context
+        served = context.registry.get("tiny")
+        for _ in range(5):  # more than there are threads
+            with pytest.raises(InferenceError):
+                await context.worker.infer(served, np.zeros((8, 8, 3), np.uint8), Ask(lambda *_: []))
+        works = await service.classify(picture(1))
+    assert works.status_code == 200
+
+
+async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None:
+    async with running(cache_mb=0) as service:
+        gc.collect()
+        gc.disable()
+        try:
+            await service.classify(b"broken" * 4000)
+            await service.classify(b"broken")
+            held = [each for each in gc.get_objects() if isinstance(each, Picture)]
+        finally:
+            gc.enable()
+    assert held == []
+
+
+async def test_who_hung_up_before_the_work_began_is_not_worked_for(running: Running) -> None:
+    async def work() -> None:
+        raise AssertionError
+
+    gone = HangUp()
+    gone.tell()
+    with pytest.raises(ClientGoneError):
+        await unless_hung_up(Request({"type": "http", HANG_UP: gone}), work())
 
 
 async def test_two_models_answer_at_once_each_for_itself(running: Running, tmp_path: Path) -> None:

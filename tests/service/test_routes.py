@@ -49,6 +49,7 @@ async def test_metrics_count_images_batches_and_errors(running: Running) -> None
     }
     assert values["longtail_images_total", "tiny"] == 1
     assert values["longtail_errors_total", "unreadable_image"] == 1
+    assert values["longtail_image_errors_total", "unreadable_image", "tiny"] == 1
     assert values["longtail_batch_images_count", "tiny"] == 1
     assert values["longtail_pending_images",] == 0
     assert values["longtail_requests_total", "/v1/models/{model}/classify", "200"] == 1
