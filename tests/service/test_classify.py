@@ -246,13 +246,14 @@ async def test_a_fault_of_ours_in_working_out_answers_leaves_nobody_waiting(runn
 
 async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None:
     async with running(cache_mb=0) as service:
+        served = service.app.state.context.registry.get("tiny")
         gc.collect()
         gc.disable()
         try:
             await service.classify(b"broken" * 4000)
             await service.classify(b"broken")
             for _ in range(100):  # the thread that decoded it has to let go of it, too
-                held = [each for each in gc.get_objects() if isinstance(each, Picture)]
+                held = [each for each in gc.get_objects() if isinstance(each, Picture) and each.served is served]
                 if not held:
                     break
                 await asyncio.to_thread(time.sleep, 0.01)
