@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from service.cache import Key, Numbers
-from service.engines.base import Pixels
+from service.cache import Numbers
 from service.errors import InferenceError
 from service.registry import ServedModel
 
-__all__ = ["AS_THEY_ARE", "NOTHING", "Ask", "Asker", "Outcome", "Picture", "is_finite", "outcomes", "settle"]
+__all__ = ["AS_THEY_ARE", "Ask", "Asker", "Outcome", "is_finite", "outcomes", "settle"]
 
 log = logging.getLogger("longtail.worker")
-NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +43,6 @@ class Asker:
 
     ask: Ask
     answer: asyncio.Future[Any]
-
-
-@dataclass(slots=True, eq=False)
-class Picture:
-    """A picture on its way: encoded in `data`, then in `pixels`; `key` where its numbers will be kept."""
-
-    served: ServedModel
-    data: bytes
-    pixels: Pixels
-    key: Key | None
-    askers: list[Asker]
-    since_ns: int
-    decode_ns: int = 0
-    ticket: int = 0
 
 
 Outcome = tuple[Asker, Any]  # an answer, or the exception in its place

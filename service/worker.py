@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.errors import ImageError, ImageTooLargeError
-from models.preprocess import decode_image
 from service.admission import Admission, Places
-from service.asking import AS_THEY_ARE, NOTHING, Ask, Asker, Outcome, Picture, is_finite, outcomes, settle
+from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
 from service.batching import BatchQueue, Decode, Infer, Task
 from service.cache import Key, Numbers, ResponseCache
 from service.engines.base import Pixels
 from service.errors import InferenceError, NotReadyError
 from service.metrics import Metrics
+from service.picture import NOTHING, Picture, decode
 from service.registry import ServedModel
 from service.settings import CORES
 
@@ -96,8 +96,9 @@ class Worker:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        deadline = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, CLOSE_SECONDS)
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
 
     def admit(self, images: int) -> Places:
         """Return places for a request's pictures, to be held (`with`) until it is answered, however that ends.
@@ -160,10 +161,9 @@ class Worker:
         if picture.served.bundle.manifest.input.resize**2 > limit:
             return False
         try:
-            picture.pixels = decode_image(picture.data, picture.served.bundle.manifest.input, max_pixels=limit)
+            decode(picture, limit)
         except ImageTooLargeError:
             return False
-        picture.data, picture.decode_ns = b"", time.perf_counter_ns() - picture.since_ns
         return True
 
     def _leave(self, picture: Picture, asker: Asker) -> None:
@@ -213,20 +213,12 @@ class Worker:
         """Turn the picture's bytes into pixels; None where that cannot be, or nobody waits for it any more."""
         if not picture.askers:
             return None
-        started = time.perf_counter_ns()
         try:
-            recipe = picture.served.bundle.manifest.input
-            picture.pixels = decode_image(picture.data, recipe, max_pixels=self._max_pixels)
-        except ImageError as error:
+            decode(picture, self._max_pixels)
+        except (ImageError, InferenceError) as error:
             error.__cause__ = error.__context__ = None  # whose frames hold the picture, which holds who hears the error
             self._answer([picture], error.with_traceback(None))
             return None
-        except Exception:
-            log.exception("a picture for %s cannot be decoded, and not for a reason we know", picture.served.name)
-            self._answer([picture], InferenceError(f"the picture could not be decoded; {THE_LOG}"))
-            return None
-        picture.data = b""
-        picture.decode_ns = time.perf_counter_ns() - started
         return picture
 
     def _compute_surely(self, batch: Infer[ServedModel, Picture]) -> None:

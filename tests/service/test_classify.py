@@ -18,8 +18,9 @@ from PIL import Image
 from models import tde
 from models.bundle import load_bundle
 from models.preprocess import decode_image
-from service.asking import Ask, Picture
+from service.asking import Ask
 from service.errors import ClientGoneError, InferenceError
+from service.picture import Picture
 from service.protocol import HANG_UP, HangUp
 from service.recognition import unless_hung_up
 from tests.service.conftest import CLASSIFY, Running, picture

@@ -1,0 +1,54 @@
+"""One picture on its way through the worker, and how its bytes become pixels, in whichever thread that is."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.errors import ImageError
+from models.preprocess import decode_image
+from service.asking import Asker
+from service.cache import Key
+from service.engines.base import Pixels
+from service.errors import InferenceError
+from service.registry import ServedModel
+
+__all__ = ["NOTHING", "Picture", "decode"]
+
+log = logging.getLogger("longtail.worker")
+NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """A picture on its way: encoded in `data`, then in `pixels`; `key` where its numbers will be kept."""
+
+    served: ServedModel
+    data: bytes
+    pixels: Pixels
+    key: Key | None
+    askers: list[Asker]
+    since_ns: int
+    decode_ns: int = 0
+    ticket: int = 0
+
+
+def decode(picture: Picture, max_pixels: int) -> None:
+    """Turn a picture's bytes into pixels.
+
+    Raises:
+        models.errors.ImageError: what it is told of them.
+        InferenceError: they fail for a reason that we do not know; the log has it.
+    """
+    started = time.perf_counter_ns()
+    try:
+        picture.pixels = decode_image(picture.data, picture.served.bundle.manifest.input, max_pixels=max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:
+        log.exception("a picture for %s cannot be decoded, and not for a reason we know", picture.served.name)
+        raise InferenceError(
+            "the picture could not be decoded; the server's log has it under this request id"
+        ) from error
+    picture.data, picture.decode_ns = b"", time.perf_counter_ns() - started
