@@ -52,7 +52,7 @@ def settle_process() -> None:
     """Tell Python and the system what kind of work this process does; once, when everything is loaded.
 
     What was made so far, modules and models, is taken out of the garbage collector's rounds: going through it again and
-    again would take a sixth of the event loop's time. What is given up later is still freed when its last reference
+    again would take much of the event loop's time. What is given up later is still freed when its last reference
     goes, as everything is that is no part of a circle.
 
     On Linux our threads, begun from now on, are a batch job to the scheduler: none that wakes up takes the core from
