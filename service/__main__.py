@@ -68,7 +68,7 @@ def _run(settings: Settings, *, check: bool) -> int:
 def _report(context: "Context") -> int:
     """Say what was found; 2 where something in the models folder is refused."""
     for served in context.registry:
-        manifest, images = served.bundle.manifest, served.max_batch_images
+        manifest, images = served.bundle.manifest, served.pace.most
         pixels = np.zeros((images, manifest.input.height, manifest.input.width, 3), np.uint8)
         started = time.perf_counter()
         served.engine.run(pixels)

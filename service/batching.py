@@ -7,16 +7,32 @@ compute, so that a picture is handed over once and no core waits for another's d
 A batch holds pictures of one model; the model whose first picture has waited longest goes next, so no model starves
 another. It is never more than the model gains from, nor more than a fair share of what is ready: taking all of it
 would leave the next thread idle, and make who waits behind it wait longer.
+
+There may be more batches at a time than cores (`spare`): a thread that hands answers over, or waits for the
+interpreter, then leaves no core idle. With a quick network that is a good part of the time, so the spare ones take what
+there is; with a slow one they only would make several batches wait for each other, so they take full batches only.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["BatchQueue", "Decode", "Infer", "Task"]
+__all__ = ["BatchQueue", "Decode", "Infer", "Pace", "Task"]
 
 Model = TypeVar("Model")
 Item = TypeVar("Item")
+
+
+class Pace(NamedTuple):
+    """How pictures of a model are best put together; measured, see warm_up.py.
+
+    Args:
+        most: images worth computing at once.
+        quick: one is computed in little more time than it takes to hand it over.
+    """
+
+    most: int
+    quick: bool = False
 
 
 class Decode(NamedTuple, Generic[Model, Item]):
@@ -25,6 +41,7 @@ class Decode(NamedTuple, Generic[Model, Item]):
     model: Model
     ticket: int
     item: Item
+    pace: Pace
 
 
 class Infer(NamedTuple, Generic[Model, Item]):
@@ -42,7 +59,7 @@ Task = Decode[Model, Item] | Infer[Model, Item]
 class _Line(Generic[Item]):
     """The pictures of one model by ticket: those still encoded, and those ready to be computed."""
 
-    max_batch: int
+    pace: Pace
     encoded: OrderedDict[int, Item] = field(default_factory=OrderedDict)
     ready: OrderedDict[int, Item] = field(default_factory=OrderedDict)
 
@@ -56,8 +73,7 @@ class BatchQueue(Generic[Model, Item]):
 
     Args:
         slots: most batches computed at a time.
-        spare: of these, how many only for full batches: there are fewer cores than slots, so that a thread that waits
-            for the interpreter leaves none idle, but what little is ready is better computed by few.
+        spare: of these, how many are more than there are cores.
     """
 
     def __init__(self, slots: int, spare: int = 0) -> None:
@@ -72,17 +88,17 @@ class BatchQueue(Generic[Model, Item]):
         """Return how many pictures wait."""
         return sum(len(line.encoded) + len(line.ready) for line in self._lines.values())
 
-    def add(self, model: Model, item: Item, *, max_batch: int, decoded: bool) -> int:
+    def add(self, model: Model, item: Item, *, pace: Pace, decoded: bool) -> int:
         """Put a picture at the end of its model's line; return the ticket that takes it out again.
 
         Args:
             model: whose line.
             item: the picture.
-            max_batch: the most pictures worth computing at once.
+            pace: its model's.
             decoded: it is pixels already.
         """
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._put(model, ticket, item, max_batch=max_batch, decoded=decoded)
+        self._put(model, ticket, item, pace=pace, decoded=decoded)
         return ticket
 
     def discard(self, model: Model, ticket: int) -> bool:
@@ -102,34 +118,35 @@ class BatchQueue(Generic[Model, Item]):
         free = self._slots - self._inferring
         for model in sorted(self._lines, key=lambda each: self._lines[each].first_ticket):
             line = self._lines[model]
-            if line.encoded and len(line.ready) < line.max_batch * max(free, 1):
+            most, quick = line.pace
+            if line.encoded and len(line.ready) < most * max(free, 1):
                 ticket, item = line.encoded.popitem(last=False)
                 self._decoding += 1
                 self._drop_if_empty(model)
-                return Decode(model, ticket, item)
-            ours = free if len(line.ready) >= line.max_batch else free - self._spare
+                return Decode(model, ticket, item, line.pace)
+            ours = free if quick or len(line.ready) >= most else free - self._spare
             if line.ready and ours > 0:
                 share = -(-len(line.ready) // ours)
-                items = [line.ready.popitem(last=False)[1] for _ in range(min(line.max_batch, share))]
+                items = [line.ready.popitem(last=False)[1] for _ in range(min(most, share))]
                 self._drop_if_empty(model)
                 alone = not (self._lines or self._decoding or self._inferring)
                 self._inferring += 1
                 return Infer(model, items, alone)
         return None
 
-    def finish(self, task: Task[Model, Item], decoded: Item | None = None, *, max_batch: int = 1) -> None:
+    def finish(self, task: Task[Model, Item], decoded: Item | None = None) -> None:
         """Say that a task is done; a picture that was decoded joins those that are ready, None leaves the line."""
         if isinstance(task, Infer):
             self._inferring -= 1
             return
         self._decoding -= 1
         if decoded is not None:
-            self._put(task.model, task.ticket, decoded, max_batch=max_batch, decoded=True)
+            self._put(task.model, task.ticket, decoded, pace=task.pace, decoded=True)
 
-    def _put(self, model: Model, ticket: int, item: Item, *, max_batch: int, decoded: bool) -> None:
+    def _put(self, model: Model, ticket: int, item: Item, *, pace: Pace, decoded: bool) -> None:
         line = self._lines.get(model)
         if line is None:
-            line = self._lines[model] = _Line(max_batch)
+            line = self._lines[model] = _Line(pace)
         (line.ready if decoded else line.encoded)[ticket] = item
 
     def _drop_if_empty(self, model: Model) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import orjson
 
 from models.bundle import Bundle
+from service.batching import Pace
 from service.engines.base import Engine
 from service.errors import UnknownModelError, UnknownVersionError
 from service.statistics import ModelStatistics
@@ -23,14 +24,14 @@ class ServedModel:
     Args:
         bundle: what it is.
         engine: what runs it, warmed up.
-        max_batch_images: the most images it is worth computing at once, see warm_up.py.
+        pace: how its pictures are best put together.
         number: no other one in this process has it; what is cached of a model is cached under this.
         statistics: what it has done so far.
     """
 
     bundle: Bundle
     engine: Engine
-    max_batch_images: int
+    pace: Pace
     number: int = field(default_factory=itertools.count().__next__)
     statistics: ModelStatistics = field(default_factory=ModelStatistics)
 

@@ -148,8 +148,7 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise NotReadyError("the server is shutting down; try another one, or again in a moment")
-            most = served.max_batch_images
-            picture.ticket = self._queue.add(served, picture, max_batch=most, decoded=decoded)
+            picture.ticket = self._queue.add(served, picture, pace=served.pace, decoded=decoded)
             self._changed.notify()
         if key is not None:
             self._asked[key] = picture
@@ -205,7 +204,7 @@ class Worker:
 
     def _finish(self, task: Task[ServedModel, Picture], decoded: Picture | None) -> None:
         if decoded is not None and decoded.askers:
-            self._queue.finish(task, decoded, max_batch=decoded.served.max_batch_images)
+            self._queue.finish(task, decoded)
         else:  # or everybody has left meanwhile
             self._queue.finish(task)
 

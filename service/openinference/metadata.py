@@ -58,7 +58,7 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
         "max_batch_size": settings.max_files,
         "input": [_config(slot) | {"optional": True} for slot in inputs_of(manifest)],
         "output": [_config(slot) for slot in outputs_of(manifest)],
-        "dynamic_batching": {"preferred_batch_size": [served.max_batch_images], "max_queue_delay_microseconds": 0},
+        "dynamic_batching": {"preferred_batch_size": [served.pace.most], "max_queue_delay_microseconds": 0},
         "instance_group": [{"name": served.name, "kind": kind, "count": settings.inference_threads}],
         "default_model_filename": served.bundle.model_path.name,
         "parameters": {f"alpha.{name}": {"string_value": f"{point.alpha!r}"} for name, point in points.items()},

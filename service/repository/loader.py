@@ -69,13 +69,13 @@ def load_model(
             "folder of the same name and version"
         )
     engine = make_engine(bundle)
-    most = warm_up(bundle, engine, max_batch_images, clock)
+    pace = warm_up(bundle, engine, max_batch_images, clock)
     log.info(
         "model %s version %d is loaded in %.2f s: %s, at most %d images at once",
         manifest.name,
         manifest.version,
         time.perf_counter() - started,
         engine.description,
-        most,
+        pace.most,
     )
-    return ServedModel(bundle, engine, most)
+    return ServedModel(bundle, engine, pace)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import BatchQueue, Decode, Infer
+from service.batching import BatchQueue, Decode, Infer, Pace
 
 
 def ready(queue: BatchQueue[str, int], model: str, *items: int, max_batch: int = 8) -> list[int]:
-    return [queue.add(model, item, max_batch=max_batch, decoded=True) for item in items]
+    return [queue.add(model, item, pace=Pace(max_batch), decoded=True) for item in items]
 
 
 def taken(queue: BatchQueue[str, int]) -> tuple[str, list[int]] | None:
@@ -56,7 +56,7 @@ def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -
     ready(queue, "a", 0)
     computing = queue.next_task()
     ready(queue, "a", 1)
-    queue.add("a", 2, max_batch=8, decoded=False)
+    queue.add("a", 2, pace=Pace(8), decoded=False)
     decoding, idle = queue.next_task(), queue.next_task()
     assert isinstance(computing, Infer)
     assert (type(decoding), idle) == (Decode, None)
@@ -67,18 +67,18 @@ def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -
 def test_pictures_are_decoded_until_a_batch_is_full() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     for item in range(5):
-        queue.add("a", item, max_batch=3, decoded=False)
+        queue.add("a", item, pace=Pace(3), decoded=False)
     for _ in range(3):
         task = queue.next_task()
         assert isinstance(task, Decode)
-        queue.finish(task, task.item, max_batch=3)
+        queue.finish(task, task.item)
     assert taken(queue) == ("a", [0, 1, 2])
     assert len(queue) == 2
 
 
 def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
-    queue.add("a", 0, max_batch=8, decoded=False)
+    queue.add("a", 0, pace=Pace(8), decoded=False)
     task = queue.next_task()
     assert task is not None
     queue.finish(task, None)
@@ -107,6 +107,15 @@ def test_a_spare_slot_is_for_full_batches() -> None:
     second = queue.next_task()
     assert isinstance(second, Infer)
     assert second.items == [2, 3]
+
+
+def test_a_quick_model_may_take_a_spare_slot_with_little() -> None:
+    queue: BatchQueue[str, int] = BatchQueue(2, spare=1)
+    queue.add("a", 0, pace=Pace(2, quick=True), decoded=True)
+    assert taken(queue) == ("a", [0])
+    queue.add("a", 1, pace=Pace(2, quick=True), decoded=True)
+    assert taken(queue) == ("a", [1])
+    assert queue.next_task() is None
 
 
 def test_who_left_the_line_is_not_computed() -> None:
@@ -141,15 +150,15 @@ def test_no_batch_at_a_time_is_refused() -> None:
     arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40),
     slots=st.integers(1, 3),
     spare=st.integers(0, 2),
-    max_batch=st.integers(1, 5),
+    pace=st.builds(Pace, st.integers(1, 5), st.booleans()),
     order=st.randoms(use_true_random=False),
 )
 def test_every_picture_is_computed_once_whatever_the_threads_do(
-    arrivals: list[tuple[str, bool]], slots: int, spare: int, max_batch: int, order: Random
+    arrivals: list[tuple[str, bool]], slots: int, spare: int, pace: Pace, order: Random
 ) -> None:
     queue: BatchQueue[str, int] = BatchQueue(slots, min(spare, slots - 1))
     for item, (model, decoded) in enumerate(arrivals):
-        queue.add(model, item, max_batch=max_batch, decoded=decoded)
+        queue.add(model, item, pace=pace, decoded=decoded)
     computed: list[tuple[str, int]] = []
     running = []
     while True:
@@ -161,11 +170,11 @@ def test_every_picture_is_computed_once_whatever_the_threads_do(
             break
         done = running.pop(order.randrange(len(running)))
         if isinstance(done, Infer):
-            assert 1 <= len(done.items) <= max_batch
+            assert 1 <= len(done.items) <= pace.most
             computed += [(done.model, item) for item in done.items]
             queue.finish(done)
         else:
-            queue.finish(done, done.item, max_batch=max_batch)
+            queue.finish(done, done.item)
     assert sorted(item for _, item in computed) == list(range(len(arrivals)))
     assert all(arrivals[item][0] == model for model, item in computed)
     assert len(queue) == 0
