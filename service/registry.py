@@ -46,15 +46,14 @@ class ServedModel:
         return self.bundle.manifest.version
 
     @cached_property
-    def classes_as_json(self) -> list[tuple[str, str]]:
-        """Each class as an answer shows it, in two pieces: its probability and its logit go in between."""
-        return [
-            (
-                f'{{"index":{index},"name":{orjson.dumps(each.name).decode()},"probability":',
-                f',"group":"{each.group}"}}',
-            )
-            for index, each in enumerate(self.bundle.manifest.classes)
+    def classes_as_json(self) -> tuple[list[str], list[str]]:
+        """What an answer shows of each class before its probability, and after its logit."""
+        classes = self.bundle.manifest.classes
+        heads = [
+            f'{{"index":{index},"name":{orjson.dumps(each.name).decode()},"probability":'
+            for index, each in enumerate(classes)
         ]
+        return heads, [f',"group":"{each.group}"}}' for each in classes]
 
     @cached_property
     def class_indices(self) -> dict[str, int]:

@@ -79,7 +79,7 @@ def predict(served: ServedModel, numbers: Numbers, questions: Sequence[Question]
         ranked = _ranked(served, numbers, part, questions[part])
         row = 0
         for picture, question in enumerate(questions[part], part.start):
-            shown, top = _shown(served, question, ranked, row), ranked.order[row][0]
+            shown, top = _shown(served, question, ranked, row), ranked.order[0][row]
             row += len(question.alphas)
             predicted.append(
                 Predicted(shown, top, plain[picture], numbers.logits[picture], numbers.head_cosine[picture])
@@ -100,11 +100,11 @@ def _parts(questions: Sequence[Question], classes: int) -> Iterator[slice]:
 
 
 class _Ranked(NamedTuple):
-    """The (R, T) best classes of R alphas, T the largest top_k, and what they score, as JSON: R * T numbers, by row."""
+    """The T best classes of R alphas, T the largest top_k, and what they score, as JSON: T lists of R each."""
 
     order: list[list[int]]
-    probabilities: list[str]
-    logits: list[str]
+    probabilities: list[list[str]]
+    logits: list[list[str]]
 
 
 def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Sequence[Question]) -> _Ranked:
@@ -125,17 +125,19 @@ def _ranked(served: ServedModel, numbers: Numbers, part: slice, questions: Seque
     else:
         probabilities = tde.exempt_probabilities(factual, shifted, exempt)
         order = np.lexsort((-shifted, -probabilities), axis=-1)[:, :most]
-    rows = np.arange(len(order))[:, None]
+    rows, order = np.arange(len(order)), order.T
     return _Ranked(order.tolist(), _as_json(probabilities[rows, order]), _as_json(shifted[rows, order]))
 
 
-def _as_json(numbers: Float) -> list[str]:
-    """Return each number as JSON, by row.
+def _as_json(numbers: Float) -> list[list[str]]:
+    """Return each number as JSON.
 
     >>> _as_json(np.float32([[0.1, 2], [-3, 0.25]]))
-    ['0.1', '2.0', '-3.0', '0.25']
+    [['0.1', '2.0'], ['-3.0', '0.25']]
     """
-    return orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    width = numbers.shape[1]
+    flat = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    return [flat[start : start + width] for start in range(0, len(flat), width)]
 
 
 def _best(scores: Float, most: int) -> NDArray[np.int64]:
@@ -157,23 +159,24 @@ def _best(scores: Float, most: int) -> NDArray[np.int64]:
 
 
 def _shown(served: ServedModel, question: Question, ranked: _Ranked, first: int) -> orjson.Fragment:
-    """Return one picture's predictions as JSON; its alphas are rows of `ranked`, from the `first` on.
+    """Return one picture's predictions as JSON; its alphas are columns of `ranked`, from the `first` on.
 
-    It is put together from pieces: a hundred alphas are five hundred classes, and a dictionary for each would take
-    longer than the network.
+    A hundred alphas are five hundred classes, and a dictionary, or only a string, for each would take longer than a
+    small network. So one row's pieces are repeated for every alpha, and the holes filled in, each by one slice.
     """
-    classes, width = served.classes_as_json, len(ranked.order[first])
-    predictions = []
-    for row, alpha in enumerate(question.alphas, first):
-        scores = zip(
-            ranked.order[row][: question.top_k],
-            ranked.probabilities[row * width : (row + 1) * width],
-            ranked.logits[row * width : (row + 1) * width],
-            strict=False,
-        )
-        shown = [f'{classes[i][0]}{score},"logit":{logit}{classes[i][1]}' for i, score, logit in scores]
-        predictions.append(f'{{"alpha":{orjson.dumps(alpha).decode()},"classes":[{",".join(shown)}]}}')
-    return orjson.Fragment(f"[{','.join(predictions)}]".encode())
+    alphas, (heads, tails) = question.alphas, served.classes_as_json
+    row = ['{"alpha":', "", ',"classes":[', *["", "", ',"logit":', "", "", ","] * question.top_k]
+    row[-1] = "]},"
+    pieces, step, those = row * len(alphas), len(row), slice(first, first + len(alphas))
+    pieces[1::step] = orjson.dumps(alphas)[1:-1].decode().split(",")
+    for rank in range(question.top_k):
+        hole, order = 3 + 6 * rank, ranked.order[rank][those]
+        pieces[hole::step] = [heads[index] for index in order]
+        pieces[hole + 1 :: step] = ranked.probabilities[rank][those]
+        pieces[hole + 3 :: step] = ranked.logits[rank][those]
+        pieces[hole + 4 :: step] = [tails[index] for index in order]
+    pieces[-1] = "]}"
+    return orjson.Fragment(f"[{''.join(pieces)}]".encode())
 
 
 def operating_point(point: PointInForce) -> dict[str, Any]:

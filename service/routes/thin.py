@@ -19,8 +19,8 @@ from service.errors import RequestError
 
 __all__ = ["ThinRoute"]
 
-KEPT_QUERIES = 1024  # whose meaning is remembered; clients send the same few again and again
-LONGEST_KEPT = 512
+KEPT_QUERIES = 256  # whose meaning is remembered; clients send the same few again and again
+LONGEST_KEPT = 2048  # bytes: a hundred alphas
 
 
 class ThinRoute(APIRoute):
