@@ -4,23 +4,31 @@ Every migration that is due runs in one transaction, which holds a lock from bef
 lock, SQLite's own write lock. A database that a later Longtail made is left alone: we may not know what it means.
 
 Which migrations there are, the names of their files say, and which the database has, one table: Alembic, which takes a
-third of a second to import, is only needed where one is due.
+third of a second to import, is only needed where one is due. A new database gets the tables as they are now, and is
+told that it has all migrations; a test holds that to be the same.
 """
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, PrimaryKeyConstraint, String, Table, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from service.storage.engines import IMMEDIATE
+from service.storage.tables import metadata
 
 __all__ = ["CONNECTION", "DatabaseTooNewError", "known_revisions", "migrate", "one_at_a_time"]
 
 CONNECTION = "connection"  # where migrations/env.py finds ours
 WAL_SECONDS = 5.0
 _FOLDER = Path(__file__).parent / "migrations"
+_versions = Table(  # Alembic's own
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 _LOCK = 0x10461A11  # any number that nobody else takes in this database
 
 
@@ -44,7 +52,9 @@ def migrate(engine: Engine) -> None:
             _write_ahead(connection)
         with connection.execution_options(**{IMMEDIATE: True}).begin():
             one_at_a_time(connection)
-            if not _is_current(connection, revisions):
+            if _is_new(connection):
+                _create(connection, revisions[-1])
+            elif not _is_current(connection, revisions):
                 _upgrade(connection)
 
 
@@ -59,6 +69,16 @@ def one_at_a_time(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
+def _is_new(connection: Connection) -> bool:
+    return not inspect(connection).has_table(_versions.name)
+
+
+def _create(connection: Connection, revision: str) -> None:
+    metadata.create_all(connection, checkfirst=False)  # a table of somebody else's is an error, as in a migration
+    _versions.create(connection)
+    connection.execute(_versions.insert().values(version_num=revision))
+
+
 def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415  see above
     from alembic.config import Config  # noqa: PLC0415
@@ -71,8 +91,8 @@ def _upgrade(connection: Connection) -> None:
 
 def _is_current(connection: Connection, revisions: Sequence[str]) -> bool:
     current = None
-    if inspect(connection).has_table("alembic_version"):
-        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if not _is_new(connection):
+        current = connection.execute(select(_versions.c.version_num)).scalar_one_or_none()
     if current is not None and current not in revisions:
         raise DatabaseTooNewError(
             f"the database is at migration {current}, which this Longtail does not know; "

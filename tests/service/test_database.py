@@ -132,11 +132,58 @@ def test_reading_before_writing_works_where_somebody_else_wrote_between(database
     assert calls in ([0], [0, 1])  # SQLite begins again, PostgreSQL need not
 
 
+def _migrate_anew(connection: Connection) -> list[str]:
+    """Go back to the beginning and forward again, one migration after the other; return the tables left in between."""
+    config = Config(toml_file=str(ROOT / "pyproject.toml"))
+    config.attributes[CONNECTION] = connection
+    command.downgrade(config, "base")
+    left = inspect(connection).get_table_names()
+    command.upgrade(config, "head")
+    return left
+
+
+def _schema(connection: Connection) -> Any:
+    if connection.dialect.name == "sqlite":
+        statements = connection.execute(text("SELECT name, sql FROM sqlite_master")).all()
+        return sorted(
+            (name, " ".join((sql or "").split())) for name, sql in statements if "sqlite_sequence" not in name
+        )
+    look = inspect(connection)
+    return {
+        name: [
+            [repr(sorted(column.items(), key=str)) for column in look.get_columns(name)],
+            look.get_pk_constraint(name),
+            sorted(look.get_indexes(name), key=str),
+        ]
+        for name in look.get_table_names()
+    }
+
+
 def test_metadata_and_migrations_agree(database: Database) -> None:
     def compare(connection: Connection) -> Any:
+        _migrate_anew(connection)
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
 
     assert database.run_sync(compare) == []
+
+
+def test_a_new_database_is_what_all_migrations_make_of_one(
+    database_url: str, opened: Callable[[str], Database]
+) -> None:
+    database = opened(database_url)
+    database.migrate()
+    new = database.run_sync(_schema)
+    assert database.run_sync(_migrate_anew) == ["alembic_version"]
+    assert database.run_sync(_schema) == new
+    assert len(new) >= len(metadata.tables)
+
+
+def test_a_new_database_needs_no_alembic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from service.storage.database import Database\n"
+        f"Database('sqlite:///{tmp_path / 'new.db'}').migrate(); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_migrations_are_those_that_alembic_finds() -> None:
@@ -150,15 +197,7 @@ def test_every_migration_can_be_undone(database_url: str, opened: Callable[[str]
     database = opened(database_url)
     database.migrate()
 
-    def there_and_back(connection: Connection) -> list[str]:
-        config = Config(toml_file=str(ROOT / "pyproject.toml"))
-        config.attributes[CONNECTION] = connection
-        command.downgrade(config, "base")
-        left = inspect(connection).get_table_names()
-        command.upgrade(config, "head")
-        return left
-
-    assert database.run_sync(there_and_back) == ["alembic_version"]
+    assert database.run_sync(_migrate_anew) == ["alembic_version"]
     database.run_sync(add)
     assert ids(database) == ["a"]
 
