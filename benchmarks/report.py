@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from servers import OURS
+
 __all__ = ["report"]
 
-OURS = "longtail"
 Rows = list[dict[str, Any]]
 
 
@@ -98,37 +99,39 @@ def _resources(starts: Rows) -> list[str]:
 
 
 def _bars(records: Rows, starts: Rows) -> list[str]:
-    """Ours against the best of the others, by ratios to the ceiling; one that refuses requests does not compete."""
-    others = [server for server in _distinct(records, "server") if server != OURS]
-    if not others or not _of(records, OURS, None):
+    """Each of ours against the best peer, by ratios to the ceiling; one that refuses requests does not compete."""
+    ours = [server for server in _distinct(records, "server") if server.startswith(OURS)]
+    if not ours or len(ours) == len(_distinct(records, "server")):
         return ["Ours against the best peer: not in this run, which lacks ours or has no peer."]
     lines = [
-        "| connections | best peer by requests/s | ours / it | best peer by p99 | ours / it | ours / ceiling |",
-        "|--:|---|--:|---|--:|--:|",
+        "| ours | connections | best peer by requests/s | ours / it | best peer by p99 | ours / it | ours / ceiling |",
+        "|---|--:|---|--:|---|--:|--:|",
     ]
-    for concurrency in sorted(_distinct(records, "concurrency")):
-        speeds, tails = (
-            {server: _middle(rows, key) for server, rows in _without_errors(records, concurrency).items()}
-            for key in (share, tail)
-        )
-        if OURS not in speeds or len(speeds) < 2:
-            lines.append(f"| {concurrency} | ours or all the others had errors | | | | |")
-            continue
-        best = max((server for server in speeds if server != OURS), key=speeds.__getitem__)
-        calmest = min((server for server in tails if server != OURS), key=tails.__getitem__)
-        lines.append(
-            f"| {concurrency} | {best} | {speeds[OURS] / speeds[best]:.2f} | {calmest} | "
-            f"{tails[OURS] / tails[calmest]:.2f} | {speeds[OURS]:.2f} |"
-        )
-    return [*lines, "", *_least(starts)]
+    for mine in ours:
+        for concurrency in sorted(_distinct(records, "concurrency")):
+            lines.append(f"| {mine} | {concurrency} | {_beside_the_best(records, mine, concurrency)} |")
+    return [*lines, "", *_least(starts, ours)]
 
 
-def _least(starts: Rows) -> list[str]:
+def _beside_the_best(records: Rows, mine: str, concurrency: int) -> str:
+    speeds, tails = (
+        {server: _middle(rows, key) for server, rows in _without_errors(records, concurrency).items()}
+        for key in (share, tail)
+    )
+    peers = [server for server in speeds if not server.startswith(OURS)]
+    if mine not in speeds or not peers:
+        return "ours or all the others had errors | | | | "
+    best, calmest = max(peers, key=speeds.__getitem__), min(peers, key=tails.__getitem__)
+    ratios = speeds[mine] / speeds[best], tails[mine] / tails[calmest]
+    return f"{best} | {ratios[0]:.2f} | {calmest} | {ratios[1]:.2f} | {speeds[mine]:.2f}"
+
+
+def _least(starts: Rows, ours: list[str]) -> list[str]:
     def of(server: str, read: Callable[[dict[str, Any]], float]) -> float:
         return median(read(start) for start in starts if start["server"] == server)
 
-    others = [server for server in _distinct(starts, "server") if server != OURS]
-    batching = {start["server"] for start in starts if start["batches"]} - {OURS}
+    others = [server for server in _distinct(starts, "server") if server not in ours]
+    batching = {start["server"] for start in starts if start["batches"]} - set(ours)
     readings: list[tuple[str, Iterable[str], Callable[[dict[str, Any]], float]]] = [
         ("start to first answer, s, of all", others, lambda start: start["seconds_to_first_answer"]),
         ("PSS at start, MB, of those that batch", batching, lambda start: start["at_start"]["pss_mb"]),
@@ -139,7 +142,8 @@ def _least(starts: Rows) -> list[str]:
         values = {server: of(server, read) for server in servers}
         if values:
             least = min(values, key=values.__getitem__)
-            lines.append(f"- least {what}: {least} {values[least]:.2f}; ours {of(OURS, read):.2f}")
+            mine = ", ".join(f"{server} {of(server, read):.2f}" for server in ours)
+            lines.append(f"- least {what}: {least} {values[least]:.2f}; {mine}")
     return lines
 
 
@@ -153,7 +157,7 @@ def _without_errors(records: Rows, concurrency: int) -> dict[str, Rows]:
 
 
 def _distinct(rows: Rows, key: str) -> list[Any]:
-    return sorted({row[key] for row in rows}, key=lambda value: (value != OURS, value))
+    return sorted({row[key] for row in rows}, key=lambda value: (not str(value).startswith(OURS), value))
 
 
 def _median(rows: Rows, key: str) -> float:

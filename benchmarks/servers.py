@@ -1,6 +1,7 @@
 """How each server is started, and how a picture is sent to it: our service, and the peers in `peers/`."""
 
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -10,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ROOT", "Launch", "Server", "known_servers", "longtail", "measurable"]
+__all__ = ["OURS", "ROOT", "Launch", "Server", "known_servers", "longtail", "measurable"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
+OURS = "longtail"
 ENVIRONMENTS = ROOT / "benchmarks" / ".peers"  # made by peers/setup.py
 
 
@@ -66,24 +68,26 @@ class Server:
         """Return the command, the variables it needs, and the folder to start it in."""
         ports = {f"port{index}": str(port) for index, port in enumerate(launch.ports)}
         variables = {name: text.format(folder=launch.folder, **ports) for name, text in self.environment.items()}
-        if self.name.startswith("longtail"):
+        if self.name.startswith(OURS):
             return self.command(launch), variables, ROOT
         variables |= {"PEER_BUNDLE": str(launch.bundle), "PYTHONPATH": str(PEERS / "shared")}
         return self.command(launch), variables, launch.folder
 
 
-def longtail(cache_mb: int = 0) -> Server:
-    """Our service, with everything at its default but the response cache."""
+def longtail(cache_mb: int = 0, precision: str = "float32") -> Server:
+    """Our service, with everything at its default but the response cache, and the precision where one is given."""
 
     def command(launch: Launch) -> list[str]:
         models = launch.folder / "models"
         shutil.copytree(launch.bundle, models / launch.bundle.parent.name / launch.bundle.name)
         flags = {"port": launch.ports[0], "models": models, "database": f"sqlite:///{launch.folder}/results.db"}
         flags |= {"log-level": "warning"} | ({"cache-mb": cache_mb} if has_cache() else {})
+        flags |= {} if precision == "float32" else {"precision": precision}
         arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
         return [sys.executable, "-m", "service", *arguments]
 
-    name = f"longtail, cache of {cache_mb} MB" if cache_mb else "longtail"
+    name = OURS if precision == "float32" else f"{OURS}-{precision}"
+    name += f", cache of {cache_mb} MB" if cache_mb else ""
     return Server(name, command, "/v1/models/{name}/classify?alpha=1")
 
 
@@ -165,6 +169,7 @@ def known_servers() -> dict[str, Server]:
     """All there are, by name."""
     servers = (
         longtail(),
+        longtail(precision="bfloat16"),
         Server("torchserve", _torchserve, "/predictions/model", environment=_TORCHSERVE),
         Server("fastapi", _fastapi("server"), batches=False),
         Server("fastapi-async", _fastapi("server_async"), batches=False),
@@ -177,6 +182,16 @@ def known_servers() -> dict[str, Server]:
 
 
 def measurable() -> list[str]:
-    """Names of our service and of the peers whose environment is there."""
+    """Names of our service, as far as this machine has the precision, and of the peers whose environment is there."""
     names = list(known_servers())
-    return [name for name in names if name == "longtail" or (ENVIRONMENTS / name.partition("-")[0] / "bin").is_dir()]
+    ours = [OURS, f"{OURS}-bfloat16"] if _has_bfloat16() else [OURS]
+    return [name for name in names if name in ours or (ENVIRONMENTS / name.partition("-")[0] / "bin").is_dir()]
+
+
+def _has_bfloat16() -> bool:
+    """Whether OpenVINO is installed and this CPU has the instructions."""
+    if importlib.util.find_spec("openvino") is None:
+        return False
+    import openvino  # noqa: PLC0415  it need not be there
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -29,6 +29,10 @@ class Engine(Protocol):
     def description(self) -> str:
         """What computes and where, in a few words."""
 
+    @property
+    def backend(self) -> str:
+        """Triton's name for what computes."""
+
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
         """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i.
 

@@ -37,6 +37,11 @@ class FakeEngine:
         """Say that nothing here is real."""
         return "fake engine"
 
+    @property
+    def backend(self) -> str:
+        """It stands in for ONNX Runtime."""
+        return "onnxruntime"
+
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:  # noqa: ARG002  it is instant anyway
         """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
         self.running.release()

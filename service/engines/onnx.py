@@ -43,6 +43,11 @@ class OnnxEngine:
         """Version and execution provider."""
         return self._where
 
+    @property
+    def backend(self) -> str:
+        """Triton's name for it."""
+        return "onnxruntime"
+
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
         """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
         session = self._wide if alone else self._narrow

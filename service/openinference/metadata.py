@@ -11,7 +11,7 @@ from service.storage.operating_points import PointInForce
 
 __all__ = ["EXTENSIONS", "model_config", "model_metadata", "repository_index", "server_metadata", "statistics_of"]
 
-PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"  # Triton's names
+PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # of Triton's backends; the others have none, and go by their own name
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -34,7 +34,7 @@ def model_metadata(served: ServedModel, versions: Iterable[int]) -> dict[str, An
     return {
         "name": served.name,
         "versions": [str(version) for version in versions],
-        "platform": PLATFORM,
+        "platform": PLATFORMS.get(served.engine.backend, served.engine.backend),
         "inputs": [_tensor(slot) for slot in inputs_of(manifest)],
         "outputs": [_tensor(slot) for slot in outputs_of(manifest)],
     }
@@ -52,8 +52,8 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
     kind = "KIND_CPU" if settings.device == "cpu" else "KIND_GPU"
     return {
         "name": served.name,
-        "platform": PLATFORM,
-        "backend": BACKEND,
+        "platform": PLATFORMS.get(served.engine.backend, ""),
+        "backend": served.engine.backend,
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": settings.max_files,
         "input": [_config(slot) | {"optional": True} for slot in inputs_of(manifest)],

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
 from models.errors import BundlePathError
-from service.engines.base import EngineFactory
+from service.engines.base import Engine, EngineFactory
 from service.registry import ServedModel
 from service.settings import CORES, Settings
 from service.warm_up import warm_up
@@ -22,24 +23,26 @@ def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[
     """Return what loads a bundle's folder as the settings say.
 
     Args:
-        settings: the device, the cores, the largest batch.
-        engine: bundle -> engine; ONNX Runtime if not given.
+        settings: device, precision, cores, the largest batch.
+        engine: bundle -> engine; if not given, the one that computes there in that precision.
     """
+    clock = time.perf_counter
+    if engine is None and settings.device == "cpu" and settings.precision == "float32":
+        clock = time.thread_time  # a batch is computed by the thread that asks, whose own time no other work lengthens
+    make = engine or partial(_make_engine, settings)
+    return lambda folder: load_model(folder, make, settings.max_batch_images, clock)
 
-    def load(folder: Path) -> ServedModel:
-        from service.engines.onnx import OnnxEngine  # noqa: PLC0415  so that another engine needs no onnxruntime
 
-        return load_model(
-            folder,
-            lambda bundle: OnnxEngine(bundle, settings.device, min(CORES, WIDE_THREADS)),
-            settings.max_batch_images,
-            # On a CPU a batch is computed by the thread that asks for it, whose own time no other work can lengthen.
-            clock=time.thread_time if settings.device == "cpu" else time.perf_counter,
-        )
+def _make_engine(settings: Settings, bundle: Bundle) -> Engine:
+    """Return the engine the settings ask for; the other one is not even imported."""
+    wide = min(CORES, WIDE_THREADS)
+    if settings.precision == "float32":
+        from service.engines.onnx import OnnxEngine  # noqa: PLC0415
 
-    if engine is None:
-        return load
-    return lambda folder: load_model(folder, engine, settings.max_batch_images)
+        return OnnxEngine(bundle, settings.device, wide)
+    from service.engines.openvino import OpenVinoEngine  # noqa: PLC0415
+
+    return OpenVinoEngine(bundle, settings.precision, streams=min(CORES, settings.inference_threads), threads=wide)
 
 
 def load_model(
