@@ -11,15 +11,25 @@ from pathlib import Path
 
 __all__ = ["commit", "invocation", "machine"]
 
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 PACKAGES = ("onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", "numpy", "pillow")
 
 
 def machine() -> str:
-    """Processor, cores, versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else [platform.processor()]
+    """Processor, what it has for small numbers, cores, versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{names[0]}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    """Its name alone may say little: one of a cloud's is called after its maker, whatever its generation."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor()
+    facts = dict(re.findall(r"^(model name|cpu family|model|flags)\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE))
+    has = [flag for flag in FLAGS if flag in facts.get("flags", "").split()]
+    number = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+    return f"{facts.get('model name', platform.processor())} ({number}: {', '.join(has) or 'no AVX2'})"
 
 
 def commit() -> str:

@@ -53,7 +53,7 @@ def _run(settings: Settings, *, check: bool) -> int:
     gc.enable()
     try:
         app = create_app(settings, load)
-    except (LongtailError, EngineError, DatabaseTooNewError) as error:
+    except (LongtailError, EngineError, SettingsError, DatabaseTooNewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if check:

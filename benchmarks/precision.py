@@ -1,0 +1,170 @@
+"""What computing in another precision gives, and what it costs: images/s of the bare network, and test set accuracy.
+
+Two callers at a time, as in the service, batches of 8; each round times every row, next to ONNX Runtime in float32,
+which the others are divided by. Accuracy is the mean per-class recall at alpha = 0 and at the bundle's `balanced`.
+
+    uv run --group openvino --group train python benchmarks/precision.py cifar10-lt --data cifar10-lt.zip
+    uv run --group openvino --group train python benchmarks/precision.py runs/bench-models/mobilenet-v3-large/1
+    uv run --group openvino --group train --with nncf python benchmarks/precision.py cifar10-lt --data cifar10-lt.zip
+
+With `nncf` installed and data given there are rows of int8: weights and activations, calibrated on 512 training images,
+in OpenVINO (by NNCF) and in ONNX Runtime (its static quantisation of convolutions and additions, per channel).
+"""
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import openvino
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from machine import commit, invocation, machine  # noqa: E402
+
+from models import tde  # noqa: E402
+from models.bundle import Bundle, load_bundle  # noqa: E402
+from models.metrics import per_class_recall  # noqa: E402
+from service.engines.base import DeviceError  # noqa: E402
+from service.engines.onnx import OnnxEngine  # noqa: E402
+from service.engines.openvino import OpenVinoEngine  # noqa: E402
+
+CALLERS = 2
+BATCH = 8
+CALIBRATION_IMAGES = 512
+Run = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], NDArray[Any]]]
+
+
+def float_rows(bundle: Bundle) -> Iterator[tuple[str, Run]]:
+    """The service's own engines."""
+    yield "ONNX Runtime, float32", OnnxEngine(bundle).run
+    for precision in ("float32", "bfloat16"):
+        try:
+            yield f"OpenVINO, {precision}", OpenVinoEngine(bundle, precision, streams=CALLERS).run
+        except DeviceError as error:
+            print(f"OpenVINO, {precision}: {error}", file=sys.stderr)
+
+
+def int8_rows(bundle: Bundle, calibration: NDArray[np.uint8], folder: Path) -> Iterator[tuple[str, Run]]:
+    """Quantised copies of the bundle's graph."""
+    import nncf  # noqa: PLC0415
+    from onnxruntime import quantization  # noqa: PLC0415
+
+    batches = [{"images": calibration[at : at + 16]} for at in range(0, len(calibration), 16)]
+    core = openvino.Core()
+    graph = nncf.quantize(core.read_model(bundle.model_path), nncf.Dataset(batches), subset_size=len(batches))
+    compiled = core.compile_model(graph, "CPU", {"NUM_STREAMS": CALLERS, "INFERENCE_NUM_THREADS": CALLERS})
+
+    def run_openvino(images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
+        results = compiled.create_infer_request().infer({"images": images}, share_inputs=True)
+        return results["logits"], results["head_cosine"]
+
+    yield "OpenVINO, int8", run_openvino
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = iter(batches)
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            return next(self._left, None)
+
+    quantised = folder / "int8.onnx"
+    quantization.quantize_static(
+        bundle.model_path, quantised, Reader(), per_channel=True, op_types_to_quantize=["Conv", "Add"]
+    )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(quantised, options, providers=["CPUExecutionProvider"])
+
+    def run_onnx(images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
+        logits, head_cosine = session.run(["logits", "head_cosine"], {"images": images})
+        return logits, head_cosine
+
+    yield "ONNX Runtime, int8", run_onnx
+
+
+def images_per_second(run: Run, images: NDArray[np.uint8], seconds: float) -> float:
+    """Of CALLERS threads that each run one batch after the other."""
+    until = time.perf_counter() + seconds
+
+    def call(_: int) -> float:
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() < until:
+            run(images)
+            done += len(images)
+        return done / (time.perf_counter() - started)
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        return sum(pool.map(call, range(CALLERS)))
+
+
+def score(run: Run, images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(N, C) logits, (N, K) head cosine."""
+    parts = [run(images[at : at + 100]) for at in range(0, len(images), 100)]
+    return np.concatenate([logits for logits, _ in parts]), np.concatenate([cosine for _, cosine in parts])
+
+
+def accuracy_cells(bundle: Bundle, run: Run, reference: Run, images: Any) -> list[str]:
+    """Balanced accuracy at two alphas, the largest change of a logit, and how often the top class is the same."""
+    (logits, cosine), (expected, _) = score(run, images.pixels), score(reference, images.pixels)
+    classes, cells = len(bundle.manifest.classes), []
+    for alpha in (0.0, bundle.manifest.operating_points["balanced"].alpha):
+        predicted = tde.tde_logits(logits, cosine, bundle.class_effect, alpha).argmax(axis=1)
+        cells.append(f"{100 * per_class_recall(predicted, images.labels, classes).mean():.2f}")
+    same = np.mean(logits.argmax(axis=1) == expected.argmax(axis=1))
+    return [*cells, f"{np.abs(logits - expected).max():.3f}", f"{100 * same:.2f} %"]
+
+
+def main() -> None:
+    """Time, score, print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a shipped model, or a bundle's folder")
+    parser.add_argument("--data", type=Path, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each row in each round")
+    options = parser.parse_args()
+    shipped = ROOT / "models" / "shipped" / options.model / "1"
+    bundle = load_bundle(shipped if shipped.is_dir() else Path(options.model))
+    recipe = bundle.manifest.input
+    with tempfile.TemporaryDirectory() as folder:
+        rows, test = list(float_rows(bundle)), None
+        if options.data:
+            from training.data.class_folders import open_class_folders  # noqa: PLC0415  needs torch
+            from training.data.images import load_images  # noqa: PLC0415
+            from training.scoring import load_test_images  # noqa: PLC0415
+
+            test = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
+            if importlib.util.find_spec("nncf"):
+                train = load_images(open_class_folders(options.data, "train"), recipe).pixels
+                chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_IMAGES]
+                rows += int8_rows(bundle, train[chosen], Path(folder))
+        batch = np.random.default_rng(0).integers(0, 256, (BATCH, recipe.height, recipe.width, 3), dtype=np.uint8)
+        rates: dict[str, list[float]] = {what: [] for what, _ in rows}
+        for number in range(options.rounds + 1):
+            for what, run in rows:
+                rate = images_per_second(run, batch, options.seconds)
+                if number:  # the first one warms up
+                    rates[what].append(rate)
+        print(f"```\n$ {invocation()}\ncommit {commit()}\n{machine()}, openvino {openvino.__version__}\n```\n")
+        heads = ["alpha = 0", "balanced", "largest change of a logit", "same top class"] if test else []
+        print(f"| | images/s | of ONNX Runtime, float32 | {' | '.join(heads)}{' |' if heads else ''}")
+        print(f"|---|{'--:|' * (2 + len(heads))}")
+        for what, run in rows:
+            ratios = [rate / first for rate, first in zip(rates[what], rates[rows[0][0]], strict=True)]
+            cells = [f"{median(rates[what]):.0f}", f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+            cells += accuracy_cells(bundle, run, rows[0][1], test) if test else []
+            print(f"| {what} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
