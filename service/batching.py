@@ -17,8 +17,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["BatchQueue", "Decode", "Infer", "Pace", "Task"]
+__all__ = ["LONELY_BEFORE", "BatchQueue", "Decode", "Infer", "Pace", "Task"]
 
+LONELY_BEFORE = 8  # batches in a row: a moment in which nothing else waits does not mean that no others are asking
 Model = TypeVar("Model")
 Item = TypeVar("Item")
 
@@ -45,7 +46,7 @@ class Decode(NamedTuple, Generic[Model, Item]):
 
 
 class Infer(NamedTuple, Generic[Model, Item]):
-    """Compute these pictures together; `alone` where there is nothing else to do on this machine."""
+    """Compute these pictures together; `alone` where there has been nothing else to do for a while."""
 
     model: Model
     items: list[Item]
@@ -82,6 +83,7 @@ class BatchQueue(Generic[Model, Item]):
         self._slots, self._spare = slots, spare
         self._next_ticket = 0
         self._decoding = self._inferring = 0
+        self._lonely = 0  # batches in a row that found nothing beside them
         self._lines: dict[Model, _Line[Item]] = {}
 
     def __len__(self) -> int:
@@ -129,9 +131,10 @@ class BatchQueue(Generic[Model, Item]):
                 share = -(-len(line.ready) // ours)
                 items = [line.ready.popitem(last=False)[1] for _ in range(min(most, share))]
                 self._drop_if_empty(model)
-                alone = not (self._lines or self._decoding or self._inferring)
+                lonely = not (self._lines or self._decoding or self._inferring)
+                self._lonely = self._lonely + 1 if lonely else 0
                 self._inferring += 1
-                return Infer(model, items, alone)
+                return Infer(model, items, alone=self._lonely > LONELY_BEFORE)
         return None
 
     def finish(self, task: Task[Model, Item], decoded: Item | None = None) -> None:

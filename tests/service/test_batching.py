@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import BatchQueue, Decode, Infer, Pace
+from service.batching import LONELY_BEFORE, BatchQueue, Decode, Infer, Pace
 
 
 def ready(queue: BatchQueue[str, int], model: str, *items: int, max_batch: int = 8) -> list[int]:
@@ -85,15 +85,25 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
     assert (len(queue), queue.next_task()) == (0, None)
 
 
-def test_a_batch_is_alone_only_where_nothing_else_waits_or_runs() -> None:
+def test_a_batch_is_alone_where_it_and_those_before_it_found_nothing_else() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2)
-    ready(queue, "a", 0)
-    alone = queue.next_task()
-    ready(queue, "a", 1)
-    beside = queue.next_task()
-    assert isinstance(alone, Infer)
-    assert isinstance(beside, Infer)
-    assert (alone.alone, beside.alone) == (True, False)
+
+    def lonely() -> Infer[str, int]:
+        ready(queue, "a", 0)
+        task = queue.next_task()
+        assert isinstance(task, Infer)
+        return task
+
+    for _ in range(2):
+        for _ in range(LONELY_BEFORE):
+            task = lonely()
+            assert not task.alone
+            queue.finish(task)
+        first = lonely()
+        beside = lonely()
+        assert (first.alone, beside.alone) == (True, False)
+        queue.finish(first)
+        queue.finish(beside)
 
 
 def test_a_spare_slot_is_for_full_batches() -> None:
