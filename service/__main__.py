@@ -12,8 +12,9 @@ import numpy as np
 
 from models.errors import LongtailError
 from service.engines.base import EngineError
+from service.openinference.rpc.start import require_free_port
 from service.repository.ahead import LoadAhead
-from service.repository.loader import loader
+from service.repository.loader import computes_in_caller, loader
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = Settings.read(os.environ, flags)
+        if not check:
+            require_free_port(settings)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,13 +47,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: Settings, *, check: bool) -> int:
+    load = loader(settings)
+    if computes_in_caller(settings):  # else it would be timed while this thread is in its way
+        load = LoadAhead(settings.models, load)  # while all of this is imported:
     gc.disable()  # what is imported stays: looking through it for garbage takes a tenth of the start
-    load = LoadAhead(settings.models, loader(settings))  # while all of this is imported:
-    from service.app import create_app  # noqa: PLC0415
-    from service.server import serve, serve_in_processes  # noqa: PLC0415
-    from service.storage.database import DatabaseTooNewError  # noqa: PLC0415
-
-    gc.enable()
+    try:
+        from service.app import create_app  # noqa: PLC0415
+        from service.server import serve, serve_in_processes  # noqa: PLC0415
+        from service.storage.database import DatabaseTooNewError  # noqa: PLC0415
+    finally:
+        gc.enable()
     try:
         app = create_app(settings, load)
     except (LongtailError, EngineError, SettingsError, DatabaseTooNewError) as error:
@@ -70,7 +76,7 @@ def _run(settings: Settings, *, check: bool) -> int:
 def _report(context: "Context") -> int:
     """Say what was found; 2 where something in the models folder is refused."""
     for served in context.registry:
-        manifest, images = served.bundle.manifest, served.pace.most
+        manifest, images = served.bundle.manifest, served.batch_policy.max_images
         pixels = np.zeros((images, manifest.input.height, manifest.input.width, 3), np.uint8)
         started = time.perf_counter()
         served.engine.run(pixels)

@@ -68,7 +68,7 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
 
     Args:
         settings: see there.
-        load: folder of a bundle -> model, warmed up; computed by ONNX Runtime on `settings.device` if not given.
+        load: folder of a bundle -> model, warmed up; computed as the settings say if not given.
     Raises:
         models.errors.BundleError: there is no models folder.
         service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.

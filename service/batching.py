@@ -9,31 +9,35 @@ another. It is never more than the model gains from, nor more than a fair share 
 would leave the next thread idle, and make who waits behind it wait longer.
 
 There may be more batches at a time than cores (`spare`): a thread that hands answers over, or waits for the
-interpreter, then leaves no core idle. With a quick network that is a good part of the time, so the spare ones take what
+interpreter, then leaves no core idle. With a fast network that is a good part of the time, so the spare ones take what
 there is; with a slow one they only would make several batches wait for each other, so they take full batches only.
+
+A batch that is alone may take several cores (`Infer.alone`): nothing beside it, nor beside the eight before it. Among
+eight clients there are moments in which nothing else waits, and a batch spread over the cores then was measured to take
+twice as long as on one, as the others' work came in between (benchmarks/RESULTS.md); with one client there are none.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["LONELY_BEFORE", "BatchQueue", "Decode", "Infer", "Pace", "Task"]
+__all__ = ["ALONE_BEFORE", "BatchPolicy", "BatchQueue", "Decode", "Infer", "Task"]
 
-LONELY_BEFORE = 8  # batches in a row: a moment in which nothing else waits does not mean that no others are asking
+ALONE_BEFORE = 8  # batches in a row that were alone; with two clients that is rare
 Model = TypeVar("Model")
 Item = TypeVar("Item")
 
 
-class Pace(NamedTuple):
+class BatchPolicy(NamedTuple):
     """How pictures of a model are best put together; measured, see warm_up.py.
 
     Args:
-        most: images worth computing at once.
-        quick: one is computed in little more time than it takes to hand it over.
+        max_images: no larger batch is worth it.
+        fast: an image takes so little that handing it over counts; such a model fills spare slots with what there is.
     """
 
-    most: int
-    quick: bool = False
+    max_images: int
+    fast: bool = False
 
 
 class Decode(NamedTuple, Generic[Model, Item]):
@@ -42,11 +46,11 @@ class Decode(NamedTuple, Generic[Model, Item]):
     model: Model
     ticket: int
     item: Item
-    pace: Pace
+    policy: BatchPolicy
 
 
 class Infer(NamedTuple, Generic[Model, Item]):
-    """Compute these pictures together; `alone` where there has been nothing else to do for a while."""
+    """Compute these pictures together; `alone` where there has been nothing else to do for a while (see above)."""
 
     model: Model
     items: list[Item]
@@ -60,7 +64,7 @@ Task = Decode[Model, Item] | Infer[Model, Item]
 class _Line(Generic[Item]):
     """The pictures of one model by ticket: those still encoded, and those ready to be computed."""
 
-    pace: Pace
+    policy: BatchPolicy
     encoded: OrderedDict[int, Item] = field(default_factory=OrderedDict)
     ready: OrderedDict[int, Item] = field(default_factory=OrderedDict)
 
@@ -83,24 +87,24 @@ class BatchQueue(Generic[Model, Item]):
         self._slots, self._spare = slots, spare
         self._next_ticket = 0
         self._decoding = self._inferring = 0
-        self._lonely = 0  # batches in a row that found nothing beside them
+        self._alone_in_a_row = 0
         self._lines: dict[Model, _Line[Item]] = {}
 
     def __len__(self) -> int:
         """Return how many pictures wait."""
         return sum(len(line.encoded) + len(line.ready) for line in self._lines.values())
 
-    def add(self, model: Model, item: Item, *, pace: Pace, decoded: bool) -> int:
+    def add(self, model: Model, item: Item, *, policy: BatchPolicy, decoded: bool) -> int:
         """Put a picture at the end of its model's line; return the ticket that takes it out again.
 
         Args:
             model: whose line.
             item: the picture.
-            pace: its model's.
+            policy: its model's.
             decoded: it is pixels already.
         """
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-        self._put(model, ticket, item, pace=pace, decoded=decoded)
+        self._put(model, ticket, item, policy=policy, decoded=decoded)
         return ticket
 
     def discard(self, model: Model, ticket: int) -> bool:
@@ -120,21 +124,21 @@ class BatchQueue(Generic[Model, Item]):
         free = self._slots - self._inferring
         for model in sorted(self._lines, key=lambda each: self._lines[each].first_ticket):
             line = self._lines[model]
-            most, quick = line.pace
+            most, fast = line.policy
             if line.encoded and len(line.ready) < most * max(free, 1):
                 ticket, item = line.encoded.popitem(last=False)
                 self._decoding += 1
                 self._drop_if_empty(model)
-                return Decode(model, ticket, item, line.pace)
-            ours = free if quick or len(line.ready) >= most else free - self._spare
+                return Decode(model, ticket, item, line.policy)
+            ours = free if fast or len(line.ready) >= most else free - self._spare
             if line.ready and ours > 0:
                 share = -(-len(line.ready) // ours)
                 items = [line.ready.popitem(last=False)[1] for _ in range(min(most, share))]
                 self._drop_if_empty(model)
-                lonely = not (self._lines or self._decoding or self._inferring)
-                self._lonely = self._lonely + 1 if lonely else 0
+                beside = bool(self._lines or self._decoding or self._inferring)
+                self._alone_in_a_row = 0 if beside else self._alone_in_a_row + 1
                 self._inferring += 1
-                return Infer(model, items, alone=self._lonely > LONELY_BEFORE)
+                return Infer(model, items, alone=self._alone_in_a_row > ALONE_BEFORE)
         return None
 
     def finish(self, task: Task[Model, Item], decoded: Item | None = None) -> None:
@@ -144,12 +148,12 @@ class BatchQueue(Generic[Model, Item]):
             return
         self._decoding -= 1
         if decoded is not None:
-            self._put(task.model, task.ticket, decoded, pace=task.pace, decoded=True)
+            self._put(task.model, task.ticket, decoded, policy=task.policy, decoded=True)
 
-    def _put(self, model: Model, ticket: int, item: Item, *, pace: Pace, decoded: bool) -> None:
+    def _put(self, model: Model, ticket: int, item: Item, *, policy: BatchPolicy, decoded: bool) -> None:
         line = self._lines.get(model)
         if line is None:
-            line = self._lines[model] = _Line(pace)
+            line = self._lines[model] = _Line(policy)
         (line.ready if decoded else line.encoded)[ticket] = item
 
     def _drop_if_empty(self, model: Model) -> None:

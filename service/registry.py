@@ -9,7 +9,7 @@ from functools import cached_property
 import orjson
 
 from models.bundle import Bundle
-from service.batching import Pace
+from service.batching import BatchPolicy
 from service.engines.base import Engine
 from service.errors import UnknownModelError, UnknownVersionError
 from service.statistics import ModelStatistics
@@ -24,14 +24,14 @@ class ServedModel:
     Args:
         bundle: what it is.
         engine: what runs it, warmed up.
-        pace: how its pictures are best put together.
+        batch_policy: how its pictures are best put together.
         number: no other one in this process has it; what is cached of a model is cached under this.
         statistics: what it has done so far.
     """
 
     bundle: Bundle
     engine: Engine
-    pace: Pace
+    batch_policy: BatchPolicy
     number: int = field(default_factory=itertools.count().__next__)
     statistics: ModelStatistics = field(default_factory=ModelStatistics)
 
@@ -49,11 +49,11 @@ class ServedModel:
     def classes_as_json(self) -> tuple[list[str], list[str]]:
         """What an answer shows of each class before its probability, and after its logit."""
         classes = self.bundle.manifest.classes
-        heads = [
+        before = [
             f'{{"index":{index},"name":{orjson.dumps(each.name).decode()},"probability":'
             for index, each in enumerate(classes)
         ]
-        return heads, [f',"group":"{each.group}"}}' for each in classes]
+        return before, [f',"group":"{each.group}"}}' for each in classes]
 
     @cached_property
     def class_indices(self) -> dict[str, int]:

@@ -25,6 +25,11 @@ MOST_NUMBERS = 1_000_000  # worked out at once: alphas x classes, over the pictu
 HEAVY_NUMBERS = 20_000  # alphas x classes of one picture, some milliseconds
 FEW_CLASSES = 64  # sorting so many is faster than looking for the best of them first
 
+# The pieces of one prediction as JSON, "" where something is to be filled in, and where that is.
+_BEFORE_CLASSES, _ALPHA = ('{"alpha":', "", ',"classes":['), 1
+_CLASS, _LAST_CLASS = ("", "", ',"logit":', "", "", ","), ("", "", ',"logit":', "", "", "]},")
+_BEFORE, _PROBABILITY, _LOGIT, _AFTER = 0, 1, 3, 4
+
 
 class Question(NamedTuple):
     """What a request wants to know of a picture.
@@ -162,21 +167,20 @@ def _shown(served: ServedModel, question: Question, ranked: _Ranked, first: int)
     """Return one picture's predictions as JSON; its alphas are columns of `ranked`, from the `first` on.
 
     A hundred alphas are five hundred classes, and a dictionary, or only a string, for each would take longer than a
-    small network. So one row's pieces are repeated for every alpha, and the holes filled in, each by one slice.
+    small network. So the pieces of one prediction are repeated for every alpha, and their holes filled in, each by one
+    slice.
     """
-    alphas, (heads, tails) = question.alphas, served.classes_as_json
-    row = ['{"alpha":', "", ',"classes":[', *["", "", ',"logit":', "", "", ","] * question.top_k]
-    row[-1] = "]},"
-    pieces, step, those = row * len(alphas), len(row), slice(first, first + len(alphas))
-    pieces[1::step] = orjson.dumps(alphas)[1:-1].decode().split(",")
+    alphas, (before, after) = question.alphas, served.classes_as_json
+    one = [*_BEFORE_CLASSES, *_CLASS * (question.top_k - 1), *_LAST_CLASS]
+    pieces, step, those = one * len(alphas), len(one), slice(first, first + len(alphas))
+    pieces[_ALPHA::step] = orjson.dumps(alphas)[1:-1].decode().split(",")
     for rank in range(question.top_k):
-        hole, order = 3 + 6 * rank, ranked.order[rank][those]
-        pieces[hole::step] = [heads[index] for index in order]
-        pieces[hole + 1 :: step] = ranked.probabilities[rank][those]
-        pieces[hole + 3 :: step] = ranked.logits[rank][those]
-        pieces[hole + 4 :: step] = [tails[index] for index in order]
-    pieces[-1] = "]}"
-    return orjson.Fragment(f"[{''.join(pieces)}]".encode())
+        start, order = len(_BEFORE_CLASSES) + rank * len(_CLASS), ranked.order[rank][those]
+        pieces[start + _BEFORE :: step] = [before[index] for index in order]
+        pieces[start + _PROBABILITY :: step] = ranked.probabilities[rank][those]
+        pieces[start + _LOGIT :: step] = ranked.logits[rank][those]
+        pieces[start + _AFTER :: step] = [after[index] for index in order]
+    return orjson.Fragment(f"[{''.join(pieces)[:-1]}]".encode())  # without the last comma
 
 
 def operating_point(point: PointInForce) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class Settings(BaseModel):
             problem = first["msg"].removeprefix("Value error, ")
             if name == "database":  # whose value may hold a password
                 raise SettingsError(f"{where} is refused: {problem}") from error
-            raise SettingsError(f"{where} is {first['input']!r}: {problem.lower()}") from error
+            raise SettingsError(f"{where} is {first['input']!r}: {problem[:1].lower()}{problem[1:]}") from error
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:

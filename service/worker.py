@@ -148,7 +148,7 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise NotReadyError("the server is shutting down; try another one, or again in a moment")
-            picture.ticket = self._queue.add(served, picture, pace=served.pace, decoded=decoded)
+            picture.ticket = self._queue.add(served, picture, policy=served.batch_policy, decoded=decoded)
             self._changed.notify()
         if key is not None:
             self._asked[key] = picture

@@ -30,15 +30,16 @@ class Engine(Protocol):
         """What computes and where, in a few words."""
 
     @property
-    def backend(self) -> str:
-        """Triton's name for what computes."""
+    def runtime(self) -> str:
+        """What computes: `onnxruntime`, `openvino` or `fake`."""
 
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
         """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i.
 
         Args:
             images: the batch.
-            alone: nothing else is to be computed just now, so it may take every core; the answer is the same.
+            alone: nothing else is to be computed, nor was for a while, so it may take several cores; the answer is the
+                same, up to rounding.
         """
 
 

@@ -38,9 +38,9 @@ class FakeEngine:
         return "fake engine"
 
     @property
-    def backend(self) -> str:
-        """It stands in for ONNX Runtime."""
-        return "onnxruntime"
+    def runtime(self) -> str:
+        """None."""
+        return "fake"
 
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:  # noqa: ARG002  it is instant anyway
         """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""

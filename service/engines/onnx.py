@@ -19,7 +19,7 @@ class OnnxEngine:
 
     On the CPU there are two sessions. Under load the service calls the narrow one, which uses one thread a call, from
     several threads: two callers with one thread each beat one caller with two, as no thread waits for another
-    (benchmarks/RESULTS.md). A batch that is alone takes the wide one, which shares the work out among the cores.
+    (benchmarks/RESULTS.md). A batch that is alone takes the wide one, which shares the work out among several cores.
 
     Args:
         bundle: as of `models.bundle.load_bundle`, so its graph keeps the contract.
@@ -44,8 +44,8 @@ class OnnxEngine:
         return self._where
 
     @property
-    def backend(self) -> str:
-        """Triton's name for it."""
+    def runtime(self) -> str:
+        """Its name."""
         return "onnxruntime"
 
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:

@@ -11,7 +11,7 @@ from service.storage.operating_points import PointInForce
 
 __all__ = ["EXTENSIONS", "model_config", "model_metadata", "repository_index", "server_metadata", "statistics_of"]
 
-PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # of Triton's backends; the others have none, and go by their own name
+PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # Triton's, by runtime; the others have none, and go by their own name
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -34,7 +34,7 @@ def model_metadata(served: ServedModel, versions: Iterable[int]) -> dict[str, An
     return {
         "name": served.name,
         "versions": [str(version) for version in versions],
-        "platform": PLATFORMS.get(served.engine.backend, served.engine.backend),
+        "platform": PLATFORMS.get(served.engine.runtime, served.engine.runtime),
         "inputs": [_tensor(slot) for slot in inputs_of(manifest)],
         "outputs": [_tensor(slot) for slot in outputs_of(manifest)],
     }
@@ -52,13 +52,16 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
     kind = "KIND_CPU" if settings.device == "cpu" else "KIND_GPU"
     return {
         "name": served.name,
-        "platform": PLATFORMS.get(served.engine.backend, ""),
-        "backend": served.engine.backend,
+        "platform": PLATFORMS.get(served.engine.runtime, ""),
+        "backend": served.engine.runtime,
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": settings.max_files,
         "input": [_config(slot) | {"optional": True} for slot in inputs_of(manifest)],
         "output": [_config(slot) for slot in outputs_of(manifest)],
-        "dynamic_batching": {"preferred_batch_size": [served.pace.most], "max_queue_delay_microseconds": 0},
+        "dynamic_batching": {
+            "preferred_batch_size": [served.batch_policy.max_images],
+            "max_queue_delay_microseconds": 0,
+        },
         "instance_group": [{"name": served.name, "kind": kind, "count": settings.inference_threads}],
         "default_model_filename": served.bundle.model_path.name,
         "parameters": {f"alpha.{name}": {"string_value": f"{point.alpha!r}"} for name, point in points.items()},

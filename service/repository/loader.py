@@ -13,7 +13,7 @@ from service.registry import ServedModel
 from service.settings import CORES, Settings
 from service.warm_up import warm_up
 
-__all__ = ["load_model", "loader"]
+__all__ = ["computes_in_caller", "load_model", "loader"]
 
 WIDE_THREADS = 4  # more do not help one picture
 log = logging.getLogger("longtail.catalog")
@@ -26,11 +26,14 @@ def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[
         settings: device, precision, cores, the largest batch.
         engine: bundle -> engine; if not given, the one that computes there in that precision.
     """
-    clock = time.perf_counter
-    if engine is None and settings.device == "cpu" and settings.precision == "float32":
-        clock = time.thread_time  # a batch is computed by the thread that asks, whose own time no other work lengthens
+    clock = time.thread_time if engine is None and computes_in_caller(settings) else time.perf_counter
     make = engine or partial(_make_engine, settings)
     return lambda folder: load_model(folder, make, settings.max_batch_images, clock)
+
+
+def computes_in_caller(settings: Settings) -> bool:
+    """Say whether a batch is computed by the thread that asks: its own time is then the batch's, whatever else runs."""
+    return settings.device == "cpu" and settings.precision == "float32"
 
 
 def _make_engine(settings: Settings, bundle: Bundle) -> Engine:
@@ -72,13 +75,14 @@ def load_model(
             "folder of the same name and version"
         )
     engine = make_engine(bundle)
-    pace = warm_up(bundle, engine, max_batch_images, clock)
+    policy = warm_up(bundle, engine, max_batch_images, clock)
     log.info(
-        "model %s version %d is loaded in %.2f s: %s, at most %d images at once",
+        "model %s version %d is loaded in %.2f s: %s, at most %d images at once%s",
         manifest.name,
         manifest.version,
         time.perf_counter() - started,
         engine.description,
-        pace.most,
+        policy.max_images,
+        ", fast" if policy.fast else "",
     )
-    return ServedModel(bundle, engine, pace)
+    return ServedModel(bundle, engine, policy)

@@ -58,5 +58,5 @@ async def describe_model(request: Request, served: Served) -> ModelDetail:
         versions=context.catalog.versions_in_folder(served.name),
         served_versions=[each.version for each in context.registry.versions_of(served.name)],
         engine=served.engine.description,
-        max_batch_images=served.pace.most,
+        max_batch_images=served.batch_policy.max_images,
     )

@@ -5,7 +5,8 @@ lock, SQLite's own write lock. A database that a later Longtail made is left alo
 
 Which migrations there are, the names of their files say, and which the database has, one table: Alembic, which takes a
 third of a second to import, is only needed where one is due. A new database gets the tables as they are now, and is
-told that it has all migrations; a test holds that to be the same.
+told that it has all migrations; a test holds that to be the same. (A migration that writes rows would need its place in
+`_create` as well.)
 """
 
 import time

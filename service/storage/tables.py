@@ -1,4 +1,5 @@
-"""The tables, as the code reads and writes them. `migrations/` makes them; a test holds the two together.
+"""The tables, as the code reads and writes them. A new database gets these; `migrations/` brings an
+older one here. A test holds the two together.
 
 Times are seconds since 1970. A version is a model's; nothing here outlives the meaning of (model, version).
 """

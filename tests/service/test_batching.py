@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import LONELY_BEFORE, BatchQueue, Decode, Infer, Pace
+from service.batching import ALONE_BEFORE, BatchPolicy, BatchQueue, Decode, Infer
 
 
 def ready(queue: BatchQueue[str, int], model: str, *items: int, max_batch: int = 8) -> list[int]:
-    return [queue.add(model, item, pace=Pace(max_batch), decoded=True) for item in items]
+    return [queue.add(model, item, policy=BatchPolicy(max_batch), decoded=True) for item in items]
 
 
 def taken(queue: BatchQueue[str, int]) -> tuple[str, list[int]] | None:
@@ -56,7 +56,7 @@ def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -
     ready(queue, "a", 0)
     computing = queue.next_task()
     ready(queue, "a", 1)
-    queue.add("a", 2, pace=Pace(8), decoded=False)
+    queue.add("a", 2, policy=BatchPolicy(8), decoded=False)
     decoding, idle = queue.next_task(), queue.next_task()
     assert isinstance(computing, Infer)
     assert (type(decoding), idle) == (Decode, None)
@@ -67,7 +67,7 @@ def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -
 def test_pictures_are_decoded_until_a_batch_is_full() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     for item in range(5):
-        queue.add("a", item, pace=Pace(3), decoded=False)
+        queue.add("a", item, policy=BatchPolicy(3), decoded=False)
     for _ in range(3):
         task = queue.next_task()
         assert isinstance(task, Decode)
@@ -78,7 +78,7 @@ def test_pictures_are_decoded_until_a_batch_is_full() -> None:
 
 def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
-    queue.add("a", 0, pace=Pace(8), decoded=False)
+    queue.add("a", 0, policy=BatchPolicy(8), decoded=False)
     task = queue.next_task()
     assert task is not None
     queue.finish(task, None)
@@ -88,19 +88,19 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
 def test_a_batch_is_alone_where_it_and_those_before_it_found_nothing_else() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2)
 
-    def lonely() -> Infer[str, int]:
+    def take_only() -> Infer[str, int]:
         ready(queue, "a", 0)
         task = queue.next_task()
         assert isinstance(task, Infer)
         return task
 
     for _ in range(2):
-        for _ in range(LONELY_BEFORE):
-            task = lonely()
+        for _ in range(ALONE_BEFORE):
+            task = take_only()
             assert not task.alone
             queue.finish(task)
-        first = lonely()
-        beside = lonely()
+        first = take_only()
+        beside = take_only()
         assert (first.alone, beside.alone) == (True, False)
         queue.finish(first)
         queue.finish(beside)
@@ -119,11 +119,11 @@ def test_a_spare_slot_is_for_full_batches() -> None:
     assert second.items == [2, 3]
 
 
-def test_a_quick_model_may_take_a_spare_slot_with_little() -> None:
+def test_a_fast_model_may_take_a_spare_slot_with_little() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2, spare=1)
-    queue.add("a", 0, pace=Pace(2, quick=True), decoded=True)
+    queue.add("a", 0, policy=BatchPolicy(2, fast=True), decoded=True)
     assert taken(queue) == ("a", [0])
-    queue.add("a", 1, pace=Pace(2, quick=True), decoded=True)
+    queue.add("a", 1, policy=BatchPolicy(2, fast=True), decoded=True)
     assert taken(queue) == ("a", [1])
     assert queue.next_task() is None
 
@@ -160,15 +160,15 @@ def test_no_batch_at_a_time_is_refused() -> None:
     arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40),
     slots=st.integers(1, 3),
     spare=st.integers(0, 2),
-    pace=st.builds(Pace, st.integers(1, 5), st.booleans()),
+    policy=st.builds(BatchPolicy, st.integers(1, 5), st.booleans()),
     order=st.randoms(use_true_random=False),
 )
 def test_every_picture_is_computed_once_whatever_the_threads_do(
-    arrivals: list[tuple[str, bool]], slots: int, spare: int, pace: Pace, order: Random
+    arrivals: list[tuple[str, bool]], slots: int, spare: int, policy: BatchPolicy, order: Random
 ) -> None:
     queue: BatchQueue[str, int] = BatchQueue(slots, min(spare, slots - 1))
     for item, (model, decoded) in enumerate(arrivals):
-        queue.add(model, item, pace=pace, decoded=decoded)
+        queue.add(model, item, policy=policy, decoded=decoded)
     computed: list[tuple[str, int]] = []
     running = []
     while True:
@@ -180,7 +180,7 @@ def test_every_picture_is_computed_once_whatever_the_threads_do(
             break
         done = running.pop(order.randrange(len(running)))
         if isinstance(done, Infer):
-            assert 1 <= len(done.items) <= pace.most
+            assert 1 <= len(done.items) <= policy.max_images
             computed += [(done.model, item) for item in done.items]
             queue.finish(done)
         else:

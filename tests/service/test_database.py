@@ -154,6 +154,9 @@ def _schema(connection: Connection) -> Any:
             [repr(sorted(column.items(), key=str)) for column in look.get_columns(name)],
             look.get_pk_constraint(name),
             sorted(look.get_indexes(name), key=str),
+            look.get_foreign_keys(name),
+            look.get_check_constraints(name),
+            look.get_unique_constraints(name),
         ]
         for name in look.get_table_names()
     }

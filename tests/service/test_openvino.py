@@ -13,14 +13,18 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
+from service.batching import BatchPolicy
 from service.engines import openvino as engine_module
 from service.engines.base import DeviceError, EngineError
+from service.engines.onnx import OnnxEngine
 from service.engines.openvino import OpenVinoEngine
 from service.openinference.metadata import model_config, model_metadata
+from service.registry import ServedModel
 from service.repository.loader import loader
 from service.settings import Settings, SettingsError
 from tests.tiny_bundle import TinyModel
 
+ROOT = Path(__file__).parents[2]
 HAS_BFLOAT16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with AVX512_BF16 or AMX")
 
@@ -115,13 +119,24 @@ def test_a_graph_that_it_cannot_read_is_refused(tiny_bundle: Bundle, tmp_path: P
         OpenVinoEngine(bundle, "float32")
 
 
-def test_the_service_computes_in_bfloat16_or_says_why_it_cannot(tiny_bundle: Bundle) -> None:
-    flags = ["--check", "--models", str(tiny_bundle.path.parent.parent), "--precision", "bfloat16"]
-    done = subprocess.run([sys.executable, "-m", "service", *flags], capture_output=True, text=True, check=False)
-    if HAS_BFLOAT16:
-        assert (done.returncode, "CPU, bfloat16" in done.stdout) == (0, True)
-    else:
-        assert (done.returncode, "this CPU has no instructions for bfloat16" in done.stderr) == (2, True)
+def check_in_bfloat16(bundle: Bundle, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "--check", "--precision", "bfloat16"]
+    command += ["--models", str(bundle.path.parent.parent), "--database", f"sqlite:///{folder / 'x.db'}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@needs_bfloat16
+def test_the_service_computes_in_bfloat16(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    done = check_in_bfloat16(tiny_bundle, tmp_path)
+    assert "CPU, bfloat16" in done.stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(HAS_BFLOAT16, reason="this CPU has bfloat16")
+def test_the_service_does_not_start_on_a_cpu_without_bfloat16(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    done = check_in_bfloat16(tiny_bundle, tmp_path)
+    assert "error: this CPU has no instructions for bfloat16" in done.stderr
+    assert done.returncode == 2
 
 
 def test_cuda_computes_no_bfloat16() -> None:
@@ -129,11 +144,19 @@ def test_cuda_computes_no_bfloat16() -> None:
         Settings.read({"LONGTAIL_DEVICE": "cuda", "LONGTAIL_PRECISION": "bfloat16"})
 
 
-@needs_bfloat16
 def test_a_model_says_what_computes_it(tiny_bundle: Bundle) -> None:
-    settings = Settings(precision="bfloat16", max_batch_images=4)
-    served = loader(settings)(tiny_bundle.model_path.parent)
-    assert served.engine.description.startswith("OpenVINO")
+    settings = Settings()
+    served = ServedModel(tiny_bundle, OpenVinoEngine(tiny_bundle, "float32"), BatchPolicy(4))
     assert model_metadata(served, [1])["platform"] == "openvino"
     config = model_config(served, {}, settings)
     assert (config["platform"], config["backend"]) == ("", "openvino")
+
+
+@needs_bfloat16
+def test_the_loader_takes_it_for_bfloat16(tiny_bundle: Bundle) -> None:
+    served = loader(Settings(precision="bfloat16", max_batch_images=4))(tiny_bundle.path)
+    assert isinstance(served.engine, OpenVinoEngine)
+
+
+def test_the_loader_takes_onnx_runtime_for_float32(tiny_bundle: Bundle) -> None:
+    assert isinstance(loader(Settings(max_batch_images=4))(tiny_bundle.path).engine, OnnxEngine)

@@ -6,7 +6,7 @@ import pytest
 from models.bundle import Bundle
 from service.engines.base import EngineError
 from service.engines.fake import FakeEngine
-from service.warm_up import pace_of, warm_up
+from service.warm_up import batch_policy, warm_up
 
 
 class Clock:
@@ -34,12 +34,12 @@ class Clock:
     ],
 )
 def test_the_largest_batch_within_3_percent_of_the_best_is_chosen(timings: dict[int, float], best: int) -> None:
-    assert pace_of(timings).most == best
+    assert batch_policy(timings).max_images == best
 
 
-@pytest.mark.parametrize(("timings", "quick"), [({1: 0.004}, True), ({1: 0.006}, False), ({1: 0.006, 8: 0.008}, True)])
-def test_a_model_is_quick_where_an_image_takes_less_than_5_ms(timings: dict[int, float], quick: bool) -> None:
-    assert pace_of(timings).quick is quick
+@pytest.mark.parametrize(("timings", "fast"), [({1: 0.004}, True), ({1: 0.006}, False), ({1: 0.006, 8: 0.008}, True)])
+def test_a_model_is_fast_where_an_image_takes_less_than_5_ms(timings: dict[int, float], fast: bool) -> None:
+    assert batch_policy(timings).fast is fast
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_batch_grows_as_long_as_that_pays_and_time_is_left(
 ) -> None:
     engine = FakeEngine(tiny_bundle)
     clock = Clock(engine, per_batch)
-    assert warm_up(tiny_bundle, engine, most, clock).most == cap
+    assert warm_up(tiny_bundle, engine, most, clock).max_images == cap
     assert set(engine.batches) == tried
     assert clock.now < 1.0 + 3 * max(per_batch.values())
 
