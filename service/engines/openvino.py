@@ -1,7 +1,10 @@
 """OpenVINO, which has what ONNX Runtime lacks on a CPU: bfloat16. The only place in the service that imports it."""
 
+import threading
 from queue import LifoQueue
 from typing import Any
+
+import numpy as np
 
 from models.bundle import Bundle
 from service.engines.base import DeviceError, EngineError, Float, Pixels
@@ -15,6 +18,9 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["OpenVinoEngine"]
 
+# What OpenVINO's binding makes at its first run must be made by one thread alone: it lets go of the interpreter's lock
+# meanwhile, and another one that comes then holds that lock and waits for the first, for ever (seen with 2026.4.1).
+_first_run = threading.Lock()
 TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -48,6 +54,8 @@ class OpenVinoEngine:
         except RuntimeError as error:
             who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
             raise EngineError(f"{who}: OpenVINO cannot load model.onnx: {error}") from error
+        with _first_run:
+            self.run(np.zeros((1, bundle.manifest.input.height, bundle.manifest.input.width, 3), np.uint8))
         self._what = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU, {precision}"
 
     @property

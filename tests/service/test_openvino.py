@@ -72,6 +72,17 @@ def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle) -> None:
     np.testing.assert_array_equal(first, before)
 
 
+def test_an_engine_makes_its_first_run_itself_one_engine_at_a_time(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    monkeypatch.setattr(
+        OpenVinoEngine, "run", lambda _, images: runs.append((images.shape, engine_module._first_run.locked()))
+    )
+    OpenVinoEngine(tiny_bundle, "float32")
+    assert runs == [((1, 8, 8, 3), True)]
+
+
 class OldCpu:
     """An OpenVINO whose CPU has no bfloat16, and which would compute in float32 instead."""
 
