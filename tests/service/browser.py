@@ -131,6 +131,11 @@ class Playground:
         """What a part says."""
         return self.page.inner_text(selector)
 
+    def curl(self) -> str:
+        """The command that gives the same answer."""
+        self.page.wait_for_timeout(200)  # the page writes it 80 ms after the last change
+        return self.text("#curl")
+
     def words(self) -> dict[str, str]:
         """What the address says."""
         self.page.wait_for_timeout(400)  # the page writes it 250 ms after the last change
