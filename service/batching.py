@@ -13,8 +13,8 @@ interpreter, then leaves no core idle. With a fast network that is a good part o
 there is; with a slow one they only would make several batches wait for each other, so they take full batches only.
 
 A batch that is alone may take several cores (`Infer.alone`): nothing beside it, nor beside the eight before it. Among
-eight clients there are moments in which nothing else waits, and a batch spread over the cores then was measured to take
-twice as long as on one, as the others' work came in between (benchmarks/RESULTS.md); with one client there are none.
+eight clients there are moments in which nothing else waits, and a batch spread over the cores then took longer than on
+one, as the others' work came in between (benchmarks/RESULTS.md); with one client there are no others.
 """
 
 from collections import OrderedDict
