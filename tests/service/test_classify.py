@@ -254,7 +254,7 @@ async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None
             await service.classify(b"broken" * 4000)
             await service.classify(b"broken")
             for _ in range(100):  # the thread that decoded it has to let go of it, too
-                held = sum(isinstance(each, Picture) and each.served is served for each in gc.get_objects())
+                held = sum(type(each) is Picture and each.served is served for each in gc.get_objects())
                 if held == 0:  # a list of them would hold them itself
                     break
                 await asyncio.to_thread(time.sleep, 0.01)
