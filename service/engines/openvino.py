@@ -39,7 +39,7 @@ class OpenVinoEngine:
         streams: batches computed at a time.
         threads: how many cores a batch that is alone may take; with 1 there is only the narrow one.
     Raises:
-        EngineError: the graph cannot be loaded.
+        EngineError: the graph cannot be loaded, or not run.
         DeviceError: OpenVINO is not installed, or this CPU does not have that precision; it is never changed silently.
     """
 
@@ -51,11 +51,11 @@ class OpenVinoEngine:
             self._wide = self._narrow
             if threads > 1:
                 self._wide = _requests(core, graph, precision, streams=1, threads=threads)
+            with _first_run:
+                self.run(np.zeros((1, bundle.manifest.input.height, bundle.manifest.input.width, 3), np.uint8))
         except RuntimeError as error:
             who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
-            raise EngineError(f"{who}: OpenVINO cannot load model.onnx: {error}") from error
-        with _first_run:
-            self.run(np.zeros((1, bundle.manifest.input.height, bundle.manifest.input.width, 3), np.uint8))
+            raise EngineError(f"{who}: OpenVINO cannot run model.onnx: {error}") from error
         self._what = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU, {precision}"
 
     @property

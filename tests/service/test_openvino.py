@@ -126,7 +126,7 @@ def test_without_openvino_the_sentence_says_what_to_install(
 def test_a_graph_that_it_cannot_read_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bundle = load_bundle(shutil.copytree(tiny_bundle.path, tmp_path / "tiny" / "1"))
     bundle.model_path.write_bytes(b"no graph")
-    with pytest.raises(EngineError, match=r"bundle tiny/1: OpenVINO cannot load model\.onnx"):
+    with pytest.raises(EngineError, match=r"bundle tiny/1: OpenVINO cannot run model\.onnx"):
         OpenVinoEngine(bundle, "float32")
 
 
