@@ -1,7 +1,6 @@
 """How each server is started, and how a picture is sent to it: our service, and the peers in `peers/`."""
 
 import base64
-import importlib.util
 import json
 import os
 import shutil
@@ -183,15 +182,8 @@ def known_servers() -> dict[str, Server]:
 
 def measurable() -> list[str]:
     """Names of our service, as far as this machine has the precision, and of the peers whose environment is there."""
+    from service.engines.openvino import has_bfloat16  # noqa: PLC0415  the peers' side of this file needs no service
+
     names = list(known_servers())
-    ours = [OURS, f"{OURS}-bfloat16"] if _has_bfloat16() else [OURS]
+    ours = [OURS, f"{OURS}-bfloat16"] if has_bfloat16() else [OURS]
     return [name for name in names if name in ours or (ENVIRONMENTS / name.partition("-")[0] / "bin").is_dir()]
-
-
-def _has_bfloat16() -> bool:
-    """Whether OpenVINO is installed and this CPU has the instructions."""
-    if importlib.util.find_spec("openvino") is None:
-        return False
-    import openvino  # noqa: PLC0415  it need not be there
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -50,7 +50,7 @@ def _run(settings: Settings, *, check: bool) -> int:
     load = loader(settings)
     if computes_in_caller(settings):  # else it would be timed while this thread is in its way
         load = LoadAhead(settings.models, load)  # while all of this is imported:
-    gc.disable()  # what is imported stays: looking through it for garbage takes a tenth of the start
+    gc.disable()  # what is imported stays: looking through it for garbage only takes time
     try:
         from service.app import create_app  # noqa: PLC0415
         from service.server import serve, serve_in_processes  # noqa: PLC0415

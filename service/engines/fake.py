@@ -39,7 +39,7 @@ class FakeEngine:
 
     @property
     def runtime(self) -> str:
-        """None."""
+        """It is no real one."""
         return "fake"
 
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:  # noqa: ARG002  it is instant anyway

@@ -16,7 +16,7 @@ except ModuleNotFoundError as missing:
         raise
     openvino = None  # the group `openvino` is not installed; who asks for it is told
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "has_bfloat16"]
 
 # What OpenVINO's binding makes at its first run must be made by one thread alone: it lets go of the interpreter's lock
 # meanwhile, and another one that comes then holds that lock and waits for the first, for ever (seen with 2026.4.1).
@@ -86,12 +86,21 @@ def _core(precision: str) -> Any:
             "--precision at float32"
         )
     core = openvino.Core()
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bfloat16" and not _has_instructions(core):
         raise DeviceError(
             "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX) and would be slower with it than without; "
             "leave --precision at float32"
         )
     return core
+
+
+def has_bfloat16() -> bool:
+    """Say whether OpenVINO is installed and this CPU has instructions for bfloat16."""
+    return openvino is not None and _has_instructions(openvino.Core())
+
+
+def _has_instructions(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _requests(core: Any, graph: Any, precision: str, *, streams: int, threads: int) -> "LifoQueue[Any]":

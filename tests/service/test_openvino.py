@@ -17,7 +17,7 @@ from service.batching import BatchPolicy
 from service.engines import openvino as engine_module
 from service.engines.base import DeviceError, EngineError
 from service.engines.onnx import OnnxEngine
-from service.engines.openvino import OpenVinoEngine
+from service.engines.openvino import OpenVinoEngine, has_bfloat16
 from service.openinference.metadata import model_config, model_metadata
 from service.registry import ServedModel
 from service.repository.loader import loader
@@ -25,7 +25,7 @@ from service.settings import Settings, SettingsError
 from tests.tiny_bundle import TinyModel
 
 ROOT = Path(__file__).parents[2]
-HAS_BFLOAT16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BFLOAT16 = has_bfloat16()
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with AVX512_BF16 or AMX")
 
 
