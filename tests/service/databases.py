@@ -14,15 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection, select
 
 from service.storage.database import Database
+from service.storage.tables import feedback
 
-__all__ = ["BACKENDS", "PASSWORD", "Postgres"]
+__all__ = ["BACKENDS", "PASSWORD", "ROW", "Postgres", "add", "ids"]
 
 BACKENDS = ("sqlite", "postgresql")
+ROW: dict[str, Any] = {
+    "result_id": "a", "model": "m", "version": 1, "label": 2, "low": float("-inf"), "high": None, "time": 1.5,
+}  # fmt: skip
 PASSWORD = "s3cret-of-the-tests"
 SERVERS = Path("/usr/lib/postgresql")
 UNSAFE_BUT_FAST = {
@@ -115,6 +121,30 @@ def database(database_url: str) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
+
+
+def add(connection: Connection, **changes: Any) -> None:
+    """Write a row of feedback."""
+    connection.execute(feedback.insert(), ROW | changes)
+
+
+def ids(database: Database) -> list[str]:
+    """Return which rows there are, by time."""
+    return database.run_sync(lambda connection: list(connection.scalars(select(feedback.c.result_id).order_by("time"))))
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], Database]]:
+    """Open databases that the test's end closes."""
+    databases: list[Database] = []
+
+    def open_database(url: str) -> Database:
+        databases.append(Database(url))
+        return databases[-1]
+
+    yield open_database
+    for database in databases:
+        database.close()
 
 
 def _migrate(url: str) -> None:
