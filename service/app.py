@@ -108,7 +108,7 @@ def app_from_environment() -> FastAPI:
 
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
-    metrics, registry, database = Metrics(), Registry(), Database(settings.database)
+    metrics, registry, database = Metrics(), Registry(), Database(settings.database_url)
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,

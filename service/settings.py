@@ -5,7 +5,6 @@ A name in the environment that starts with LONGTAIL_ but means nothing is refuse
 
 import argparse
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,10 +12,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 
-__all__ = ["CORES", "Settings", "SettingsError"]
+from service.cores import CORES
+
+__all__ = ["Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
 
@@ -99,6 +99,9 @@ class Settings(BaseModel):
         repr=False,
         description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
     )
+    database_password_file: str = Field(
+        "", description="file that holds the password of a postgresql:// database whose URL has none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
 
     @field_validator("precision")
@@ -115,6 +118,15 @@ class Settings(BaseModel):
 
         read_url(text)
         return text
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _holds_a_password(cls, file: str, others: ValidationInfo) -> str:
+        if file and "database" in others.data:
+            from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+            with_password(others.data["database"], file)
+        return file
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Self:
@@ -160,6 +172,15 @@ class Settings(BaseModel):
     def as_environment(self) -> dict[str, str]:
         """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, the password from its file in it; so never to be shown."""
+        from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+        return (
+            with_password(self.database, self.database_password_file) if self.database_password_file else self.database
+        )
 
     @property
     def max_body_bytes(self) -> int:
