@@ -31,6 +31,7 @@ class Admission:
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most, self._metrics = most, metrics
+        metrics.pending_images_limit.set(most)
         self.held = 0
 
     def places(self, images: int) -> Places:

@@ -54,14 +54,17 @@ async def answer_pictures(request: Request, served: ServedModel, ask: Ask, rende
             answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
             _count_refused(context, served, answers)
             _raise_if_all_failed(answers)
+        answered = time.perf_counter_ns()
         results = [_result(request, *pair, render) for pair in zip(uploads, answers, strict=True)]
     except Exception:
         served.statistics.fail(time.perf_counter_ns() - started)
         raise
-    context.metrics.stages(served.name).images.inc(sum("error" not in result for result in results))
     body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    served.statistics.success(time.perf_counter_ns() - started)
+    finished, stages = time.perf_counter_ns(), context.metrics.stages(served.name)
+    stages.images.inc(sum("error" not in result for result in results))
+    stages.render.observe((finished - answered) / 1e9)
+    served.statistics.success(finished - started)
     return Response(content, media_type="application/json")
 
 

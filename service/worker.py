@@ -247,26 +247,32 @@ class Worker:
         self._answer(
             pictures, _Computed(served, numbers, outcomes(served, numbers, [each.askers.copy() for each in pictures]))
         )
-        self._count(served, pictures, started, computed)
+        self._count(served, pictures, numbers, started, computed)
 
     def _answer(self, pictures: list[Picture], result: _Computed | Exception) -> None:
         assert self._loop is not None  # noqa: S101  start() set it before any thread began
         self._loop.call_soon_threadsafe(self._deliver, pictures, result)
 
-    def _count(self, served: ServedModel, pictures: list[Picture], started: int, computed: int) -> None:
-        stage, decoding = self._metrics.stages(served.name), 0
+    def _count(
+        self, served: ServedModel, pictures: list[Picture], numbers: Numbers, started: int, computed: int
+    ) -> None:
+        stage, decoding, answered = self._metrics.stages(served.name), 0, time.perf_counter_ns()
         for picture in pictures:
             decoding += picture.decode_ns
             stage.decode.observe(picture.decode_ns / 1e9)
             stage.queue.observe((started - picture.since_ns - picture.decode_ns) / 1e9)
+        for cosine in numbers.head_cosine.mean(axis=1).tolist():
+            if cosine == cosine:  # noqa: PLR0124  NaN would make the sum NaN for ever
+                stage.head_cosine.observe(cosine)
         stage.inference.observe((computed - started) / 1e9)
+        stage.alpha.observe((answered - computed) / 1e9)
         stage.batch_images.observe(len(pictures))
         served.statistics.batch(
             images=len(pictures),
             queue_ns=sum(started - picture.since_ns - picture.decode_ns for picture in pictures),
             compute_input_ns=decoding,
             compute_infer_ns=computed - started,
-            compute_output_ns=time.perf_counter_ns() - computed,
+            compute_output_ns=answered - computed,
         )
 
     def _deliver(self, pictures: list[Picture], result: _Computed | Exception) -> None:

@@ -5,6 +5,7 @@ compressed, where the client asks for it.
 """
 
 import asyncio
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -60,7 +61,9 @@ async def _answer(request: Request, served: ServedModel) -> Response:
     with counted(served):
         asked = await _read(request, served)
         tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
+        answered = time.perf_counter()
         body, json_bytes = encode_response(served, asked, tensors)
+        context_of(request).metrics.stages(served.name).render.observe(time.perf_counter() - answered)
     headers, media_type = {}, "application/json"
     if json_bytes is not None:
         headers, media_type = {HEADER: str(json_bytes)}, "application/octet-stream"
