@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 __all__ = [
-    "COMPOSE", "DOCKER", "NAMES_AT", "ROOT", "Names", "eventually", "free_port", "names", "needs", "program", "replica",
+    "COMPOSE", "DOCKER", "NAMES_AT", "ROOT", "Names", "eventually", "free_port", "names", "needs", "program", "replica", "started",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +98,18 @@ def names(**addresses: list[str]) -> Iterator[Names]:
         yield table
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def started(command: Sequence[str | Path], log: Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that is killed at the end if it still runs; what it says goes to a file."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=file, stderr=file)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
