@@ -1,7 +1,7 @@
-"""Real programs that the tests of docker/ run: the service, HAProxy, Prometheus, and a name server in the place of Docker's.
+"""Real programs that the tests of docker/ run: the service, HAProxy, Prometheus, a name server in Docker's place.
 
-What is shipped is used as it is. Its names (`service`, `replica`) are answered by that name server, with addresses of this
-machine's loopback. Where a program is not installed, the tests that need it skip aloud.
+What is shipped is used as it is. Its names (`service`, `replica`) are answered by that name server, with addresses of
+this machine's loopback. Where a program is not installed, the tests that need it skip aloud.
 """
 
 import os
@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 __all__ = [
-    "COMPOSE", "DOCKER", "NAMES_AT", "ROOT", "Names", "eventually", "free_port", "names", "needs", "program", "replica", "started",
+    "COMPOSE", "DOCKER", "NAMES_AT", "ROOT", "Names", "answers", "eventually", "free_port", "names", "needs", "program",
+    "replica", "started",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parents[2]

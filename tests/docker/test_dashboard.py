@@ -1,4 +1,4 @@
-"""The dashboard holds together, and is about metrics that the service has. That its queries give data: test_prometheus."""
+"""The dashboard holds together, about metrics that the service has. That its queries give data: test_prometheus."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Debian's Prometheus, with the shipped configuration, scrapes a live service; every query of the dashboard gives data."""
+"""Debian's Prometheus, as it is shipped, scrapes a live service; every query of the dashboard gives data."""
 
 import base64
 import re
@@ -33,7 +33,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         needs(probe.connect_ex(("127.0.0.1", 9090)) != 0, "something else listens on 127.0.0.1:9090")
     (folder / "resolv.conf").write_text(f"nameserver {NAMES_AT}\n")
-    inside = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'  # so that it asks our name server, as it asks Docker's
+    inside = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'  # it asks our name server as it asks Docker's
     models = write_tiny_bundle(folder / "models").parent.parent
     few = {"LONGTAIL_MAX_PENDING_IMAGES": "8"}
     with (
