@@ -23,7 +23,8 @@ FROM build AS build-gpu
 ARG GROUPS="--group grpc"
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group gpu ${GROUPS}
 
-FROM build AS app
+FROM ${BASE} AS app
+WORKDIR /opt/longtail/app
 COPY LICENSE ./
 COPY service service
 COPY models models
@@ -35,7 +36,7 @@ FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 longtail && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin longtail \
  && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
     /usr/local/lib/python3*/site-packages/setuptools* /usr/local/lib/python3*/site-packages/wheel* \
- && install -d -o longtail -g longtail /state
+ && install -d /models && install -d -o longtail -g longtail /state
 ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     LONGTAIL_HOST=0.0.0.0 LONGTAIL_PORT=8000 LONGTAIL_DATABASE=sqlite:////state/longtail.db
 COPY --from=app /opt/longtail/app /opt/longtail/app
