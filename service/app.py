@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from service.admission import BodyRoom
 from service.cache import ResponseCache
 from service.catalog import Catalog
 from service.context import Context, Lifecycle
@@ -30,7 +31,7 @@ from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
-from service.server import settle_process
+from service.serve import settle_process
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
@@ -60,7 +61,10 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         scope["app"], scope["longtail.context"] = self, self.context
-        await self.envelope(scope, receive, send)
+        try:
+            await self.envelope(scope, receive, send)
+        finally:
+            self.context.body_room.give_back(scope)
 
 
 def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = None) -> Application:
@@ -108,7 +112,7 @@ def app_from_environment() -> FastAPI:
 
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
-    metrics, registry, database = Metrics(), Registry(), Database(settings.database_url)
+    metrics, registry, database, lifecycle = Metrics(), Registry(), Database(settings.database_url), Lifecycle()
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,
@@ -117,6 +121,8 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         max_pixels=settings.max_pixels,
         cache=ResponseCache(int(settings.cache_mb * 1e6), metrics),
         metrics=metrics,
+        stuck_seconds=settings.stuck_seconds,
+        fail=lifecycle.fail,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
     networks = Networks(database, registry, results)
@@ -127,8 +133,9 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         registry=registry,
         catalog=catalog,
         worker=worker,
+        body_room=BodyRoom(settings.max_pending_mb, metrics),
         metrics=metrics,
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         database=database,
         networks=networks,
         operating_points=points,

@@ -16,14 +16,14 @@ from models.errors import (
 
 __all__ = [
     "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
-    "JobCancelledError", "JobLostError", "ModelLoadError", "MultipartError", "NoCurveError", "NotReadyError",
-    "NotSupportedError",
+    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError",
+    "HeadTooLargeError", "InferenceError", "JobCancelledError", "JobLostError", "MalformedRequestError",
+    "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError", "NotReadyError", "NotSupportedError",
     "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
-    "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
-    "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
-    "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnknownVersionError",
-    "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
+    "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError",
+    "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError",
+    "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError",
+    "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -89,6 +89,10 @@ class OverloadedError(ServiceError):
 
 class NotReadyError(ServiceError):
     """The server is starting or stopping."""
+
+
+class NotLiveError(ServiceError):
+    """This process is beyond mending and is to be replaced."""
 
 
 class InferenceError(ServiceError):
@@ -179,6 +183,18 @@ class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
 
+class MalformedRequestError(ServiceError):
+    """What came is no HTTP/1.1."""
+
+
+class HeadTooLargeError(ServiceError):
+    """A request's address and headers exceed the limit."""
+
+
+class SlowClientError(ServiceError):
+    """A request's head or body does not arrive in time."""
+
+
 class NotSupportedError(ServiceError):
     """Something of the Open Inference Protocol that other servers have."""
 
@@ -223,6 +239,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     JobLostError: (503, "job_lost"),
     OverloadedError: (503, "overloaded"),
     NotReadyError: (503, "not_ready"),
+    NotLiveError: (503, "not_live"),
     UnknownOperatingPointError: (404, "unknown_operating_point"),
     OperatingPointNameError: (422, "operating_point_name_invalid"),
     OperatingPointFixedError: (409, "operating_point_fixed"),
@@ -231,6 +248,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     InferenceError: (500, "inference_failed"),
     NotSupportedError: (501, "not_supported"),
     DeadlineError: (504, "deadline_exceeded"),
+    MalformedRequestError: (400, "malformed_request"),
+    HeadTooLargeError: (431, "head_too_large"),
+    SlowClientError: (408, "too_slow"),
     CrossSiteError: (403, "cross_site"),
     ClientGoneError: (499, "client_gone"),
 }

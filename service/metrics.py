@@ -73,6 +73,13 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
 
+        self.connections = Gauge(
+            "longtail_connections", "Connections open.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.body_bytes = Gauge(
+            "longtail_body_bytes", "Request bodies in memory.", registry=registry, multiprocess_mode="livesum"
+        )
+
         self.results_dropped = Counter(
             "longtail_results_dropped", "Results not kept for feedback: the database was away.", ["model"],
             registry=registry,

@@ -93,7 +93,34 @@ class Settings(BaseModel):
     keep_feedback: int = Field(1_000_000, ge=1, description="labels kept of each model, the newest")
     max_feedback: int = Field(1000, ge=1, description="most labels in one request")
     drift_labels: int = Field(1000, ge=1, description="newest labels that drift is measured on")
-    drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after SIGTERM")
+    max_pending_mb: float = Field(
+        256.0, gt=0, le=1_000_000, description="request bodies in memory at a time, in megabytes; beyond it: 503"
+    )
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000, description="most connections of each process; beyond it they are answered with 503"
+    )
+    max_head_kb: float = Field(
+        32.0, ge=1, le=1024, description="largest head of a request, address and headers, in kilobytes (1000 bytes)"
+    )
+    head_seconds: float = Field(10.0, gt=0, le=3600, description="how long a request's head may take to arrive")
+    body_seconds: float = Field(
+        20.0, gt=0, le=3600, description="how long its body may take, and a second more for every 10 kB of it"
+    )
+    stuck_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="a thread that works on one batch or picture for longer hangs: those who wait for it are told, "
+        "/livez says 503, and the process ends to be replaced; 0: never",
+    )
+    grace_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="after SIGTERM, how long requests are still taken while /readyz says 503 already, so that load "
+        "balancers notice",
+    )
+    drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after that")
     database: str = Field(
         "sqlite:///state/longtail.db",
         repr=False,

@@ -95,6 +95,7 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
         "alpha",
         "top_k",
         "prior",
+        "timeout_ms",
     }
     assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
 

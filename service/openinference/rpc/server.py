@@ -93,8 +93,8 @@ def _handler(context: Context, name: str, method: Method) -> Any:
     return grpc.unary_unary_rpc_method_handler(call, reads.FromString, writes.SerializeToString)
 
 
-async def _live(_: Context, __: Any) -> Any:
-    return from_dict("ServerLiveResponse", {"live": True})
+async def _live(context: Context, _: Any) -> Any:
+    return from_dict("ServerLiveResponse", {"live": context.lifecycle.failure is None})
 
 
 async def _ready(context: Context, _: Any) -> Any:
