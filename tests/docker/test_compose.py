@@ -15,9 +15,14 @@ from tests.docker.programs import COMPOSE, DOCKER, ROOT, program
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("service", "service-gpu", "replica")
 DOCKERFILE = (DOCKER / "service.Dockerfile").read_text()
-IMAGE_VARIABLES = dict(re.findall(r"(LONGTAIL_\w+)=(\S+)", DOCKERFILE))
 PROMETHEUS = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())
 HAPROXY = (DOCKER / "haproxy.cfg").read_text()
+
+
+def image_variables(target: str) -> dict[str, str]:
+    """Return the settings that the stages of a target give it."""
+    stages = dict(re.findall(r"^FROM \S+ AS (\S+)$(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"(LONGTAIL_\w+)=(\S+)", stages["runtime"] + stages[target]))
 
 
 def seconds(text: str) -> float:
@@ -54,19 +59,22 @@ def test_each_profile_starts_what_it_says(profile: str | None, services: set[str
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_a_setting_and_its_value_fits(name: str, tmp_path: Path) -> None:
-    environment = IMAGE_VARIABLES | SERVICES[name]["environment"]
+    environment = image_variables(SERVICES[name]["build"]["target"]) | SERVICES[name]["environment"]
     if "LONGTAIL_DATABASE_PASSWORD_FILE" in environment:
         assert environment["LONGTAIL_DATABASE_PASSWORD_FILE"] == "/run/secrets/postgres_password"
         (tmp_path / "password").write_text("x")
         environment["LONGTAIL_DATABASE_PASSWORD_FILE"] = str(tmp_path / "password")
     settings = Settings.read(environment)
     assert str(settings.models) == "/models"
-    assert settings.device == "cpu"  # the GPU's image says cuda itself
+    assert settings.device == ("cuda" if name == "service-gpu" else "cpu")
 
 
-def test_the_images_variables_are_settings() -> None:
-    assert Settings.read(IMAGE_VARIABLES | {"LONGTAIL_DATABASE": "sqlite:////state/longtail.db"}).port == 8000
-    assert IMAGE_VARIABLES["LONGTAIL_DEVICE"] == "cuda"
+@pytest.mark.parametrize(("target", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_an_image_alone_listens_to_everybody_and_keeps_its_state_in_its_volume(target: str, device: str) -> None:
+    settings = Settings.read(image_variables(target))
+    assert (settings.host, settings.device) == ("0.0.0.0", device)  # noqa: S104  a container's
+    assert f"EXPOSE {settings.port}\n" in DOCKERFILE
+    assert settings.database.startswith(f"sqlite:///{re.search(r'^VOLUME (.+)$', DOCKERFILE, re.MULTILINE)[1]}/")
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -153,7 +161,7 @@ def test_replicas_reach_the_database_that_compose_starts() -> None:
 
 
 def test_prometheus_and_the_balancer_ask_names_and_ports_that_are_there() -> None:
-    port = IMAGE_VARIABLES["LONGTAIL_PORT"]
+    port = image_variables("cpu")["LONGTAIL_PORT"]
     jobs = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
     found = jobs["longtail"]["dns_sd_configs"][0]
     assert jobs["longtail"]["static_configs"][0]["targets"] == [f"service:{port}"]
