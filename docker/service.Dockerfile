@@ -37,7 +37,7 @@ RUN groupadd --gid 10001 longtail && useradd --uid 10001 --gid 10001 --no-create
  && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
     /usr/local/lib/python3*/site-packages/setuptools* /usr/local/lib/python3*/site-packages/wheel* \
  && install -d /models && install -d -o longtail -g longtail /state
-ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 \
     LONGTAIL_HOST=0.0.0.0 LONGTAIL_PORT=8000 LONGTAIL_DATABASE=sqlite:////state/longtail.db
 COPY --from=app /opt/longtail/app /opt/longtail/app
 WORKDIR /opt/longtail/app

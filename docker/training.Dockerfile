@@ -17,8 +17,8 @@ RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu --grou
 FROM ${BASE} AS training
 RUN groupadd --gid 10001 longtail && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin longtail \
  && install -d -o longtail -g longtail /runs
-ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 \
+    MPLCONFIGDIR=/tmp/matplotlib NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build /opt/longtail/venv /opt/longtail/venv
 WORKDIR /opt/longtail/app
 COPY LICENSE ./
