@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ class Site:
         """Ask through the balancer, or one replica."""
         return httpx.Client(base_url=f"http://{address}:8000" if address else self.url, timeout=30, trust_env=False)
 
-    def has(self, count: int) -> bool:
+    def has(self, count: int = 2) -> bool:
         """Whether the balancer has so many replicas."""
         try:
             text = httpx.get(self.metrics, trust_env=False).text
@@ -217,6 +218,41 @@ def test_a_database_that_is_started_again_stops_no_classification(site: Site, po
 
 def label(client: httpx.Client, result: str) -> int:
     return client.post("/v1/feedback", json={"id": result, "label": 1}).status_code
+
+
+class Unreliable(BaseHTTPRequestHandler):
+    """A replica that is ready, takes every request, and hangs up on it."""
+
+    received: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.received.append(self.path)
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_no_request_is_sent_twice(tmp_path: Path) -> None:
+    haproxy = program("haproxy", "haproxy")
+    listen, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    where = {"DNS": f"{NAMES_AT}:53", "LISTEN": listen, "METRICS": metrics}
+    Unreliable.received.clear()
+    with ExitStack() as stack:
+        for address in (FIRST, SECOND):
+            server = stack.enter_context(ThreadingHTTPServer((address, 8000), Unreliable))
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        table = stack.enter_context(names(replica=[FIRST, SECOND]))
+        stack.enter_context(started([haproxy, "-f", DOCKER / "haproxy.cfg", "-db"], tmp_path / "log", **where))
+        eventually(Site(f"http://{listen}", f"http://{metrics}/metrics", table, print).has, "both are seen")
+        answers = [httpx.post(f"http://{listen}/{number}", trust_env=False).status_code for number in range(10)]
+    assert answers == [502] * 10
+    assert sorted(Unreliable.received) == [f"/{number}" for number in range(10)]
 
 
 def test_the_balancer_notices_before_a_stopping_replica_stops_listening() -> None:

@@ -24,6 +24,8 @@ TAG = "localhost/longtail:test"
 BUILDAH = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 SYSTEM_CERTIFICATES = "system-certs = true\n"  # for uv, as the script mounts this machine's
 MOST_MB = 350  # of what we put on the base image: onnxruntime, numpy and their like
+APP = "opt/longtail/app"
+ABSENT = ("pip", "uv", "cc", "gcc", "make", "git", "curl", "wget", "cmake", "ld")
 ADDRESS, USER = "127.0.0.65", 10001
 CONTAINER = """
 root=$1 state=$2 models=$3 user=$4 folder=$5; shift 5
@@ -43,9 +45,9 @@ class Image:
     root: Path
     state: Path
 
-    def command(self, *command: str) -> list[str]:
+    def command(self, *command: str, **settings: str) -> list[str]:
         """Return what runs a command in it, as its user, its root file system read-only."""
-        environment = COMPOSE["services"]["service"]["environment"] | {"LONGTAIL_HOST": ADDRESS}
+        environment = COMPOSE["services"]["service"]["environment"] | {"LONGTAIL_HOST": ADDRESS} | settings
         variables = self.config["Env"] + [f"{name}={value}" for name, value in environment.items()]
         inside = [self.config["User"], self.config["WorkingDir"], *command]
         paths = [str(path) for path in (self.root, self.state, ROOT / "models" / "shipped")]
@@ -86,11 +88,13 @@ def buildah(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def service(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[bytes]"]:
+@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "two processes"])
+def service(
+    image: Image, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A container of it, ready."""
     log = tmp_path_factory.mktemp("service") / "log"
-    with started(image.command(*image.config["Entrypoint"]), log) as process:
+    with started(image.command(*image.config["Entrypoint"], LONGTAIL_WORKERS=request.param), log) as process:
         ready = f"http://{ADDRESS}:8000/readyz"
         eventually(lambda: process.poll() is not None or answers(ready), "the service is ready")
         assert process.poll() is None, log.read_text()
@@ -101,13 +105,9 @@ def test_it_is_small_and_has_what_serves_and_nothing_else(image: Image) -> None:
     ours = int(subprocess.run(["du", "-sm", image.root / "opt"], capture_output=True, check=True).stdout.split()[0])
     assert ours < MOST_MB
     assert {path.name for path in (image.root / "opt").iterdir()} == {"longtail"}
-    assert {path.name for path in (image.root / "opt/longtail/app").iterdir()} == {"LICENSE", "models", "service"}
+    assert {path.name for path in (image.root / APP).iterdir()} == {"LICENSE", "models", "service"}
     shipped, built = (sorted(p.name for p in (at / "models/shipped").iterdir()) for at in (ROOT, image.root / APP))
     assert shipped == built
-
-
-APP = "opt/longtail/app"
-ABSENT = ("pip", "uv", "cc", "gcc", "make", "git", "curl", "wget", "cmake", "ld")
 
 
 def test_it_has_neither_torch_nor_anything_that_builds_or_installs(image: Image) -> None:
@@ -154,6 +154,8 @@ def test_one_picture_is_another_class_at_another_alpha(image: Image, service: "s
     classes = [each["classes"][0]["name"] for each in answer.json()["results"][0]["predictions"]]
     assert classes == ["airplane", "truck"]
     assert image.run(*image.config["Healthcheck"]["Test"][1:]).returncode == 0
+    metrics = httpx.get(f"http://{ADDRESS}:8000/metrics", trust_env=False).text
+    assert 'longtail_images_total{model="cifar10-lt"} 1.0' in metrics
     assert f"Uid:\t{USER}\t{USER}" in Path(f"/proc/{service.pid}/status").read_text()
     assert "CapEff:\t0000000000000000" in Path(f"/proc/{service.pid}/status").read_text()
 
