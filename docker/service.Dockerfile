@@ -16,12 +16,12 @@ COPY pyproject.toml uv.lock ./
 
 # No file of ours changes what these two install, so they are cached until the lock changes.
 FROM build AS build-cpu
-ARG GROUPS="--group grpc"
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu ${GROUPS}
+ARG EXTRA_GROUPS="--group grpc"
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu ${EXTRA_GROUPS}
 
 FROM build AS build-gpu
-ARG GROUPS="--group grpc"
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group gpu ${GROUPS}
+ARG EXTRA_GROUPS="--group grpc"
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group gpu ${EXTRA_GROUPS}
 
 FROM ${BASE} AS app
 WORKDIR /opt/longtail/app
