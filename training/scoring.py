@@ -27,7 +27,6 @@ from training.progress import images_progress
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
 import onnxruntime as ort
 
-
 __all__ = ["MAX_UNREADABLE_SHARE", "load_test_images", "open_graph", "run_graph", "score_files"]
 
 Float = npt.NDArray[np.float32]
