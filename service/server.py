@@ -76,10 +76,16 @@ class Server(uvicorn.Server):
         """Do what is due; say whether to stop listening."""
         now, context = time.monotonic(), self._context
         if context is not None and counter % TICKS_PER_SECOND == 0:
-            sweep(cast("set[Protocol]", self.server_state.connections), self._clock.at(now), context)
+            self._sweep(context, now)
         if context is not None and context.lifecycle.failure and now > context.lifecycle.failed_at + NOT_LIVE_SECONDS:
             log.critical("ending, to be replaced: %s", context.lifecycle.failure)
             return True
         if now >= self._leaving_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _sweep(self, context: Context, now: float) -> None:
+        try:
+            sweep(cast("set[Protocol]", self.server_state.connections), self._clock.at(now), context)
+        except Exception:  # housekeeping must not take the server down
+            log.exception("the connections could not be looked at")
