@@ -74,7 +74,7 @@ class Connection:
         reader, writer = await self.open()
         try:
             writer.write(HEAD.format(path=path, kind=kind, length=len(body)).encode())
-            size = -(-len(body) // pieces)
+            size = max(1, -(-len(body) // pieces))
             for start_at in range(0, len(body), size):
                 writer.write(body[start_at : start_at + size])
                 if start_at + size < len(body):
