@@ -98,7 +98,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin."""
-        super().connection_made(_OneWrite(transport, self.loop))
+        super().connection_made(cast("asyncio.Transport", _OneWrite(transport, self.loop)))
         most = self._context.settings.max_connections
         if len(self.connections) > most:
             self.refuse(OverloadedError(f"this server has its {most} connections already; try again in a second"))
@@ -163,20 +163,22 @@ class Protocol(HttpToolsProtocol):
         )
 
 
-class _OneWrite(asyncio.Transport):
-    """A transport that holds what is written until more comes, or until the event loop has done what else there is."""
+class _OneWrite:
+    """A transport that holds what is written until more comes, or until the event loop has done what else there is.
+
+    All else it does as the transport behind it, so it inherits nothing: asyncio's own methods would only raise.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
         self._transport, self._loop = transport, loop
         self._held = b""
-        for name in ("get_extra_info", "is_closing", "pause_reading", "resume_reading", "set_protocol"):
+        for name in ("get_extra_info", "is_closing", "pause_reading", "resume_reading", "set_protocol"):  # often used
             setattr(self, name, getattr(transport, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def write(self, data: bytes) -> None:  # type: ignore[override]  # bytes is all that uvicorn writes
+    def write(self, data: bytes) -> None:
         """Hold the data, or write it behind what is held."""
         if self._held:
             self._transport.write(self._held + data)
@@ -189,6 +191,11 @@ class _OneWrite(asyncio.Transport):
         """Write what is held, and close."""
         self._flush()
         self._transport.close()
+
+    def abort(self) -> None:
+        """Close, whatever is held or on its way."""
+        self._held = b""
+        self._transport.abort()
 
     def _flush(self) -> None:
         if self._held:

@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, supervised: bool = False) -> None:
         super().__init__(config)
         self.supervised = supervised
-        self._leaving_at: float | None = None
+        self._signalled, self._leaving_at = False, float("inf")
         self._clock = WatchedClock(longest=2.0)
 
     @property
@@ -54,9 +54,10 @@ class Server(uvicorn.Server):
         """First signal: leave. Second: end now, whatever is unfinished."""
         if self.supervised and sig == signal.SIGINT:
             return
-        if self._leaving_at is not None:
+        if self._signalled:
             log.warning("ending at once, on a second signal; %d requests are unanswered", len(self.server_state.tasks))
             os._exit(128 + sig)
+        self._signalled = True
         self.leave()
 
     def leave(self) -> None:
@@ -64,7 +65,7 @@ class Server(uvicorn.Server):
         context = self._context
         if context is None:  # it is not even listening
             self.should_exit = True
-        elif self._leaving_at is None:
+        elif not context.lifecycle.draining:
             context.lifecycle.draining = True
             grace = context.settings.grace_seconds
             self._leaving_at = time.monotonic() + grace
@@ -75,10 +76,16 @@ class Server(uvicorn.Server):
         """Do what is due; say whether to stop listening."""
         now, context = time.monotonic(), self._context
         if context is not None and counter % TICKS_PER_SECOND == 0:
-            sweep(cast("set[Protocol]", self.server_state.connections), self._clock.at(now), context)
+            self._sweep(context, now)
         if context is not None and context.lifecycle.failure and now > context.lifecycle.failed_at + NOT_LIVE_SECONDS:
             log.critical("ending, to be replaced: %s", context.lifecycle.failure)
             return True
-        if self._leaving_at is not None and now >= self._leaving_at:
+        if now >= self._leaving_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _sweep(self, context: Context, now: float) -> None:
+        try:
+            sweep(cast("set[Protocol]", self.server_state.connections), self._clock.at(now), context)
+        except Exception:  # housekeeping must not take the server down
+            log.exception("the connections could not be looked at")

@@ -58,6 +58,12 @@ class _Supervisor(multiprocess.Multiprocess):
         for pid in before - {process.pid for process in self.processes}:
             metrics_files.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
+    def terminate_all(self) -> None:
+        """Tell all to leave, and listen no more: else who comes when they have gone would wait for nobody."""
+        super().terminate_all()
+        for each in self.sockets:
+            each.close()
+
     def join_all(self) -> None:
         """Wait until all have ended; on a second signal, end them."""
         for process in self.processes:
