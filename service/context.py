@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from service.access import Access
 from service.catalog import Catalog
 from service.errors import NotReadyError
 from service.jobs import Jobs
@@ -53,6 +54,7 @@ class Context:
     watch: Watch
     jobs: Jobs
     heavy: Line
+    access: Access
 
     def check_ready(self) -> None:
         """Return where new work is welcome.

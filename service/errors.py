@@ -15,13 +15,16 @@ from models.errors import (
 )
 
 __all__ = [
-    "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
+    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError",
+    "ClientGoneError",
+    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "ForbiddenError",
+    "InferenceError",
     "JobCancelledError", "JobLostError", "ModelLoadError", "MultipartError", "NoCurveError", "NotReadyError",
     "NotSupportedError",
     "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
     "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
-    "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
+    "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnauthenticatedError", "UnknownJobError",
+    "UnknownLabelError",
     "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnknownVersionError",
     "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
 ]  # fmt: skip
@@ -175,6 +178,18 @@ class CrossSiteError(ServiceError):
     """A page of another origin makes a browser ask for a change."""
 
 
+class UnauthenticatedError(ServiceError):
+    """A call without an API key that this server knows."""
+
+
+class ForbiddenError(ServiceError):
+    """A call whose API key lacks the scope."""
+
+
+class AdminNeedsKeyError(ServiceError):
+    """An admin call from anywhere, to a server that has no keys."""
+
+
 class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
@@ -232,6 +247,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     NotSupportedError: (501, "not_supported"),
     DeadlineError: (504, "deadline_exceeded"),
     CrossSiteError: (403, "cross_site"),
+    UnauthenticatedError: (401, "unauthenticated"),
+    ForbiddenError: (403, "forbidden"),
+    AdminNeedsKeyError: (403, "admin_needs_key"),
     ClientGoneError: (499, "client_gone"),
 }
 
