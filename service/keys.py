@@ -127,8 +127,8 @@ def _read_line(line: str, taken: Set[str | bytes]) -> Key:
         a_key = " (a key itself is its user's, and stands nowhere)" if line.startswith(PREFIX) else ""
         raise KeysError(f"is not NAME:SCOPES:sha256=HEX{a_key}; `python -m service.keys NAME` prints a line that is")
     name, scopes, kept = (part.strip() for part in parts)
-    if not _NAME.fullmatch(name):
-        raise KeysError("needs a name of 1 to 64 letters, digits, '.', '_', '-'")
+    if not _NAME.fullmatch(name) or name.startswith(PREFIX):  # names are logged
+        raise KeysError(f"needs a name of 1 to 64 letters, digits, '.', '_', '-' that does not begin with {PREFIX}")
     asked = [scope.strip() for scope in scopes.split(",")]
     if not set(asked) <= set(SCOPES):
         raise KeysError(f"needs scopes, with commas between them, of {', '.join(SCOPES)}")
