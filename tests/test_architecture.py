@@ -62,9 +62,7 @@ def runs_what_it_reads(call: ast.Call) -> bool:
         return True
     if name == "torch.load" and not says("weights_only", True):
         return True
-    loads_yaml = (
-        name.startswith("yaml.") and name.endswith(("load", "load_all", "unsafe_load")) and "safe_l" not in name
-    )
+    loads_yaml = name.startswith("yaml.") and "load" in name and not name.startswith("yaml.safe_load")
     return loads_yaml or ("allow_pickle" in given and not says("allow_pickle", False))
 
 
