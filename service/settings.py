@@ -13,10 +13,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 
+from service.keys import read_keys
+
 __all__ = ["CORES", "Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
+SECRET = frozenset({"database", "api_keys"})  # a value may hold a password, or a key put there by mistake
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
 
@@ -126,6 +129,13 @@ class Settings(BaseModel):
         repr=False,
         description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of API keys, a line each, as `python -m service.keys` prints them; without keys all may call",
+    )
+    api_keys: str | None = Field(
+        None, repr=False, description="the same lines, with ; or line ends between them; beside the file's"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
 
     @field_validator("precision")
@@ -141,6 +151,13 @@ class Settings(BaseModel):
         from service.storage.engines import read_url  # noqa: PLC0415  SQLAlchemy takes a while, and most need not wait
 
         read_url(text)
+        return text
+
+    @field_validator("api_keys")
+    @classmethod
+    def _holds_keys(cls, text: str | None) -> str | None:
+        if text is not None and not read_keys(text.replace(";", "\n")):
+            raise ValueError("it holds no key; leave it out where everybody may call")
         return text
 
     @classmethod
@@ -167,7 +184,7 @@ class Settings(BaseModel):
             name = str(first["loc"][0])
             where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
             problem = first["msg"].removeprefix("Value error, ")
-            if name == "database":  # whose value may hold a password
+            if name in SECRET:
                 raise SettingsError(f"{where} is refused: {problem}") from error
             raise SettingsError(f"{where} is {first['input']!r}: {problem[:1].lower()}{problem[1:]}") from error
 
@@ -186,7 +203,8 @@ class Settings(BaseModel):
 
     def as_environment(self) -> dict[str, str]:
         """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
 
     @property
     def max_body_bytes(self) -> int:
@@ -195,4 +213,4 @@ class Settings(BaseModel):
 
 
 def _shown(default: object) -> str:
-    return "models/shipped" if default == SHIPPED_MODELS else str(default)
+    return "models/shipped" if default == SHIPPED_MODELS else "none" if default is None else str(default)
