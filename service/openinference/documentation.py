@@ -142,5 +142,6 @@ def answers(example: Any, *errors: int) -> Responses:
     """Return what a route's answers look like: a good one (None has no body), and errors of these statuses."""
     good: dict[str, Any] = {"description": "Done" if example is None else "Answer"}
     if example is not None:
-        good["content"] = {"application/json": {"schema": {"type": "object"}, "example": example}}
+        kind = "array" if isinstance(example, list) else "object"
+        good["content"] = {"application/json": {"schema": {"type": kind}, "example": example}}
     return {200: good, **{status: {"model": ProtocolError} for status in errors}}
