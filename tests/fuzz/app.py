@@ -4,7 +4,6 @@ The engine is the exact, instant one, so that all the time goes into parsing.
 """
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +40,6 @@ class ServiceUnderTest:
     """
 
     def __init__(self, folder: Path, **limits: Any) -> None:
-        logging.disable(logging.CRITICAL)  # faults are raised here, and refusals are no news
         write_tiny_bundle(folder / "models")
         small = {"max_pixels": 1_000_000, "max_body_mb": 1.0, "max_json_mb": 0.5, "max_archive_mb": 1.0, "cache_mb": 1}
         settings = Settings(
@@ -84,7 +82,10 @@ class ServiceUnderTest:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            raise FaultError(f"{scope['method']} {scope['path']} raises {error!r}") from error
         gone.set()
         return sent[0]["status"], dict(sent[0]["headers"]), b"".join(each.get("body", b"") for each in sent[1:])
 

@@ -12,9 +12,31 @@ from collections.abc import Callable, Sequence
 __all__ = ["mutated", "with_png_checksums"]
 
 LARGEST = 1 << 20  # bytes; repeating grows no further
-NUMBERS = (0, 1, 2, 7, 8, 9, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
-IN_TEXT = (b"0", b"-1", b"1", b"1e999", b"-0.0", b"NaN", b"null", b"true", b"[]", b"{}", b'""', b"9" * 400,
-           b"18446744073709551616", b"4294967296", b"2147483648", b"0.5", b"1_0", b"\xd9\xa3", b'"\\ud800"')  # fmt: skip
+NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    9,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    32768,
+    65535,
+    65536,
+    2**24 - 1,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63,
+)
+IN_TEXT = (
+    b"0", b"-1", b"1", b"1e999", b"-0.0", b"NaN", b"null", b"true", b"[]", b"{}", b'""', b"9" * 400,
+    b"18446744073709551616", b"4294967296", b"2147483648", b"0.5", b"1_0", b"\xd9\xa3", b'"\\ud800"',
+)  # fmt: skip
 Rng = random.Random
 
 

@@ -17,9 +17,10 @@ from tests.fuzz.mutate import Rng, mutated
 __all__ = ["mutated_request"]
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), 2**31, 2**53, 2**63 - 1, -(2**63),
-    2**64, 10**30, "", "a", "balanced", "uniform", "a" * 3000, "é\u0000\u202e", "\ud800", "1e5", "-inf", "overall >= 0.5",
-    "overall >= nan", "many >= 65%", [], {}, [[]], [[[[[[[[[[]]]]]]]]]], [None], [0] * 3000, {"a": 1}, [1, 1, 1], [2**32, 2**32],
+    None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), 2**31, 2**53, 2**63 - 1,
+    -(2**63), 2**64, 10**30, "", "a", "balanced", "uniform", "a" * 3000, "é\u0000\u202e", "\ud800", "1e5", "-inf",
+    "overall >= 0.5", "overall >= nan", "many >= 65%", [], {}, [[]], [[[[[[[[[[]]]]]]]]]], [None], [0] * 3000,
+    {"a": 1}, [1, 1, 1], [2**32, 2**32],
 )  # fmt: skip
 PACKING = {b"gzip": (gzip.compress, gzip.decompress), b"deflate": (zlib.compress, zlib.decompress)}
 
@@ -30,14 +31,17 @@ def mutated_request(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) ->
         return mutated(rng, seeds, words)
     head, _, body = rng.choice(seeds).partition(b"\n\n")
     lines = head.split(b"\n")
-    where = rng.random()
+    where = rng.random() if body else 0
     if where < 0.15:
-        path, mark, query = lines[0].partition(b"?")
-        lines[0] = path + b"?" + mutated(rng, [query], words) if mark else mutated(rng, [path], words)
+        path, _, query = lines[0].partition(b"?")
+        keep = query and rng.random() < 0.8
+        lines[0] = path + b"?" + mutated(rng, [query], words) if keep else mutated(rng, [lines[0]], words)
     elif where < 0.35 and len(lines) > 1:
         at = rng.randrange(1, len(lines))
         name, _, value = lines[at].partition(b": ")
-        lines[at] = name + b": " + (mutated(rng, [value], words) if rng.random() < 0.6 else value + b"; " + rng.choice(words))
+        lines[at] = (
+            name + b": " + (mutated(rng, [value], words) if rng.random() < 0.6 else value + b"; " + rng.choice(words))
+        )
     else:
         lines, body = _with_another_body(rng, lines, body, words)
     return b"\n".join(lines) + b"\n\n" + body

@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -18,26 +19,28 @@ from tests.fuzz.mutate import with_png_checksums
 __all__ = ["archives", "forms", "infer_requests", "json_requests", "pictures", "queries", "request"]
 
 PICTURE_WORDS = (
-    b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xdb", b"\xff\xe1", b"\xff\xe2",
-    b"\xff\xdd", b"\xff\xee", b"Exif\0\0", b"MM\0*", b"II*\0", b"MPF\0", b"ICC_PROFILE\0", b"Adobe\0", b"IHDR", b"IDAT",
-    b"IEND", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"eXIf", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"cHRM",
-    b"sBIT", b"RIFF", b"WEBP", b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP",
-    b"Raw profile type exif", b'tiff:Orientation="6"', b"\x01\x12\0\x03\0\0\0\x01",
+    b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xdb", b"\xff\xe1",
+    b"\xff\xe2", b"\xff\xdd", b"\xff\xee", b"Exif\0\0", b"MM\0*", b"II*\0", b"MPF\0", b"ICC_PROFILE\0", b"Adobe\0",
+    b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"eXIf", b"zTXt", b"iTXt",
+    b"tEXt", b"gAMA", b"cHRM", b"sBIT", b"RIFF", b"WEBP", b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF",
+    b"EXIF", b"XMP ", b"ICCP", b"Raw profile type exif", b'tiff:Orientation="6"', b"\x01\x12\0\x03\0\0\0\x01",
 )  # fmt: skip
 REQUEST_WORDS = (
     b"\n", b"\r\n", b": ", b"gzip", b"deflate", b"identity", b"charset=utf-7", b"charset=undefined", b"charset=a\0b",
     b"charset=idna", b"charset=unicode_escape", b"boundary=", b"--b", b"--b--", b'name="files"', b'name="archive"',
     b"filename=", b"filename*=utf-8''%ff", b"Content-Disposition: form-data; ", b"Content-Transfer-Encoding: base64",
     b"Content-Type: ", b"multipart/form-data; boundary=b", b"application/x-www-form-urlencoded", b"application/json",
-    b"image/png", b"alpha=", b"top_k=", b"prior=", b"since=", b"&", b"=", b"%00", b"%ff", b"%ed%a0%80", b"+", b";", b"/",
-    b"..", b"balanced", b"uniform", b"estimated", b"inf", b"nan", b"binary_data_size", b"binary_data", b"classification",
-    b"parameters", b"timeout", b"shape", b"datatype", b"BYTES", b"FP32", b"UINT8", b"encoded", b"images", b"alpha",
-    b"shared_memory_region", b"priority", b"[" * 2000, b'{"a":' * 500, b"\xed\xa0\x80", b"\\ud800", b"\\u0000", b",", b'"',
-    b"-", b"1e-400", b"2026-11-23T12:00:00Z", b"9999-12-31T23:59:59-23:59", b"0001-01-01T00:00:00+23:59",
+    b"image/png", b"alpha=", b"top_k=", b"prior=", b"since=", b"&", b"=", b"%00", b"%ff", b"%ed%a0%80", b"+", b";",
+    b"/", b"..", b"balanced", b"uniform", b"estimated", b"inf", b"nan", b"binary_data_size", b"binary_data",
+    b"classification", b"parameters", b"timeout", b"shape", b"datatype", b"BYTES", b"FP32", b"UINT8", b"encoded",
+    b"images", b"alpha", b"shared_memory_region", b"priority", b"[" * 2000, b'{"a":' * 500, b"\xed\xa0\x80",
+    b"\\ud800", b"\\u0000", b",", b'"', b"-", b"1e-400", b"2026-11-23T12:00:00Z", b"9999-12-31T23:59:59-23:59",
+    b"0001-01-01T00:00:00+23:59",
 )  # fmt: skip
 ARCHIVE_WORDS = (
-    b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08", b"\0\0\x08\0", b"\0\0\x0e\0",
-    b"class 0/", b"class 1/", b"../", b"/", b"\\", b"test/", b"train/", b".png", b"\x01\0\x10\0", b"up\x09\0", b"\0", b"\xff",
+    b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08", b"\0\0\x08\0",
+    b"\0\0\x0e\0", b"class 0/", b"class 1/", b"../", b"/", b"\\", b"test/", b"train/", b".png", b"\x01\0\x10\0",
+    b"up\x09\0", b"\0", b"\xff",
 )  # fmt: skip
 
 
@@ -57,7 +60,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def pictures() -> list[bytes]:
-    """JPEG, PNG and WebP of every kind: modes, progressive, interlaced, animated, with metadata, and with bombs in it."""
+    """JPEG, PNG and WebP of every kind: modes, progressive, interlaced, animated, with metadata, and bombs."""
     rgb, exif = _noise("RGB", 24, 18), Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "text"
     extra = {"exif": exif.tobytes(), "icc_profile": bytes(200)}
@@ -73,7 +76,10 @@ def pictures() -> list[bytes]:
     files += [_saved(rgb, "PNG", pnginfo=text), _saved(rgb.quantize(4), "PNG", transparency=b"\0\x80\xff\0")]
     files += [_saved(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90)])]
     files += [_saved(rgb, "WEBP", lossless=lossless, **extra) for lossless in (True, False)]
-    files += [_saved(_noise("RGBA", 12, 12), "WEBP"), _saved(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)])]
+    files += [
+        _saved(_noise("RGBA", 12, 12), "WEBP"),
+        _saved(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)]),
+    ]
     return [*files, *_picture_bombs()]
 
 
@@ -108,7 +114,12 @@ def forms() -> list[bytes]:
     archive = _part('name="archive"; filename="a.zip"', archives()[0], "Content-Type: application/zip")
     fields = b"".join(
         _part(f'name="{name}"', text)
-        for name, text in (("objective", b"balanced"), ("constraint", b"overall >= 0.1"), ("low", b"-2"), ("who", b"me"))
+        for name, text in (
+            ("objective", b"balanced"),
+            ("constraint", b"overall >= 0.1"),
+            ("low", b"-2"),
+            ("who", b"me"),
+        )
     )
     kind = {"Content_Type": "multipart/form-data; boundary=b"}
     paths = ("POST /v1/models/tiny/classify?alpha=0&alpha=balanced", "POST /v1/models/tiny/alpha-path")
@@ -133,9 +144,14 @@ def infer_requests() -> list[bytes]:
     binary = whole + element + struct.pack("<f", 1.5)
     made = [request(path, binary, **{HEADER: len(whole)}), request(path, nested), request(path, picture, **{HEADER: 0})]
     made += [request(path, orjson.dumps({"inputs": [pixels], "parameters": {"prior": "uniform", "alpha": 2}}))]
-    made += [request(path + "?x=1", bytes(192), **{HEADER: 0}), request("POST /v2/models/tiny/versions/1/infer", nested)]
+    made += [
+        request(path + "?x=1", bytes(192), **{HEADER: 0}),
+        request("POST /v2/models/tiny/versions/1/infer", nested),
+    ]
     for encoding, body in (("gzip", gzip.compress(binary)), ("deflate", zlib.compress(binary))):
-        made.append(request(path, body, **{HEADER: len(whole), "Content-Encoding": encoding, "Accept-Encoding": encoding}))
+        made.append(
+            request(path, body, **{HEADER: len(whole), "Content-Encoding": encoding, "Accept-Encoding": encoding})
+        )
     for encoding, bomb in (("gzip", gzip.compress(bytes(3_000_000))), ("deflate", zlib.compress(b" " * 3_000_000))):
         made.append(request(path, bomb, **{"Content-Encoding": encoding}))
     return made
@@ -161,7 +177,7 @@ def json_requests() -> list[bytes]:
 def queries() -> list[bytes]:
     """Addresses: paths and what stands behind the question mark."""
     picture, kind = _saved(_noise("RGB", 8, 8), "PNG"), {"Content_Type": "image/png"}
-    prior = "%7B%22class%200%22%3A1%2C%22class%201%22%3A2%2C%22class%202%22%3A1%2C%22class%203%22%3A1%2C%22class%204%22%3A9%7D"
+    prior = quote('{"class 0": 1, "class 1": 2, "class 2": 1, "class 3": 1, "class 4": 9}')
     made = [
         request(f"POST /v1/models/tiny/classify?alpha=1.5&alpha=tail&top_k=3&version=1&prior={prior}", picture, **kind),
         request("POST /v1/models/tiny/alpha-path?from=-1&to=2.5&prior=uniform", picture, **kind),
@@ -169,8 +185,8 @@ def queries() -> list[bytes]:
     gets = (
         "/v1/models/tiny/alpha/curve?source=feedback&since=3600&low=-2&high=5&points=20", "/v1/models/tiny?version=1",
         "/v1/models/tiny/feedback?since=2026-11-23T12:00:00Z&last=100", "/v1/models/tiny/operating-points/balanced",
-        "/v1/jobs/fb9a3abc663b3c2c45d057ef3b96a9f2", "/v1/models", "/v2/models/tiny/versions/1/config", "/v2/models/stats",
-        "/playground/index.html", "/docs", "/readyz",
+        "/v1/jobs/fb9a3abc663b3c2c45d057ef3b96a9f2", "/v1/models", "/v2/models/tiny/versions/1/config",
+        "/v2/models/stats", "/playground/index.html", "/docs", "/readyz",
     )  # fmt: skip
     made += [request(f"GET {path}") for path in gets]
     return [*made, request("DELETE /v1/models/tiny/operating-points/night?who=ada&why=over")]
