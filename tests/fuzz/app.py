@@ -36,15 +36,14 @@ class ServiceUnderTest:
 
     Args:
         folder: an empty one, for its model and its database.
-        limits: settings other than the small ones that keep the fuzzer quick.
+        limits: settings, where the small ones that keep the fuzzer quick will not do.
     """
 
     def __init__(self, folder: Path, **limits: Any) -> None:
         write_tiny_bundle(folder / "models")
-        small = {"max_pixels": 1_000_000, "max_body_mb": 1.0, "max_json_mb": 0.5, "max_archive_mb": 1.0, "cache_mb": 1}
-        settings = Settings(
-            models=folder / "models", database=f"sqlite:///{folder}/fuzz.db", watch_seconds=0, **(small | limits)
-        )
+        given: dict[str, Any] = {"database": f"sqlite:///{folder}/fuzz.db", "max_pixels": 1_000_000, "max_body_mb": 1}
+        given |= {"max_json_mb": 0.5, "max_archive_mb": 1, "cache_mb": 1, "keep_results": 500, "watch_seconds": 0}
+        settings = Settings(models=folder / "models", **(given | limits))
         self.app: FastAPI = create_app(settings, loader(settings, FakeEngine))
         self.app.state.context.operating_points.spread_seconds = 0.0
         self._documented = _documented(self.app)

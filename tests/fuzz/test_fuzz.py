@@ -1,6 +1,7 @@
 """A hundred thousand inputs and more: no crash, no 500, no undocumented status, nothing slow, and memory stays flat."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from tests.fuzz.app import FaultError, ServiceUnderTest
 from tests.fuzz.seeds import json_requests, pictures, queries, request
 from tests.fuzz.targets import TARGETS, decode
+from tests.service.databases import Postgres
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {name: target.share * 1200 for name, target in TARGETS.items()}
@@ -41,6 +43,21 @@ def test_whatever_comes_is_answered_or_refused_as_documented(name: str) -> None:
     for kind in ("resident", "peak"):
         before, after = report[f"{kind}_mb"]
         assert after - before < GROWTH_MB, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["query", "json"])
+def test_postgresql_takes_or_refuses_it_too(
+    name: str, tmp_path: Path, postgres: Postgres, migrated_postgres: str
+) -> None:
+    service = ServiceUnderTest(tmp_path, database=postgres.create(migrated_postgres))
+    logging.disable(logging.CRITICAL)
+    try:
+        outcomes = {service.send(TARGETS[name].input(name, 1, number)) for number in range(4000)}
+    finally:
+        logging.disable(logging.NOTSET)
+        service.close()
+    assert {"200", "404", "422"} <= outcomes
 
 
 def test_the_slow_suite_has_a_hundred_thousand_inputs() -> None:
