@@ -137,7 +137,7 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
         phrase = HTTPStatus(error.status_code).phrase.lower()
         where = f"{request.method} {request.url.path[:128]}"
         status, code, message = error.status_code, phrase.replace(" ", "_"), f"{where}: {phrase}; see /docs"
-        headers = dict(error.headers or {})
+        headers = dict(error.headers or {}) | _allowed(request, status)
     elif isinstance(error, RequestValidationError):
         status, code, message = translate(RequestError("; ".join(map(_problem, error.errors()))))
     else:
@@ -154,6 +154,13 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
     metrics.errors.labels(code).inc()
     body = error_body(request.scope["path"], code, message, request_id_of(request))
     return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
+
+
+def _allowed(request: Request, status: int) -> dict[str, str]:
+    """Return which methods a path has; the router tells those of its first route only."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path) if status == HTTPStatus.METHOD_NOT_ALLOWED else None
+    return {"Allow": ", ".join(sorted(map(str.upper, methods)))} if methods else {}
 
 
 def _problem(problem: Any) -> str:
