@@ -119,7 +119,7 @@ def app_from_environment() -> FastAPI:
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
     access = Access(settings)  # first: what is wrong with it is known at once
-    metrics, registry, database, lifecycle = Metrics(), Registry(), Database(settings.database), Lifecycle()
+    metrics, registry, database, lifecycle = Metrics(), Registry(), Database(settings.database_url), Lifecycle()
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,

@@ -5,7 +5,6 @@ A name in the environment that starts with LONGTAIL_ but means nothing is refuse
 
 import argparse
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,12 +12,12 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 
+from service.cores import CORES
 from service.keys import read_keys
 
-__all__ = ["CORES", "Settings", "SettingsError"]
+__all__ = ["Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
 SECRET = frozenset({"database", "api_keys"})  # a value may hold a password, or a key put there by mistake
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
@@ -129,6 +128,9 @@ class Settings(BaseModel):
         repr=False,
         description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
     )
+    database_password_file: Path | None = Field(
+        None, description="file that holds the password of a postgresql:// database whose URL has none"
+    )
     api_keys_file: Path | None = Field(
         None,
         description="file of API keys, a line each, as `python -m service.keys` prints them; without keys all may call",
@@ -159,6 +161,15 @@ class Settings(BaseModel):
         if text is not None and not read_keys(text.replace(";", "\n")):
             raise ValueError("it holds no key; leave it out where everybody may call")
         return text
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _holds_a_password(cls, file: Path | None, others: ValidationInfo) -> Path | None:
+        if file is not None and "database" in others.data:
+            from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+            with_password(others.data["database"], file)
+        return file
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Self:
@@ -205,6 +216,15 @@ class Settings(BaseModel):
         """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, the password from its file in it; so never to be shown."""
+        from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+        return (
+            with_password(self.database, self.database_password_file) if self.database_password_file else self.database
+        )
 
     @property
     def max_body_bytes(self) -> int:

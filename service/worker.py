@@ -25,13 +25,13 @@ from service.admission import Admission, Places
 from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
 from service.batching import BatchQueue, Decode, Infer, Task
 from service.cache import Key, Numbers, ResponseCache
+from service.cores import CORES
 from service.counting import count_batch
 from service.engines.base import Pixels
 from service.errors import InferenceError, NotReadyError
 from service.metrics import Metrics
 from service.picture import NOTHING, Picture, decode, decode_if_small
 from service.registry import ServedModel
-from service.settings import CORES
 from service.watchdog import Desk, Watchdog
 
 __all__ = ["Worker"]
