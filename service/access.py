@@ -71,15 +71,16 @@ class Access:
         Raises:
             UnauthenticatedError: it brings no key that is in force; the sentence is the same whatever is wrong.
             ForbiddenError: its key lacks the scope.
-            AdminNeedsKeyError: there are no keys, and the server is not bound to loopback.
+            AdminNeedsKeyError: there are no keys, and the server is not bound to loopback or is called by another name,
+                as by way of a proxy, or by a page whose name somebody made point here.
         """
         if need == "open":
             return
         if self._keys is None:
-            if need == "admin" and not self._local:
+            if need == "admin" and not (self._local and _is_for_loopback(headers)):
                 raise AdminNeedsKeyError(
                     "models are loaded and unloaded with an API key of the scope admin only: configure one "
-                    "(--api-keys-file), or bind the server to loopback (--host 127.0.0.1)"
+                    "(--api-keys-file), or bind the server to loopback (--host 127.0.0.1) and call it by that name"
                 )
             return
         given = _given(headers)
@@ -104,6 +105,16 @@ def _given(headers: Headers) -> bytes | None:
             if scheme.lower() == b"bearer":  # any other is somebody else's, a proxy's say
                 found.add(key.strip())
     return found.pop() if len(found) == 1 else None
+
+
+def _is_for_loopback(headers: Headers) -> bool:
+    """Say whether a call names a loopback address as its host; gRPC's calls name none."""
+    for name, value in headers:
+        if name == b"host":
+            host = value.decode("latin-1").strip()
+            host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+            return _is_loopback(host)
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -217,3 +217,24 @@ async def test_openapi_says_which_key_each_operation_wants(running: Running) -> 
             assert [scopes for each in operation.get("security", []) for scopes in each.values()] == wanted
             assert ("401" in operation["responses"]) == (need != "open")
             assert ("403" in operation["responses"]) == (need in {"predict", "tune", "admin"})
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 404),
+        ("localhost", 404),
+        ("[::1]:8000", 404),
+        ("rebound.example:8000", 403),
+        ("127.0.0.1.example", 403),
+        ("localhost.example:80", 403),
+        ("", 403),
+        ("[::1", 404),
+        ("[", 403),
+    ],
+)
+async def test_without_keys_admin_calls_must_name_a_loopback_address(running: Running, host: str, status: int) -> None:
+    async with running() as service:
+        answer = await service.client.post("/v2/repository/models/nothing/unload", headers={"Host": host})
+        other = await service.client.get("/v1/models", headers={"Host": host})
+    assert (answer.status_code, other.status_code) == (status, 200)
