@@ -6,7 +6,10 @@ Resize and crop round as torchvision's Resize and CenterCrop do. A JPEG much lar
 at a fraction of its size: 12 megapixels then take less than half the time, and the network sees the same picture.
 """
 
+import re
+import warnings
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +22,14 @@ __all__ = ["decode_image"]
 
 # Pillow's own limit would warn or raise by its own rules; ours is checked on every image, before decoding.
 Image.MAX_IMAGE_PIXELS = None
+# It warns of damage in what nobody looks at, in the file's own numbers: a line in the log for each, and kept for good.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
+_MOST_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each is a pass over all of the picture
+_SCAN, _END = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # the rest is data, padding or a restart inside a scan
+_AT_A_TIME = 1 << 18  # pixels
 _SCALED_DOWN_TO = 4  # a scaled JPEG still has this many times the pixels of the resized picture along each side
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
@@ -93,7 +102,31 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:
         raise _unreadable(data, error) from error
     _check_pixels(image.size, max_pixels)
+    if image.format in {"JPEG", "MPO"} and _scans(image, data) > _MOST_SCANS:
+        raise UnreadableImageError(
+            f"the JPEG image is made of more than {_MOST_SCANS} scans, which no camera or program writes; save it again"
+        )
     return image
+
+
+def _scans(image: Image.Image, data: bytes) -> int:
+    """Return how many scans a JPEG has, at most one more than are allowed; not those of pictures inside or behind it.
+
+    A scan of a few dozen bytes may change nothing and still takes a pass over all pixels: 20 MB of them take an hour.
+    """
+    progressive, position, scans = "progressive" in image.info, 2, 0
+    while scans <= _MOST_SCANS and (marker := _MARKER.search(data, position)):
+        position, kind = marker.end(), marker[1][0]
+        if kind == _END:
+            break
+        if kind == _SCAN:
+            whole = not progressive and data[position + 2 : position + 3] == bytes([len(image.getbands())])
+            if not scans and (whole or data.count(b"\xff\xda") <= _MOST_SCANS):  # nearly every file
+                return 1
+            scans += 1
+        if kind != 0x01:  # which stands alone; behind all others comes their length
+            position += max(2, int.from_bytes(data[position : position + 2]))
+    return scans
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -183,16 +216,25 @@ def _resize_and_crop(rgb: Image.Image, recipe: ImageRecipe) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I"):  # PNG, 16-bit greyscale; RGB of 16 bits arrives here as its upper 8
-        wide = np.asarray(image).astype(np.int64)
-        grey = np.rint(wide / 257)
-        if (transparent := image.info.get("transparency")) is not None:
-            grey[wide == transparent] = 255
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_upper_bits(np.asarray(image), image.info.get("transparency"))).convert("RGB")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # converting RGB to RGB would copy it
+
+
+def _upper_bits(wide: NDArray[Any], transparent: int | None) -> NDArray[np.uint8]:
+    """Return (H, W) grey values of 16 bits as 8, a transparent one as white; some rows at a time, for the memory."""
+    grey = np.empty(wide.shape, np.uint8)
+    step = max(1, _AT_A_TIME // wide.shape[1])
+    for start in range(0, len(wide), step):
+        rows = wide[start : start + step].astype(np.int32)
+        eight = ((rows + 128) // 257).clip(0, 255)  # to the nearest: there are no ties, 257 is odd
+        if transparent is not None:
+            eight[rows == transparent] = 255
+        grey[start : start + step] = eight
+    return grey
 
 
 def _unreadable(data: bytes, error: Exception) -> UnreadableImageError | UnsupportedImageError:

@@ -116,6 +116,10 @@ def open_archive(
             raise ArchiveError(f"{entry.filename[:LONGEST_NAME]}: two files of the archive have this name")
         chosen[entry.filename] = entry, class_indices[folder]
     found, labels = zip(*chosen.values(), strict=True)
+    if sum(entry.compress_size for entry in found) > file.seek(0, 2):
+        raise ArchiveError(
+            "the archive's pictures are larger than the archive: several share their bytes; pack it again"
+        )
     return LabelledArchive(found, labels, max_image_bytes, archive)
 
 

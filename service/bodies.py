@@ -3,27 +3,52 @@
 JSON has a limit of its own: parsing it and looking at every part of it holds everybody else up.
 """
 
+import codecs
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 
 from service.context import context_of
-from service.errors import BodyTooLargeError, ClientGoneError, RequestError, UnsupportedMediaTypeError
+from service.errors import (
+    BodyTooLargeError,
+    ClientGoneError,
+    MultipartError,
+    RequestError,
+    UnsupportedMediaTypeError,
+)
 from service.settings import Settings
 
-__all__ = ["limited", "media_type_of", "read_body", "read_json", "validated"]
+__all__ = ["check_charset", "limited", "media_type_of", "read_body", "read_json", "validated"]
 
 Receive = Callable[[], Awaitable[Any]]
 Fields = TypeVar("Fields", bound=BaseModel)
 SHOWN = 64  # characters of what was sent
+CHARSETS = {"utf-8", "ascii", "iso8859-1"}  # as Python calls them; others raise what they like, or make half characters
 
 
 def media_type_of(request: Request) -> str:
     """Return what the body says it is, without parameters; "" where it does not say."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_charset(request: Request) -> None:
+    """Refuse a form whose names and texts are in an encoding that hardly anything but Python knows.
+
+    Raises:
+        MultipartError: they are.
+    """
+    _, parameters = parse_options_header(request.headers.get("content-type", ""))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        known = codecs.lookup(charset).name in CHARSETS
+    except (LookupError, ValueError):  # no such encoding; a name that holds a zero byte
+        known = False
+    if not known:
+        raise MultipartError(f"the form says that its texts are in {charset[:SHOWN]!r}; send them as utf-8")
 
 
 def limited(request: Request, max_mb: float, *, to_disk: bool = False) -> Request:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from service.access import Access
 from service.admission import BodyRoom
 from service.catalog import Catalog
 from service.errors import NotLiveError, NotReadyError
@@ -68,6 +69,7 @@ class Context:
     watch: Watch
     jobs: Jobs
     heavy: Line
+    access: Access
 
     def check_alive(self) -> None:
         """Return where this process may go on.

@@ -15,15 +15,16 @@ from models.errors import (
 )
 
 __all__ = [
-    "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError",
-    "HeadTooLargeError", "InferenceError", "JobCancelledError", "JobLostError", "MalformedRequestError",
-    "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError", "NotReadyError", "NotSupportedError",
-    "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
-    "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError",
-    "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError",
-    "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError",
-    "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
+    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError",
+    "ClientGoneError", "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError",
+    "ForbiddenError", "HeadTooLargeError", "InferenceError", "JobCancelledError", "JobLostError",
+    "MalformedRequestError", "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError", "NotReadyError",
+    "NotSupportedError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError",
+    "RequestError", "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError",
+    "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
+    "UnauthenticatedError", "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError",
+    "UnknownResultError", "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError",
+    "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -179,6 +180,18 @@ class CrossSiteError(ServiceError):
     """A page of another origin makes a browser ask for a change."""
 
 
+class UnauthenticatedError(ServiceError):
+    """A call without an API key that this server knows."""
+
+
+class ForbiddenError(ServiceError):
+    """A call whose API key lacks the scope."""
+
+
+class AdminNeedsKeyError(ServiceError):
+    """An admin call from anywhere, to a server that has no keys."""
+
+
 class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
 
@@ -252,6 +265,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     HeadTooLargeError: (431, "head_too_large"),
     SlowClientError: (408, "too_slow"),
     CrossSiteError: (403, "cross_site"),
+    UnauthenticatedError: (401, "unauthenticated"),
+    ForbiddenError: (403, "forbidden"),
+    AdminNeedsKeyError: (403, "admin_needs_key"),
     ClientGoneError: (499, "client_gone"),
 }
 

@@ -24,7 +24,10 @@ from service.slow_clients import Seen
 
 __all__ = ["HANG_UP", "HangUp", "Protocol"]
 
-_REFUSAL = b"content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: "
+_REFUSAL = (
+    b"content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\nx-content-type-options: nosniff\r\n"
+    b"content-security-policy: default-src 'none'\r\ncache-control: no-store\r\ncontent-length: "
+)
 
 HANG_UP = "longtail.hang_up"  # where a request's scope has it
 

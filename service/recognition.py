@@ -25,7 +25,7 @@ from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
 __all__ = ["PICTURES_BODY", "answer_pictures", "unless_hung_up"]
 
 T = TypeVar("T")
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 _FORM = {
     "schema": {
         "type": "object",

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticUndefined
 
 from service.cores import CORES
+from service.keys import read_keys
 
 __all__ = ["Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
+SECRET = frozenset({"database", "api_keys"})  # a value may hold a password, or a key put there by mistake
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
 
@@ -126,8 +128,15 @@ class Settings(BaseModel):
         repr=False,
         description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
     )
-    database_password_file: str = Field(
-        "", description="file that holds the password of a postgresql:// database whose URL has none"
+    database_password_file: Path | None = Field(
+        None, description="file that holds the password of a postgresql:// database whose URL has none"
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of API keys, a line each, as `python -m service.keys` prints them; without keys all may call",
+    )
+    api_keys: str | None = Field(
+        None, repr=False, description="the same lines, with ; or line ends between them; beside the file's"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
 
@@ -146,10 +155,17 @@ class Settings(BaseModel):
         read_url(text)
         return text
 
+    @field_validator("api_keys")
+    @classmethod
+    def _holds_keys(cls, text: str | None) -> str | None:
+        if text is not None and not read_keys(text.replace(";", "\n")):
+            raise ValueError("it holds no key; leave it out where everybody may call")
+        return text
+
     @field_validator("database_password_file")
     @classmethod
-    def _holds_a_password(cls, file: str, others: ValidationInfo) -> str:
-        if file and "database" in others.data:
+    def _holds_a_password(cls, file: Path | None, others: ValidationInfo) -> Path | None:
+        if file is not None and "database" in others.data:
             from service.storage.engines import with_password  # noqa: PLC0415  as above
 
             with_password(others.data["database"], file)
@@ -179,7 +195,7 @@ class Settings(BaseModel):
             name = str(first["loc"][0])
             where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
             problem = first["msg"].removeprefix("Value error, ")
-            if name == "database":  # whose value may hold a password
+            if name in SECRET:
                 raise SettingsError(f"{where} is refused: {problem}") from error
             raise SettingsError(f"{where} is {first['input']!r}: {problem[:1].lower()}{problem[1:]}") from error
 
@@ -198,7 +214,8 @@ class Settings(BaseModel):
 
     def as_environment(self) -> dict[str, str]:
         """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
 
     @property
     def database_url(self) -> str:
@@ -216,4 +233,4 @@ class Settings(BaseModel):
 
 
 def _shown(default: object) -> str:
-    return "models/shipped" if default == SHIPPED_MODELS else str(default)
+    return "models/shipped" if default == SHIPPED_MODELS else "none" if default is None else str(default)

@@ -7,7 +7,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.bodies import limited, media_type_of, read_body
+from service.bodies import check_charset, limited, media_type_of, read_body
 from service.errors import (
     ClientGoneError,
     EmptyBodyError,
@@ -46,6 +46,7 @@ async def read_uploads(request: Request, settings: Settings) -> tuple[list[Uploa
             raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
         return [Upload(None, body)], False
     if media_type == MULTIPART:
+        check_charset(request)
         return await _read_form(limited(request, settings.max_body_mb), settings), True
     raise UnsupportedMediaTypeError(
         f"content type {media_type[:64]!r} is not supported; send one picture as {', '.join(IMAGE_TYPES)}, "

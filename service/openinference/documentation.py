@@ -7,6 +7,7 @@ from typing import Any
 
 from service.openinference.metadata import EXTENSIONS
 from service.openinference.requests import HEADER
+from service.openinference.signature import INPUTS, OUTPUTS
 from service.schemas.openinference import ProtocolError
 
 __all__ = [
@@ -35,6 +36,40 @@ _REQUESTS = {
 }
 _DURATION = {"count": 12, "ns": 3_400_000}
 _STAGES = {"compute_input": _DURATION, "compute_infer": _DURATION, "compute_output": _DURATION}
+
+
+_ANY = {"type": ["object", "null"]}
+_INPUT = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"enum": list(INPUTS)},
+        "datatype": {"enum": sorted(set(INPUTS.values()))},
+        "shape": {"type": "array", "minItems": 1, "maxItems": 8, "items": {"type": "integer", "minimum": 1}},
+        "parameters": _ANY,
+        "data": {"type": ["array", "null"]},
+    },
+}
+_OUTPUT = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name"],
+    "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": _ANY},
+}
+_REQUEST = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": ["string", "null"]},
+        "model_name": {},
+        "model_version": {},
+        "parameters": _ANY,
+        "inputs": {"type": "array", "minItems": 1, "items": _INPUT},
+        "outputs": {"type": ["array", "null"], "items": _OUTPUT},
+    },
+}
 
 
 def _path_parameter(name: str, description: str, *values: str) -> dict[str, Any]:
@@ -66,8 +101,8 @@ INFER = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}, "examples": _REQUESTS},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": _REQUEST, "examples": _REQUESTS},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
         },
     },
 }
@@ -142,5 +177,8 @@ def answers(example: Any, *errors: int) -> Responses:
     """Return what a route's answers look like: a good one (None has no body), and errors of these statuses."""
     good: dict[str, Any] = {"description": "Done" if example is None else "Answer"}
     if example is not None:
-        good["content"] = {"application/json": {"schema": {"type": "object"}, "example": example}}
+        kind = "array" if isinstance(example, list) else "object"
+        good["content"] = {"application/json": {"schema": {"type": kind}, "example": example}}
+    if example is ANSWER:
+        good["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     return {200: good, **{status: {"model": ProtocolError} for status in errors}}

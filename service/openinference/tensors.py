@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import RequestError
+from service.errors import RequestError, TooManyFilesError
 
 __all__ = ["DTYPES", "Elements", "Tensor", "from_binary", "from_json", "to_binary", "to_json"]
 
 DTYPES = {"UINT8": "<u1", "FP32": "<f4"}  # and BYTES; the model takes and gives nothing else
 Elements = NDArray[Any] | list[bytes]
 LENGTH_BYTES = 4
+MOST_ELEMENTS = 65_536  # of BYTES, taken apart while nobody else is served; each is a picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,9 +48,13 @@ def from_binary(name: str, datatype: str, shape: tuple[int, ...], data: memoryvi
 
     Raises:
         RequestError: they are more or fewer than the shape needs.
+        TooManyFilesError: far more elements than anybody takes.
     """
     if datatype == "BYTES":
-        return Tensor(name, datatype, shape, _split(name, data, math.prod(shape)))
+        count = math.prod(shape)
+        if count > MOST_ELEMENTS:
+            raise TooManyFilesError(f"input {name!r} has {count} elements; send at most {MOST_ELEMENTS} in one request")
+        return Tensor(name, datatype, shape, _split(name, data, count))
     dtype = np.dtype(DTYPES[datatype])
     needed = math.prod(shape) * dtype.itemsize
     if len(data) != needed:

@@ -25,12 +25,13 @@ MAX_LAST = 1_000_000
 _LAST = "How many of the newest labels the optimum is of. Default: the setting `drift_labels`."
 _ITEM = FeedbackItem.model_json_schema()
 _ID = _ITEM["properties"]["id"]["examples"][0]
+_NO_ITEM = {"description": "What is no label has its own error in the answer."}
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [_ITEM, {"type": "array", "items": _ITEM}]},
+                "schema": {"anyOf": [_ITEM, {"type": "array", "items": {"anyOf": [_ITEM, _NO_ITEM]}}]},
                 "examples": {
                     "one": {"value": {"id": _ID, "label": "truck"}},
                     "several": {"value": [{"id": _ID, "label": "truck"}, {"id": _ID, "label": 9}]},

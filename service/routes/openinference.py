@@ -112,7 +112,7 @@ async def model_statistics(request: Request) -> Response:
     return json_answer(statistics_of([served] if one else context_of(request).registry.versions_of(served.name)))
 
 
-@router.post("/v2/repository/index", summary="Which models lie there?", responses=docs.answers(docs.INDEX, 422))
+@router.post("/v2/repository/index", summary="Which models lie there?", responses=docs.answers(docs.INDEX, 413, 422))
 async def index(request: Request) -> Response:
     """Every version of every model, in service or not, and why not; with `{"ready": true}` those in service."""
     asked = await _json_object(request, ("ready",))
@@ -123,7 +123,7 @@ async def index(request: Request) -> Response:
 @router.post(
     "/v2/repository/models/{model}/load",
     summary="Load a model, or load it again",
-    responses=docs.answers(None, 404, 422, 501),
+    responses=docs.answers(None, 404, 409, 413, 422, 501),
     openapi_extra=docs.names_in("{model}"),
     response_class=Response,
 )
@@ -137,7 +137,7 @@ async def load(request: Request) -> Response:
 @router.post(
     "/v2/repository/models/{model}/unload",
     summary="Take a model out of service",
-    responses=docs.answers(None, 404, 422),
+    responses=docs.answers(None, 404, 413, 422),
     openapi_extra=docs.names_in("{model}"),
     response_class=Response,
 )

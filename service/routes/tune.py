@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from service.archives import open_archive
-from service.bodies import limited, media_type_of, read_json, validated
+from service.bodies import check_charset, limited, media_type_of, read_json, validated
 from service.context import Context, context_of, request_id_of
 from service.errors import (
     AlphaRangeError,
@@ -142,6 +142,7 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
 
 async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
     settings = context.settings
+    check_charset(request)
     with context.jobs.upload():
         upload, fields = await _read_form(request, settings.max_archive_mb)
     file: IO[bytes] = upload.file

@@ -1,6 +1,6 @@
 """The shapes of labels that come back, and of what they say, as the documentation page shows them."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.schemas.common import ErrorBody, Group
 
@@ -9,6 +9,8 @@ __all__ = ["FeedbackAnswer", "FeedbackAnswers", "FeedbackFailure", "FeedbackItem
 
 class FeedbackItem(BaseModel):
     """The right answer for one result."""
+
+    model_config = ConfigDict(extra="forbid")
 
     id: str = Field(description="of a result of classify", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
     label: str | int = Field(description="the class's name, or its index", examples=["truck"])

@@ -54,7 +54,7 @@ def read_url(text: str) -> URL:
     raise BadDatabaseUrlError(f"only SQLite and PostgreSQL are supported; something like {EXAMPLES} works")
 
 
-def with_password(text: str, file: str) -> str:
+def with_password(text: str, file: Path) -> str:
     """Return the URL with the password that a file holds, which the file's last line ending is no part of.
 
     Raises:
@@ -64,7 +64,7 @@ def with_password(text: str, file: str) -> str:
     if url.get_backend_name() != "postgresql" or url.password is not None:
         raise BadDatabaseUrlError("a password from a file goes with a URL such as postgresql://USER@HOST/NAME only")
     try:
-        password = Path(file).read_text().removesuffix("\n").removesuffix("\r")
+        password = file.read_text().removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise BadDatabaseUrlError(f"the file of the database's password cannot be read: {reason}") from None

@@ -183,11 +183,13 @@ class OperatingPoints:
         return self.of(manifest).get(name)
 
     async def history(self, manifest: Manifest, name: str) -> list[Change]:
-        """Return the changes of a point that are kept, newest first.
+        """Return the changes of a point that are kept, newest first; none of a name that no point can have.
 
         Raises:
             StorageUnavailableError: the database is away.
         """
+        if not NAME_PATTERN.fullmatch(name):  # PostgreSQL cannot even be asked for some
+            return []
         query = (
             select(*(_columns[each] for each in Change._fields)).where(_is(manifest, name)).order_by(_columns.id.desc())
         )

@@ -1,6 +1,9 @@
 """Every kind of picture has one defined meaning, and every kind of damage a sentence."""
 
 import struct
+import subprocess
+import sys
+import tracemalloc
 import warnings
 import zlib
 from io import BytesIO
@@ -281,6 +284,53 @@ def test_a_thread_of_pixels_is_refused_before_it_is_blown_up() -> None:
         ImageTooLargeError, match="too long and thin: with its shorter side at 224 it would have 1120000"
     ):
         decode_image(data, recipe(224, 224, 224))
+
+
+def test_a_jpeg_of_endless_scans_is_refused_whatever_lies_between_them() -> None:
+    data = encode(PIXELS, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    assert decode_image(data[:-2] + last * 80 + data[-2:], AS_IT_IS).shape == (HEIGHT, WIDTH, 3)
+    one_component = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
+    baseline = encode(PIXELS, "JPEG")
+    start = baseline.index(b"\xff\xda")
+    for many in (
+        data[:-2] + last * 100 + data[-2:],
+        data[:2] + b"\xff\xe5\0\x06\xff\xd9\xff\xd9" + data[2:-2] + (b"\0\xff\0\xff\xd0\xff" + last) * 100 + data[-2:],
+        baseline[:start] + one_component * 101 + baseline[start:],
+    ):
+        with pytest.raises(UnreadableImageError, match="made of more than 100 scans, which no camera"):
+            decode_image(many, AS_IT_IS)
+
+
+def test_scans_of_pictures_inside_or_behind_a_jpeg_are_not_its_own() -> None:
+    scans = b"\xff\xda" * 200
+    data = encode(PIXELS, "JPEG", progressive=True, comment=scans) + scans
+    alone = encode(PIXELS, "JPEG", progressive=True)
+    np.testing.assert_array_equal(decode_image(data, AS_IT_IS), decode_image(alone, AS_IT_IS))
+
+
+def test_sixteen_bits_take_no_more_than_a_few_bytes_for_each_pixel() -> None:
+    data = encode(Image.fromarray(np.zeros((1000, 1000), np.uint16)))
+    tracemalloc.start()
+    decode_image(data, recipe(8, 8, 8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_what_pillow_says_of_a_file_is_neither_printed_nor_kept() -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x0e\0\x02\0\0\xff\xff\0\0\xff\xff"
+    program = (
+        "import sys; from models.manifest import ImageRecipe; from models.preprocess import decode_image\n"
+        "from PIL import TiffImagePlugin\n"
+        "decode_image(sys.stdin.buffer.read(), ImageRecipe(6, 8, 6, (0.0,) * 3, (1.0,) * 3))\n"
+        "assert set(TiffImagePlugin.__warningregistry__) <= {'version'}"
+    )
+    data = encode(PIXELS, "JPEG", exif=exif)
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with pytest.warns(UserWarning, match="Corrupt EXIF|Tag data larger"):
+        decode_image(data, AS_IT_IS)  # else there would be nothing to keep quiet
 
 
 @settings(max_examples=150, deadline=None)

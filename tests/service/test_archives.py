@@ -77,6 +77,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
         opened(zipped({"cat/1.png": bytes(10_000_000)}, zipfile.ZIP_DEFLATED), max_image_bytes=10**9)
 
 
+def test_pictures_that_share_their_bytes_are_refused() -> None:
+    data = bytearray(zipped({f"cat/{number}.png": bytes(range(256)) for number in range(9)}))
+    entry = -1
+    while (entry := data.find(b"PK\x01\x02", entry + 1)) >= 0:
+        struct.pack_into("<LL", data, entry + 20, 2000, 2000)  # each takes in its neighbours
+    with pytest.raises(ArchiveError, match="several share their bytes"):
+        opened(bytes(data))
+
+
 def test_a_picture_that_unpacks_to_more_than_is_allowed_is_cut_off() -> None:
     archive = opened(zipped({"cat/1.png": bytes(1001), "dog/1.png": bytes(1000)}))
     with pytest.raises(UnreadableImageError, match=r"larger than 0\.001 MB"):

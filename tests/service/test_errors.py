@@ -82,6 +82,25 @@ async def test_too_many_files_and_forms_without_files_are_refused(running: Runni
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "undefined", "unicode_escape", "idna", "a\0b", "nonsense"])
+async def test_a_form_in_an_encoding_nobody_uses_is_refused(running: Running, charset: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    async with running() as service:
+        for path, field in ((CLASSIFY, "files"), ("/v1/models/tiny/alpha/tune", "archive")):
+            form = f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="+2AA-\\ud800"\r\n\r\n'.encode()
+            content = form + picture(1) + b"\r\n--b--\r\n"
+            answer = await service.client.post(path, content=content, headers=kind)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_multipart")
+            assert "send them as utf-8" in answer.json()["error"]["message"]
+
+
+async def test_a_method_that_is_not_there_is_told_all_that_are(running: Running) -> None:
+    async with running() as service:
+        point = await service.client.post("/v1/models/tiny/operating-points/balanced")
+        infer = await service.client.get("/v2/models/tiny/infer")
+    assert [(a.status_code, a.headers["Allow"]) for a in (point, infer)] == [(405, "DELETE, GET, PUT"), (405, "POST")]
+
+
 async def test_an_unknown_model_is_told_which_there_are(running: Running) -> None:
     async with running() as service:
         answer = await service.client.post("/v1/models/nope/classify", content=picture(1))

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import InferenceError
+from service.errors import InferenceError, TooManyFilesError
+from service.openinference.tensors import from_binary
 from tests.service.conftest import Running
 from tests.service.openinference import HEADER, INFER, as_json, body, files, pictures, png, serving
 
@@ -22,6 +23,11 @@ IMAGES = as_json(ONE)
 ENCODED = {"name": "encoded", "datatype": "BYTES", "shape": [1]}
 ALPHA = {"name": "alpha", "datatype": "FP32", "shape": [1], "data": [1.0]}
 PROBABILITIES = {"name": "probabilities"}
+
+
+def test_millions_of_empty_elements_are_not_taken_apart() -> None:
+    with pytest.raises(TooManyFilesError, match="has 4000000 elements; send at most 65536 in one request"):
+        from_binary("encoded", "BYTES", (4_000_000, 1), memoryview(bytes(16_000_000)))
 
 
 def asking(**parameters: Any) -> bytes:

@@ -40,6 +40,13 @@ async def poll(service: Service) -> None:
     await asyncio.to_thread(service.app.state.context.operating_points.poll)
 
 
+async def test_a_name_that_no_point_can_have_is_told_so_by_either_database(running: Running, database_url: str) -> None:
+    async with running(database=database_url) as service:
+        answers = [await service.client.request(how, f"{POINTS}/a%00b") for how in ("GET", "DELETE")]
+    codes = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+    assert codes == [(404, "unknown_operating_point")] * 2
+
+
 async def test_a_change_is_in_force_at_the_next_request(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         answer = await put(service, "balanced", 0.7, who="ada", why="night", chosen_by="feedback")
