@@ -25,7 +25,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ LIMIT = 256  # max_pending_images
 CAPACITY_SECONDS, CAPACITY_CONNECTIONS = 15.0, 64
 SAMPLE_SECONDS = 10.0
 CLIENT_SECONDS = 30.0  # after which an answer is missing
+IDLE_SECONDS = 3.0  # the server closes what is idle for 5 s
 STUCK = 60  # connections of those that never end
 SHARES = {"good": 0.80, "broken": 0.12, "vanished": 0.06, "slow": 0.02}
 TOLERANCE = 1e-3  # of a probability: batches of different sizes round differently
@@ -52,15 +53,19 @@ class GoneError(Exception):
 
 
 class Connection:
-    """A keep-alive connection with the least HTTP/1.1 that does; opened when it is needed."""
+    """A keep-alive connection with the least HTTP/1.1 that does; opened when it is needed.
+
+    As every client does, it asks again on a new connection where an old one turns out to be closed.
+    """
 
     def __init__(self, port: int) -> None:
-        self.port, self.streams = port, None
+        self.port, self.streams, self.used, self.since = port, None, False, 0.0
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the streams."""
         if self.streams is None:
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+            self.streams, self.used = await asyncio.open_connection("127.0.0.1", self.port), False
+            self.since = time.monotonic()
         return self.streams
 
     def close(self) -> None:
@@ -73,21 +78,32 @@ class Connection:
         """Return status and JSON of one request, whose body is sent in so many pieces, one a second."""
         reader, writer = await self.open()
         try:
-            writer.write(HEAD.format(path=path, kind=kind, length=len(body)).encode())
-            size = max(1, -(-len(body) // pieces))
-            for start_at in range(0, len(body), size):
-                writer.write(body[start_at : start_at + size])
-                if start_at + size < len(body):
-                    await asyncio.sleep(1.0)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            content = await reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            status, head, content = await exchange(reader, writer, path, body, kind, pieces)
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
+            again = self.used
             self.close()
-            raise GoneError from error
+            if not again:
+                raise GoneError from error
+            return await self.ask(path, body, kind, pieces)
+        self.used = True
         if b"connection: close" in head.lower():
             self.close()
-        return int(head[9:12]), json.loads(content)
+        return status, json.loads(content)
+
+
+async def exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes, kind: str, pieces: int
+) -> tuple[int, bytes, bytes]:
+    """Send a request; return status, head and body of the answer."""
+    writer.write(HEAD.format(path=path, kind=kind, length=len(body)).encode())
+    size = max(1, -(-len(body) // pieces))
+    for start_at in range(0, len(body), size):
+        writer.write(body[start_at : start_at + size])
+        if start_at + size < len(body):
+            await asyncio.sleep(1.0)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return int(head[9:12]), head, await reader.readexactly(length)
 
 
 class Overload:
@@ -100,7 +116,7 @@ class Overload:
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.accepted: list[float] = []  # seconds
-        self.idle: list[Connection] = []
+        self.idle: deque[Connection] = deque()
 
     async def learn(self) -> None:
         """Ask every question once, one after the other, on a service that has nothing else to do."""
@@ -128,7 +144,7 @@ class Overload:
 
     async def one(self, kind: str, seed: int) -> None:
         """Be one client that has just arrived."""
-        chance, connection = random.Random(seed), self.idle.pop() if self.idle else Connection(self.port)
+        chance, connection = random.Random(seed), self.take()
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 await getattr(self, kind)(chance, connection)
@@ -137,8 +153,14 @@ class Overload:
             connection.close()
         except GoneError:
             self.fail(f"{kind}: the connection was closed without an answer")
-        if connection.streams is not None:
-            self.idle.append(connection)
+        connection.since = time.monotonic()
+        self.idle.append(connection)
+
+    def take(self) -> Connection:
+        """Return a connection: the one used last, unless the server will soon take it for idle, or a new one."""
+        while self.idle and (self.idle[0].streams is None or time.monotonic() - self.idle[0].since > IDLE_SECONDS):
+            self.idle.popleft().close()
+        return self.idle.pop() if self.idle else Connection(self.port)
 
     async def good(self, chance: random.Random, connection: Connection, pieces: int = 1) -> None:
         """A picture, whose answer is known."""

@@ -5,9 +5,11 @@ then it stops listening, finishes what it accepted within `drain_seconds`, and e
 A process that is beyond mending (`watchdog.py`) ends by itself, so that whatever restarts processes does.
 """
 
+import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from types import FrameType
 from typing import cast
@@ -23,6 +25,7 @@ __all__ = ["FAILED", "Server"]
 
 log = logging.getLogger("longtail.server")
 TICKS_PER_SECOND = 10  # of uvicorn's own loop
+EARS = 16
 NOT_LIVE_SECONDS = 10.0  # /livez says so for that long before the process ends
 FAILED = 70  # exit code, EX_SOFTWARE
 
@@ -39,6 +42,23 @@ class Server(uvicorn.Server):
         self.supervised = supervised
         self._signalled, self._leaving_at = False, float("inf")
         self._clock = WatchedClock(longest=2.0)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, with several ears on the same port.
+
+        uvloop takes one new connection for each listening socket and round of its loop. Under load a round takes tens
+        of milliseconds, and new clients would wait for seconds where old ones are answered at once.
+        """
+        await super().startup(sockets)
+        if not self.started:
+            return
+        loop, heard = asyncio.get_running_loop(), [each.fileno() for server in self.servers for each in server.sockets]
+        for number in heard * (EARS - 1):
+            twin = socket.socket(fileno=os.dup(number))
+            self.servers.append(await loop.create_server(self._protocol, sock=twin, backlog=self.config.backlog))
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @property
     def exit_code(self) -> int:
