@@ -24,6 +24,7 @@ import tempfile
 import time
 import zipfile
 from collections import Counter, deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,13 @@ def size_mb(database: Path) -> float:
     return sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*")) / 1e6
 
 
-def start(folder: Path) -> tuple["subprocess.Popen[bytes]", int, Path]:
-    """Start the service; return its process, port and database."""
+def start(folder: Path, options: Mapping[str, object]) -> tuple["subprocess.Popen[bytes]", int, Path]:
+    """Start the service with these flags; return its process, port and database."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     database = folder / "soak.db"
-    flags = {"--port": port, "--database": f"sqlite:///{database}", "--keep-feedback": KEEP_FEEDBACK}
+    flags = {"--port": port, "--database": f"sqlite:///{database}", **options}
     arguments = [sys.executable, "-m", "service", *(str(part) for pair in flags.items() for part in pair)]
     process = subprocess.Popen(arguments, cwd=ROOT, stderr=(folder / "log").open("wb"))
     for _ in range(300):
@@ -173,7 +174,7 @@ def start(folder: Path) -> tuple["subprocess.Popen[bytes]", int, Path]:
 
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Load a service until the time is over and stop it; return the samples and the sums."""
-    process, port, database = start(folder)
+    process, port, database = start(folder, {"--keep-feedback": KEEP_FEEDBACK})
     try:
         return await load(options, process, Soak(port, time.monotonic() + 60 * options.minutes), database)
     except Exception:
@@ -228,9 +229,9 @@ def row(sample: dict[str, float]) -> str:
     return f"{sample['minutes']:6.1f} min  {size}  {speed}  {sample['labels']:7.0f} labels"
 
 
-def growth(samples: list[dict[str, float]], name: str) -> tuple[bool, str]:
+def growth(samples: list[dict[str, float]], name: str, warm_up: float = WARM_UP) -> tuple[bool, str]:
     """Return whether a size stayed as it was after the warm-up, and how much it grew by least squares, in words."""
-    after = samples[int(WARM_UP * len(samples)) :]
+    after = samples[int(warm_up * len(samples)) :]
     minutes, values = [each["minutes"] for each in after], [each[name] for each in after]
     slope, third = statistics.linear_regression(minutes, values).slope, max(1, len(values) // 3)
     median, length = statistics.median(values), minutes[-1] - minutes[0]

@@ -26,7 +26,10 @@ EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_M
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the service; return the exit code: 0 after a clean stop, 2 when the user has to mend something."""
+    """Run the service; return the exit code: 0 after a clean stop, 2 when the user has to mend something.
+
+    A process that is beyond mending ends with `service.server.FAILED`.
+    """
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
     parser.add_argument(
         "--check", action="store_true", help="load, warm up, run one batch per model, say what was found, exit"
@@ -53,7 +56,7 @@ def _run(settings: Settings, *, check: bool) -> int:
     gc.disable()  # what is imported stays: looking through it for garbage only takes time
     try:
         from service.app import create_app  # noqa: PLC0415
-        from service.server import serve, serve_in_processes  # noqa: PLC0415
+        from service.serve import serve, serve_in_processes  # noqa: PLC0415
         from service.storage.database import DatabaseTooNewError  # noqa: PLC0415
     finally:
         gc.enable()
@@ -67,10 +70,8 @@ def _run(settings: Settings, *, check: bool) -> int:
     if settings.workers > 1:
         del app, load  # it showed that everything loads; each process makes its own
         gc.collect()
-        serve_in_processes(settings)
-    else:
-        serve(app, settings)
-    return 0
+        return serve_in_processes(settings)
+    return serve(app, settings)
 
 
 def _report(context: "Context") -> int:

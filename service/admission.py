@@ -1,9 +1,15 @@
-"""How many pictures may be accepted and not answered yet: beyond that a request is refused at once."""
+"""How much may be accepted and not answered yet, in pictures and in bytes of bodies: beyond that requests are refused.
+
+A picture takes its place when its request has arrived, so that nobody holds places by sending slowly. What has come
+until then takes room in memory, which is counted as it comes.
+"""
+
+from starlette.types import Scope
 
 from service.errors import OverloadedError
 from service.metrics import Metrics
 
-__all__ = ["Admission", "Places"]
+__all__ = ["Admission", "BodyRoom", "Places"]
 
 
 class Places:
@@ -31,6 +37,7 @@ class Admission:
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most, self._metrics = most, metrics
+        metrics.pending_images_limit.set(most)
         self.held = 0
 
     def places(self, images: int) -> Places:
@@ -45,7 +52,53 @@ class Admission:
             )
         return Places(self, images)
 
+    def check(self) -> None:
+        """Return where a place is left at present; not worth reading a request for otherwise.
+
+        Raises:
+            OverloadedError: there is none.
+        """
+        if self.held >= self._most:
+            self.places(1)
+
     def hold(self, images: int) -> None:
         """Take so many places, or give them back where it is fewer than none."""
         self.held += images
         self._metrics.pending_images.set(self.held)
+
+
+class BodyRoom:
+    """Counts the bytes of requests' bodies, from when they come until the request is answered; on the event loop only.
+
+    Args:
+        most_mb: how many there may be, in megabytes (10^6 bytes).
+        metrics: where those that are held are shown.
+    """
+
+    _HELD = "longtail.body_bytes"  # where a request's scope has how many are its
+
+    def __init__(self, most_mb: float, metrics: Metrics) -> None:
+        self._most_mb, self._metrics = most_mb, metrics
+        self.held = 0
+
+    def take(self, scope: Scope, size: int) -> None:
+        """Take room for so many bytes of a request.
+
+        Raises:
+            OverloadedError: there is not that much left.
+        """
+        if self.held + size > self._most_mb * 1e6:
+            raise OverloadedError(
+                f"{self.held / 1e6:.0f} MB of requests are in memory and {self._most_mb:g} may; try again in a second"
+            )
+        scope[self._HELD] = scope.get(self._HELD, 0) + size
+        self._hold(size)
+
+    def give_back(self, scope: Scope) -> None:
+        """Give back what a request took; it has been answered, or is gone."""
+        if size := scope.pop(self._HELD, 0):
+            self._hold(-size)
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self._metrics.body_bytes.set(self.held)

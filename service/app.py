@@ -5,15 +5,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from service.access import Access
+from service.admission import BodyRoom
 from service.cache import ResponseCache
 from service.catalog import Catalog
 from service.context import Context, Lifecycle
@@ -21,6 +20,7 @@ from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
+from service.openapi import describe_access
 from service.openinference.rpc.start import require_grpc, start_rpc
 from service.registry import Registry, ServedModel
 from service.repository.loader import loader
@@ -28,9 +28,10 @@ from service.repository.orders import ORDERS_VARIABLE, Orders
 from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
+from service.routes.documentation import add_documentation
 from service.routes.playground import add_playground
 from service.routes.thin import ThinRoute
-from service.server import settle_process
+from service.serve import settle_process
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.feedback import FeedbackStore
@@ -60,7 +61,16 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         scope["app"], scope["longtail.context"] = self, self.context
-        await self.envelope(scope, receive, send)
+        try:
+            await self.envelope(scope, receive, send)
+        finally:
+            self.context.body_room.give_back(scope)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description, with what each call needs."""
+        if self.openapi_schema is None:
+            describe_access(super().openapi())
+        return super().openapi()
 
 
 def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = None) -> Application:
@@ -73,7 +83,7 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
         models.errors.BundleError: there is no models folder.
         service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
-        service.settings.SettingsError: gRPC is asked for and not installed.
+        service.settings.SettingsError: gRPC is asked for and not installed; or the file of API keys cannot be used.
     """
     require_grpc(settings)
     context = _make_context(settings, load or loader(settings))
@@ -91,11 +101,11 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
     modules = (*features, infer, openinference, health)
     for module in modules:
         app.include_router(module.router)
-    _add_documentation_page(app)
+    add_documentation(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
     thin_routes = [route for module in modules for route in module.router.routes if isinstance(route, ThinRoute)]
-    app.envelope = RequestEnvelope(super(Application, app).__call__, context.metrics, thin_routes)
+    app.envelope = RequestEnvelope(super(Application, app).__call__, context.access, context.metrics, thin_routes)
     return app
 
 
@@ -108,7 +118,8 @@ def app_from_environment() -> FastAPI:
 
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
-    metrics, registry, database = Metrics(), Registry(), Database(settings.database)
+    access = Access(settings)  # first: what is wrong with it is known at once
+    metrics, registry, database, lifecycle = Metrics(), Registry(), Database(settings.database_url), Lifecycle()
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,
@@ -117,6 +128,8 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         max_pixels=settings.max_pixels,
         cache=ResponseCache(int(settings.cache_mb * 1e6), metrics),
         metrics=metrics,
+        stuck_seconds=settings.stuck_seconds,
+        fail=lifecycle.fail,
     )
     results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
     networks = Networks(database, registry, results)
@@ -127,8 +140,9 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         registry=registry,
         catalog=catalog,
         worker=worker,
+        body_room=BodyRoom(settings.max_pending_mb, metrics),
         metrics=metrics,
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         database=database,
         networks=networks,
         operating_points=points,
@@ -137,6 +151,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         watch=watch,
         jobs=Jobs(JobStore(database)),
         heavy=Line(),
+        access=access,
     )
 
 
@@ -208,20 +223,3 @@ def _open_feedback(
     )
     metrics.add_shared(watch)
     return results, feedback, watch
-
-
-def _add_documentation_page(app: FastAPI) -> None:
-    """Serve /docs with the page's scripts from this server: FastAPI's own page would fetch them from the internet."""
-    assets = str(files("fastapi_swagger") / "resources")
-    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs-assets")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title="Longtail",
-            swagger_js_url="docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="docs/assets/swagger-ui.css",
-            swagger_favicon_url="docs/assets/favicon-32x32.png",
-            swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
-        )

@@ -116,6 +116,14 @@ class BatchQueue(Generic[Model, Item]):
         self._drop_if_empty(model)
         return found
 
+    def clear(self) -> list[Item]:
+        """Take all pictures out of their lines, and return them."""
+        waiting = [
+            item for line in self._lines.values() for part in (line.encoded, line.ready) for item in part.values()
+        ]
+        self._lines.clear()
+        return waiting
+
     def next_task(self) -> Task[Model, Item] | None:
         """Take what is to be done next, or return None where a thread can only wait.
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 
+from service.context import context_of
 from service.errors import (
     BodyTooLargeError,
     ClientGoneError,
@@ -50,14 +51,20 @@ def check_charset(request: Request) -> None:
         raise MultipartError(f"the form says that its texts are in {charset[:SHOWN]!r}; send them as utf-8")
 
 
-def limited(request: Request, max_mb: float) -> Request:
+def limited(request: Request, max_mb: float, *, to_disk: bool = False) -> Request:
     """Return the same request, whose body is counted as it arrives and stopped at so many megabytes (10^6 bytes).
+
+    Args:
+        request: of which nothing has been read.
+        max_mb: the limit.
+        to_disk: its files go to disk, so it takes no room in memory.
 
     Raises:
         BodyTooLargeError: it says itself that it is too large; or later, when too much of it has come.
+        OverloadedError: likewise, when too much of all requests is in memory.
     """
     _check_declared(request, max_mb)
-    return Request(request.scope, _counted(request.receive, max_mb))
+    return Request(request.scope, _counted(request, max_mb, to_disk))
 
 
 async def read_body(request: Request, max_mb: float) -> bytes:
@@ -65,10 +72,11 @@ async def read_body(request: Request, max_mb: float) -> bytes:
 
     Raises:
         BodyTooLargeError: it says itself that it is too large, or more of it has come.
+        OverloadedError: there is no room for it, beside all others'.
         ClientGoneError.
     """
     _check_declared(request, max_mb)
-    parts, received, more = [], 0, True
+    room, parts, received, more = context_of(request).body_room, [], 0, True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
@@ -77,6 +85,7 @@ async def read_body(request: Request, max_mb: float) -> bytes:
         received += len(parts[-1])
         if received > max_mb * 1e6:
             raise _too_large(max_mb)
+        room.take(request.scope, len(parts[-1]))
         more = message.get("more_body", False)
     return b"".join(parts)
 
@@ -131,8 +140,8 @@ def _check_declared(request: Request, max_mb: float) -> None:
         raise _too_large(max_mb)
 
 
-def _counted(receive: Receive, max_mb: float) -> Receive:
-    received = 0
+def _counted(request: Request, max_mb: float, to_disk: bool) -> Receive:
+    room, receive, received = context_of(request).body_room, request.receive, 0
 
     async def counted() -> Any:
         nonlocal received
@@ -140,6 +149,8 @@ def _counted(receive: Receive, max_mb: float) -> Receive:
         received += len(message.get("body", b""))
         if received > max_mb * 1e6:
             raise _too_large(max_mb)
+        if not to_disk:
+            room.take(request.scope, len(message.get("body", b"")))
         return message
 
     return counted

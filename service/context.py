@@ -1,11 +1,14 @@
 """What every route needs, made once per app and reached through the request."""
 
+import time
 from dataclasses import dataclass
 
 from fastapi import Request
 
+from service.access import Access
+from service.admission import BodyRoom
 from service.catalog import Catalog
-from service.errors import NotReadyError
+from service.errors import NotLiveError, NotReadyError
 from service.jobs import Jobs
 from service.line import Line
 from service.metrics import Metrics
@@ -24,15 +27,27 @@ __all__ = ["Context", "Lifecycle", "context_of", "request_id_of"]
 
 @dataclass
 class Lifecycle:
-    """Where the server is in its life: it answers while `started`, and is ready until it is `draining`."""
+    """Where the server is in its life: it answers while `started`, and is ready until it is `draining` or has failed.
+
+    Attributes:
+        failure: what is beyond mending in this process; None as long as it is well.
+        failed_at: when that was found, on the monotonic clock.
+    """
 
     started: bool = False
     draining: bool = False
+    failure: str | None = None
+    failed_at: float = 0.0
+
+    def fail(self, reason: str) -> None:
+        """Say that this process is to be replaced; the first reason stays."""
+        if self.failure is None:
+            self.failure, self.failed_at = reason, time.monotonic()
 
     @property
     def ready(self) -> bool:
         """New work is welcome."""
-        return self.started and not self.draining
+        return self.started and not self.draining and self.failure is None
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class Context:
     registry: Registry
     catalog: Catalog
     worker: Worker
+    body_room: BodyRoom
     metrics: Metrics
     lifecycle: Lifecycle
     database: Database
@@ -53,13 +69,25 @@ class Context:
     watch: Watch
     jobs: Jobs
     heavy: Line
+    access: Access
+
+    def check_alive(self) -> None:
+        """Return where this process may go on.
+
+        Raises:
+            NotLiveError: it is to be replaced; the sentence says why.
+        """
+        if self.lifecycle.failure is not None:
+            raise NotLiveError(f"{self.lifecycle.failure}; this process ends soon, to be replaced")
 
     def check_ready(self) -> None:
         """Return where new work is welcome.
 
         Raises:
+            NotLiveError: see above.
             NotReadyError: the server is starting or stopping, or no model is in service; the sentence says why.
         """
+        self.check_alive()
         if not self.lifecycle.ready:
             raise NotReadyError("the server is starting or stopping")
         if not any(self.registry):

@@ -15,15 +15,16 @@ from models.errors import (
 )
 
 __all__ = [
-    "ERRORS", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError", "ClientGoneError",
-    "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError", "InferenceError",
-    "JobCancelledError", "JobLostError", "ModelLoadError", "MultipartError", "NoCurveError", "NotReadyError",
-    "NotSupportedError",
-    "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError", "RequestError",
-    "ServiceError", "StorageUnavailableError", "TooManyAlphasError", "TooManyFilesError", "TooManyLabelsError",
-    "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError", "UnknownJobError", "UnknownLabelError",
-    "UnknownModelError", "UnknownOperatingPointError", "UnknownResultError", "UnknownVersionError",
-    "UnsupportedMediaTypeError", "UploadTimeoutError", "VersionNotServedError", "translate",
+    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError",
+    "ClientGoneError", "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError",
+    "ForbiddenError", "HeadTooLargeError", "InferenceError", "JobCancelledError", "JobLostError",
+    "MalformedRequestError", "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError", "NotReadyError",
+    "NotSupportedError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError",
+    "RequestError", "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError",
+    "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
+    "UnauthenticatedError", "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError",
+    "UnknownResultError", "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError",
+    "VersionNotServedError", "translate",
 ]  # fmt: skip
 
 
@@ -89,6 +90,10 @@ class OverloadedError(ServiceError):
 
 class NotReadyError(ServiceError):
     """The server is starting or stopping."""
+
+
+class NotLiveError(ServiceError):
+    """This process is beyond mending and is to be replaced."""
 
 
 class InferenceError(ServiceError):
@@ -175,8 +180,32 @@ class CrossSiteError(ServiceError):
     """A page of another origin makes a browser ask for a change."""
 
 
+class UnauthenticatedError(ServiceError):
+    """A call without an API key that this server knows."""
+
+
+class ForbiddenError(ServiceError):
+    """A call whose API key lacks the scope."""
+
+
+class AdminNeedsKeyError(ServiceError):
+    """An admin call from anywhere, to a server that has no keys."""
+
+
 class ClientGoneError(ServiceError):
     """The client hung up; nobody hears the answer."""
+
+
+class MalformedRequestError(ServiceError):
+    """What came is no HTTP/1.1."""
+
+
+class HeadTooLargeError(ServiceError):
+    """A request's address and headers exceed the limit."""
+
+
+class SlowClientError(ServiceError):
+    """A request's head or body does not arrive in time."""
 
 
 class NotSupportedError(ServiceError):
@@ -223,6 +252,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     JobLostError: (503, "job_lost"),
     OverloadedError: (503, "overloaded"),
     NotReadyError: (503, "not_ready"),
+    NotLiveError: (503, "not_live"),
     UnknownOperatingPointError: (404, "unknown_operating_point"),
     OperatingPointNameError: (422, "operating_point_name_invalid"),
     OperatingPointFixedError: (409, "operating_point_fixed"),
@@ -231,7 +261,13 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     InferenceError: (500, "inference_failed"),
     NotSupportedError: (501, "not_supported"),
     DeadlineError: (504, "deadline_exceeded"),
+    MalformedRequestError: (400, "malformed_request"),
+    HeadTooLargeError: (431, "head_too_large"),
+    SlowClientError: (408, "too_slow"),
     CrossSiteError: (403, "cross_site"),
+    UnauthenticatedError: (401, "unauthenticated"),
+    ForbiddenError: (403, "forbidden"),
+    AdminNeedsKeyError: (403, "admin_needs_key"),
     ClientGoneError: (499, "client_gone"),
 }
 

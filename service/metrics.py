@@ -7,7 +7,7 @@ process answers /metrics adds them up, so that the figures are the service's and
 import os
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest, multiprocess
 from prometheus_client.registry import Collector
 
 __all__ = ["MULTIPROCESS_VARIABLE", "Metrics"]
@@ -23,8 +23,11 @@ class Stages(NamedTuple):
     decode: Histogram
     queue: Histogram
     inference: Histogram
+    alpha: Histogram
+    render: Histogram
     batch_images: Histogram
     images: Counter
+    head_cosine: Summary
 
 
 class Metrics:
@@ -48,16 +51,34 @@ class Metrics:
             "longtail_image_errors", "Images refused, by code.", ["model", "code"], registry=registry
         )
         self.stage_seconds = Histogram(
-            "longtail_stage_seconds", "One image in decode or queue, one batch in inference.", ["model", "stage"],
-            buckets=SECONDS, registry=registry,
-        )  # fmt: skip
+            "longtail_stage_seconds",
+            "One image in decode or queue, one batch in inference or alpha, one request in render.",
+            ["model", "stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.batch_images = Histogram(
             "longtail_batch_images", "Images per batch.", ["model"], buckets=IMAGES, registry=registry
         )
+        self.head_cosine = Summary(
+            "longtail_head_cosine", "How far an image leans to the head direction, mean over the heads.", ["model"],
+            registry=registry,
+        )  # fmt: skip
         self.pending_images = Gauge(
             "longtail_pending_images", "Images accepted and not answered yet.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        self.pending_images_limit = Gauge(
+            "longtail_pending_images_limit", "How many of those there may be.", registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+
+        self.connections = Gauge(
+            "longtail_connections", "Connections open.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.body_bytes = Gauge(
+            "longtail_body_bytes", "Request bodies in memory.", registry=registry, multiprocess_mode="livesum"
+        )
 
         self.results_dropped = Counter(
             "longtail_results_dropped", "Results not kept for feedback: the database was away.", ["model"],
@@ -86,11 +107,10 @@ class Metrics:
         """Return what counts a model's batches, looked up once."""
         found = self._stages.get(model)
         if found is None:
-            names = ("decode", "queue", "inference")
-            decode, queue, inference = (self.stage_seconds.labels(model, name) for name in names)
-            found = self._stages[model] = Stages(
-                decode, queue, inference, self.batch_images.labels(model), self.images.labels(model)
-            )
+            names = ("decode", "queue", "inference", "alpha", "render")
+            decode, queue, inference, alpha, render = (self.stage_seconds.labels(model, name) for name in names)
+            counts = self.batch_images.labels(model), self.images.labels(model), self.head_cosine.labels(model)
+            found = self._stages[model] = Stages(decode, queue, inference, alpha, render, *counts)
         return found
 
     def count_answer(self, route: str, status: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Around every request: an id, a time, a count, and one shape for whatever goes wrong."""
+"""Around every request: an id, a key, a time, a count, headers for browsers, and one shape for whatever goes wrong."""
 
 import logging
 import re
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import LongtailError
+from service.access import Access, need_of
 from service.context import request_id_of
 from service.errors import (
     ClientGoneError,
@@ -21,6 +22,7 @@ from service.errors import (
     RequestError,
     ServiceError,
     StorageUnavailableError,
+    UnauthenticatedError,
     translate,
 )
 from service.metrics import Metrics
@@ -34,21 +36,31 @@ __all__ = ["RequestEnvelope", "add_error_handlers", "error_answer"]
 log = logging.getLogger("longtail.request")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HEADER = b"x-request-id"
+_POLICY, _CACHE = b"content-security-policy", b"cache-control"
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_NOT_KEPT = (_CACHE, b"no-store")
 
 
 class RequestEnvelope:
-    """Around everything: gives a request an id (or keeps the client's), refuses foreign pages, counts and times.
+    """Around everything: gives a request an id (or keeps the client's), refuses foreign pages and calls whose key does
+    not suffice, counts and times.
 
     A request for a thin route is answered here; all others are passed on.
 
     Args:
         app: whom they are passed on to.
+        access: whether a call may pass.
         metrics: where answers are counted.
         thin_routes: the first that fits answers.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, thin_routes: Sequence[ThinRoute] = ()) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, access: Access, metrics: Metrics, thin_routes: Sequence[ThinRoute] = ()) -> None:
+        self.app, self.access, self.metrics = app, access, metrics
         self.thin_routes = [(route.path_regex, route.methods or set(), route) for route in thin_routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +75,7 @@ class RequestEnvelope:
         request = Request(scope, receive)
         try:
             refuse_other_sites(request)
+            self.access.check(need_of(scope["method"], scope["path"]), scope["headers"])
             route = self._thin_route(scope)
             response = await route.answer(request) if route is not None else None
         except Exception as error:  # noqa: BLE001  whatever it is, it is logged and answered
@@ -70,7 +83,7 @@ class RequestEnvelope:
         if response is None:
             await self._pass_on(scope, receive, send, started)
             return
-        response.raw_headers.append((_HEADER, request_id.encode()))
+        _complete(response.raw_headers, request_id)
         self._count(scope, response.status_code, started)
         await response(scope, receive, send)
 
@@ -86,7 +99,7 @@ class RequestEnvelope:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].append((_HEADER, scope["state"]["request_id"].encode()))
+                _complete(message["headers"], scope["state"]["request_id"])
                 self._count(scope, message["status"], started)
             await send(message)
 
@@ -95,6 +108,16 @@ class RequestEnvelope:
     def _count(self, scope: Scope, status: int, started: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.count_answer(route, status, time.perf_counter() - started)
+
+
+def _complete(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+    """Add what every answer says; a page brings its own policy, and says for how long it may be kept."""
+    names = {name for name, _ in headers}
+    headers += ((_HEADER, request_id.encode()), *_ALWAYS)
+    if _POLICY not in names:
+        headers.append(_NO_PAGE)
+    if _CACHE not in names:
+        headers.append(_NOT_KEPT)
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
@@ -123,6 +146,8 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
         log.error("request %s failed", request_id_of(request), exc_info=error)
     if isinstance(error, OverloadedError | StorageUnavailableError):
         headers["Retry-After"] = "1"
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, ClientGoneError):
         headers["Connection"] = "close"
     error.__traceback__ = None  # whose frames may hold the error, and with it pictures and models

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.errors import ImageError
+from models.errors import ImageError, ImageTooLargeError
 from models.preprocess import decode_image
 from service.asking import Asker
 from service.cache import Key
@@ -14,10 +14,11 @@ from service.engines.base import Pixels
 from service.errors import InferenceError
 from service.registry import ServedModel
 
-__all__ = ["NOTHING", "Picture", "decode"]
+__all__ = ["NOTHING", "Picture", "decode", "decode_if_small"]
 
 log = logging.getLogger("longtail.worker")
 NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
+SMALL_BYTES, SMALL_PIXELS = 16_384, 4096  # decoded in about 0.1 ms
 
 
 @dataclass(slots=True, eq=False)
@@ -52,3 +53,19 @@ def decode(picture: Picture, max_pixels: int) -> None:
             "the picture could not be decoded; the server's log has it under this request id"
         ) from error
     picture.data, picture.decode_ns = b"", time.perf_counter_ns() - started
+
+
+def decode_if_small(picture: Picture, max_pixels: int) -> bool:
+    """Decode a small picture where it is, as handing it over would take longer; False where it is not small.
+
+    Raises:
+        models.errors.ImageError, InferenceError: as of `decode`.
+    """
+    limit = min(SMALL_PIXELS, max_pixels)
+    if len(picture.data) > SMALL_BYTES or picture.served.bundle.manifest.input.resize**2 > limit:
+        return False
+    try:
+        decode(picture, limit)
+    except ImageTooLargeError:
+        return False
+    return True

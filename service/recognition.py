@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from models.errors import ImageError
 from service.asking import Ask
 from service.context import Context, context_of, request_id_of
+from service.deadline import Within
 from service.errors import ClientGoneError, ServiceError, translate
 from service.protocol import HANG_UP, HangUp
 from service.registry import ServedModel
@@ -38,7 +39,9 @@ PICTURES_BODY = {
 Render = Callable[[str, Any], dict[str, Any]]
 
 
-async def answer_pictures(request: Request, served: ServedModel, ask: Ask, render: Render) -> Response:
+async def answer_pictures(
+    request: Request, served: ServedModel, ask: Ask, render: Render, timeout_ms: float | None = None
+) -> Response:
     """Answer a request that carries pictures.
 
     Args:
@@ -46,22 +49,28 @@ async def answer_pictures(request: Request, served: ServedModel, ask: Ask, rende
         served: the model.
         ask: what is wanted of the network's numbers.
         render: a result's id, what came of asking -> what the result says, beside `id` and `name`.
+        timeout_ms: milliseconds that it may take.
     """
     context, started = context_of(request), time.perf_counter_ns()
     try:
-        uploads, as_form = await read_uploads(request, context.settings)
-        with context.worker.admit(len(uploads)):
-            answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
-            _count_refused(context, served, answers)
-            _raise_if_all_failed(answers)
+        context.worker.admission.check()
+        async with Within(request, timeout_ms):
+            uploads, as_form = await read_uploads(request, context.settings)
+            with context.worker.admit(len(uploads)):
+                answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
+        _count_refused(context, served, answers)
+        _raise_if_all_failed(answers)
+        answered = time.perf_counter_ns()
         results = [_result(request, *pair, render) for pair in zip(uploads, answers, strict=True)]
     except Exception:
         served.statistics.fail(time.perf_counter_ns() - started)
         raise
-    context.metrics.stages(served.name).images.inc(sum("error" not in result for result in results))
     body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    served.statistics.success(time.perf_counter_ns() - started)
+    finished, stages = time.perf_counter_ns(), context.metrics.stages(served.name)
+    stages.images.inc(sum("error" not in result for result in results))
+    stages.render.observe((finished - answered) / 1e9)
+    served.statistics.success(finished - started)
     return Response(content, media_type="application/json")
 
 

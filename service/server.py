@@ -1,82 +1,91 @@
-"""uvicorn, with an ending that an orchestrator can rely on: SIGTERM finishes accepted work and exits with 0."""
+"""uvicorn, with an ending that an orchestrator can rely on: SIGTERM finishes accepted work and exits with 0.
 
-import gc
+On the first signal the server is not ready any more but goes on for `grace_seconds`, so that load balancers can notice;
+then it stops listening, finishes what it accepted within `drain_seconds`, and ends. A second signal ends it at once.
+A process that is beyond mending (`watchdog.py`) ends by itself, so that whatever restarts processes does.
+"""
+
+import logging
 import os
-import tempfile
-from contextlib import suppress
+import signal
+import time
 from types import FrameType
+from typing import cast
 
 import uvicorn
-from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
-from service.context import Lifecycle
-from service.metrics import MULTIPROCESS_VARIABLE
+from service.context import Context
 from service.protocol import Protocol
-from service.repository.orders import ORDERS_VARIABLE
-from service.settings import Settings
+from service.slow_clients import sweep
+from service.watched_clock import WatchedClock
 
-__all__ = ["serve", "serve_in_processes", "settle_process"]
+__all__ = ["FAILED", "Server"]
+
+log = logging.getLogger("longtail.server")
+TICKS_PER_SECOND = 10  # of uvicorn's own loop
+NOT_LIVE_SECONDS = 10.0  # /livez says so for that long before the process ends
+FAILED = 70  # exit code, EX_SOFTWARE
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's own server raises the signal again once it has stopped, so that a clean stop looks like a death."""
+class Server(uvicorn.Server):
+    """uvicorn's server, which by itself raises the signal again once it has stopped: a clean stop looks like a death.
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+    Attributes:
+        supervised: it is one of several processes, whose parent says when to end; Ctrl-C reaches all of them.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, supervised: bool = False) -> None:
         super().__init__(config)
-        self.lifecycle = lifecycle
+        self.supervised = supervised
+        self._signalled, self._leaving_at = False, float("inf")
+        self._clock = WatchedClock(longest=2.0)
+
+    @property
+    def exit_code(self) -> int:
+        """0 after a clean end."""
+        return FAILED if self._context is not None and self._context.lifecycle.failure is not None else 0
+
+    @property
+    def _context(self) -> Context | None:
+        """The application's, once that is loaded."""
+        return self.config.loaded_app.context if self.config.loaded else None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is signal's
-        """First signal: not ready any more, finish what was accepted. Second: now."""
-        self.lifecycle.draining = True
-        self.force_exit = self.should_exit
-        self.should_exit = True
+        """First signal: leave. Second: end now, whatever is unfinished."""
+        if self.supervised and sig == signal.SIGINT:
+            return
+        if self._signalled:
+            log.warning("ending at once, on a second signal; %d requests are unanswered", len(self.server_state.tasks))
+            os._exit(128 + sig)
+        self._signalled = True
+        self.leave()
 
+    def leave(self) -> None:
+        """Be not ready from now on, and end when the grace is over and accepted work is done."""
+        context = self._context
+        if context is None:  # it is not even listening
+            self.should_exit = True
+        elif not context.lifecycle.draining:
+            context.lifecycle.draining = True
+            grace = context.settings.grace_seconds
+            self._leaving_at = time.monotonic() + grace
+            if grace:
+                log.info("not ready any more; requests are taken for another %g s", grace)
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve in this process until a signal."""
-    settle_process()
-    _Server(_config(app, settings), app.state.context.lifecycle).run()
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due; say whether to stop listening."""
+        now, context = time.monotonic(), self._context
+        if context is not None and counter % TICKS_PER_SECOND == 0:
+            self._sweep(context, now)
+        if context is not None and context.lifecycle.failure and now > context.lifecycle.failed_at + NOT_LIVE_SECONDS:
+            log.critical("ending, to be replaced: %s", context.lifecycle.failure)
+            return True
+        if now >= self._leaving_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
-
-def serve_in_processes(settings: Settings) -> None:
-    """Serve in several processes behind one port, until a signal; a process that dies is replaced."""
-    with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
-        shared = {MULTIPROCESS_VARIABLE: folder, ORDERS_VARIABLE: f"{folder}/orders.json"}
-        os.environ |= settings.as_environment() | shared
-        config = _config("service.app:app_from_environment", settings)
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
-
-
-def settle_process() -> None:
-    """Tell Python and the system what kind of work this process does; once, when everything is loaded.
-
-    What was made so far, modules and models, is taken out of the garbage collector's rounds: going through it again and
-    again would take much of the event loop's time. What is given up later is still freed when its last reference
-    goes, as everything is that is no part of a circle.
-
-    On Linux our threads, begun from now on, are a batch job to the scheduler: none that wakes up takes the core from
-    one that computes, so under load requests are read some at a time. With a core free nothing waits any longer.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):  # a sandbox that forbids it: then it is as it was
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-
-
-def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        factory=isinstance(app, str),
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_level=settings.log_level,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        http=Protocol,
-        timeout_graceful_shutdown=settings.drain_seconds,
-    )
+    def _sweep(self, context: Context, now: float) -> None:
+        try:
+            sweep(cast("set[Protocol]", self.server_state.connections), self._clock.at(now), context)
+        except Exception:  # housekeeping must not take the server down
+            log.exception("the connections could not be looked at")

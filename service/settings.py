@@ -5,7 +5,6 @@ A name in the environment that starts with LONGTAIL_ but means nothing is refuse
 
 import argparse
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,10 +12,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 
-__all__ = ["CORES", "Settings", "SettingsError"]
+from service.cores import CORES
+from service.keys import read_keys
+
+__all__ = ["Settings", "SettingsError"]
 
 PREFIX = "LONGTAIL_"
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # that we may use
+SECRET = frozenset({"database", "api_keys"})  # a value may hold a password, or a key put there by mistake
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
 
 
@@ -97,11 +99,48 @@ class Settings(BaseModel):
     keep_feedback: int = Field(1_000_000, ge=1, description="labels kept of each model, the newest")
     max_feedback: int = Field(1000, ge=1, description="most labels in one request")
     drift_labels: int = Field(1000, ge=1, description="newest labels that drift is measured on")
-    drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after SIGTERM")
+    max_pending_mb: float = Field(
+        256.0, gt=0, le=1_000_000, description="request bodies in memory at a time, in megabytes; beyond it: 503"
+    )
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000, description="most connections of each process; beyond it they are answered with 503"
+    )
+    max_head_kb: float = Field(
+        32.0, ge=1, le=1024, description="largest head of a request, address and headers, in kilobytes (1000 bytes)"
+    )
+    head_seconds: float = Field(10.0, gt=0, le=3600, description="how long a request's head may take to arrive")
+    body_seconds: float = Field(
+        20.0, gt=0, le=3600, description="how long its body may take, and a second more for every 10 kB of it"
+    )
+    stuck_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="a thread that works on one batch or picture for longer hangs: those who wait for it are told, "
+        "/livez says 503, and the process ends to be replaced; 0: never",
+    )
+    grace_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="after SIGTERM, how long requests are still taken while /readyz says 503 already, so that load "
+        "balancers notice",
+    )
+    drain_seconds: int = Field(30, ge=0, description="how long accepted work may take after that")
     database: str = Field(
         "sqlite:///state/longtail.db",
         repr=False,
         description="where feedback and operating points are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
+    )
+    database_password_file: Path | None = Field(
+        None, description="file that holds the password of a postgresql:// database whose URL has none"
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of API keys, a line each, as `python -m service.keys` prints them; without keys all may call",
+    )
+    api_keys: str | None = Field(
+        None, repr=False, description="the same lines, with ; or line ends between them; beside the file's"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
 
@@ -119,6 +158,22 @@ class Settings(BaseModel):
 
         read_url(text)
         return text
+
+    @field_validator("api_keys")
+    @classmethod
+    def _holds_keys(cls, text: str | None) -> str | None:
+        if text is not None and not read_keys(text.replace(";", "\n")):
+            raise ValueError("it holds no key; leave it out where everybody may call")
+        return text
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _holds_a_password(cls, file: Path | None, others: ValidationInfo) -> Path | None:
+        if file is not None and "database" in others.data:
+            from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+            with_password(others.data["database"], file)
+        return file
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Self:
@@ -144,7 +199,7 @@ class Settings(BaseModel):
             name = str(first["loc"][0])
             where = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})"
             problem = first["msg"].removeprefix("Value error, ")
-            if name == "database":  # whose value may hold a password
+            if name in SECRET:
                 raise SettingsError(f"{where} is refused: {problem}") from error
             raise SettingsError(f"{where} is {first['input']!r}: {problem[:1].lower()}{problem[1:]}") from error
 
@@ -163,7 +218,17 @@ class Settings(BaseModel):
 
     def as_environment(self) -> dict[str, str]:
         """Return the same settings as LONGTAIL_ variables, for processes started from this one."""
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, the password from its file in it; so never to be shown."""
+        from service.storage.engines import with_password  # noqa: PLC0415  as above
+
+        return (
+            with_password(self.database, self.database_password_file) if self.database_password_file else self.database
+        )
 
     @property
     def max_body_bytes(self) -> int:
@@ -172,4 +237,4 @@ class Settings(BaseModel):
 
 
 def _shown(default: object) -> str:
-    return "models/shipped" if default == SHIPPED_MODELS else str(default)
+    return "models/shipped" if default == SHIPPED_MODELS else "none" if default is None else str(default)

@@ -45,12 +45,12 @@ def batch_policy(timings: Mapping[int, float]) -> BatchPolicy:
 
 
 def warm_up(bundle: Bundle, engine: Engine, most: int, clock: Callable[[], float] = time.perf_counter) -> BatchPolicy:
-    """Run batches of 1, 2, 4, ... grey pictures, and return how its pictures are best put together.
+    """Run batches of grey pictures, each size that will be used, and return how its pictures are best put together.
 
     Args:
         bundle: what the numbers are checked against.
         engine: what runs it.
-        most: no larger batch will be asked for; nor is one larger than what is returned, so those stay cold.
+        most: no larger batch will be asked for. Only 1, 2, 4, ... are timed; beyond what is returned sizes stay cold.
         clock: seconds.
 
     Raises:
@@ -68,12 +68,20 @@ def warm_up(bundle: Bundle, engine: Engine, most: int, clock: Callable[[], float
         spent += seconds
         if (timings[size] + AROUND_A_BATCH) / size > NO_BETTER * (timings[best] + AROUND_A_BATCH) / best:
             break
-    return batch_policy(timings)
+    policy = batch_policy(timings)
+    for size in range(1, policy.max_images + 1):
+        if size not in timings:
+            _check(bundle, engine, _grey(bundle, size))
+    return policy
+
+
+def _grey(bundle: Bundle, size: int) -> Pixels:
+    return np.full((size, bundle.manifest.input.height, bundle.manifest.input.width, 3), 128, np.uint8)
 
 
 def _time(bundle: Bundle, engine: Engine, size: int, clock: Callable[[], float]) -> tuple[float, float]:
     """Return how long a batch takes at best, and all the timed runs together."""
-    grey = np.full((size, bundle.manifest.input.height, bundle.manifest.input.width, 3), 128, np.uint8)
+    grey = _grey(bundle, size)
     _check(bundle, engine, grey)
     best, spent = float("inf"), 0.0
     for _ in range(RUNS):

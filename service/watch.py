@@ -144,6 +144,7 @@ class Watch(Collector):
             "optimum": best and {"alpha": best.alpha, "interval": [best.low, best.high], "balanced": best.value},
             "in_force": {"name": DEFAULT_ALPHA, "alpha": alpha},
             "drift": best and best.alpha - alpha,
+            "accuracy": {"in_force": _recalls(images, alpha), "at_zero": _recalls(images, 0.0)},
             "predictions": _shares(read.predictions, groups),
         }
 
@@ -163,6 +164,11 @@ class Watch(Collector):
             "Share of recent images taken for a class of this group, at the alpha used and at alpha 0.",
             labels=["model", "group", "alpha"],
         )
+        right = GaugeMetricFamily(
+            "longtail_feedback_accuracy",
+            "Mean recall of the group's classes by the newest labels, at the alpha in force and at alpha 0.",
+            labels=["model", "group", "alpha"],
+        )
         running = {(served.name, served.version) for served in self._registry}
         for model, figures in self._latest.items():
             if (model, figures["version"]) not in running:  # gone since the last look
@@ -172,12 +178,15 @@ class Watch(Collector):
             if figures["optimum"] is not None:
                 best.add_metric([model], figures["optimum"]["alpha"])
                 drift.add_metric([model], figures["drift"])
+            for name, recalls in zip(("in_force", "zero"), figures["accuracy"].values(), strict=True):
+                for group, recall in recalls.items():
+                    right.add_metric([model, group, name], recall)
             predictions = figures["predictions"]
             images.add_metric([model], predictions["images"])
             for group, at_zero in predictions["at_zero"].items():
                 share.add_metric([model, group, "used"], predictions[group])
                 share.add_metric([model, group, "zero"], at_zero)
-        yield from (labels, best, alpha, drift, images, share)
+        yield from (labels, best, alpha, drift, right, images, share)
 
     def _serve(self) -> None:
         while True:
@@ -196,6 +205,14 @@ class Watch(Collector):
                 self._in_trouble = False
             if self._closing.wait(max(self._interval, (time.perf_counter() - started) / SHARE)):
                 return
+
+
+def _recalls(images: LabelledIntervals, alpha: float) -> dict[str, float]:
+    """Return the mean recall of each group's classes that have labels."""
+    recalls, groups = images.recall_at(alpha), np.array(images.groups)
+    known = images.class_images > 0
+    chosen = {group: recalls[known & (groups == group)] for group in GROUPS}
+    return {group: float(each.mean()) for group, each in chosen.items() if len(each)}
 
 
 def _shares(predictions: NDArray[np.int64], groups: NDArray[np.str_]) -> dict[str, Any]:

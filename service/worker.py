@@ -7,34 +7,37 @@ computed is computed once. A picture that nobody waits for any more leaves the l
 computed for nobody.
 
 If the network fails, every picture of that batch hears it; if it gives numbers that are not finite, or the picture
-cannot be decoded, that picture does. No path leaves a future without an answer.
+cannot be decoded, that picture does. If a thread hangs or dies, whoever waits for it hears that, and the process is to
+be replaced (`watchdog.py`). No path leaves a future without an answer.
 """
 
 import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.errors import ImageError, ImageTooLargeError
+from models.errors import ImageError
 from service.admission import Admission, Places
 from service.asking import AS_THEY_ARE, Ask, Asker, Outcome, is_finite, outcomes, settle
 from service.batching import BatchQueue, Decode, Infer, Task
 from service.cache import Key, Numbers, ResponseCache
+from service.cores import CORES
+from service.counting import count_batch
 from service.engines.base import Pixels
 from service.errors import InferenceError, NotReadyError
 from service.metrics import Metrics
-from service.picture import NOTHING, Picture, decode
+from service.picture import NOTHING, Picture, decode, decode_if_small
 from service.registry import ServedModel
-from service.settings import CORES
+from service.watchdog import Desk, Watchdog
 
 __all__ = ["Worker"]
 
 log = logging.getLogger("longtail.worker")
 CLOSE_SECONDS = 5.0  # the server has waited for accepted work before; what runs now is one batch
-SMALL_BYTES, SMALL_PIXELS = 16_384, 4096  # decoded in about 0.1 ms
 THE_LOG = "the server's log has it under this request id"
 Source = bytes | Pixels  # an encoded picture, or (H, W, 3) uint8 of the model's size
 
@@ -57,6 +60,8 @@ class Worker:
         max_pixels: the largest picture that is decoded, width x height.
         cache: where answers are kept.
         metrics: where batches and times are counted.
+        stuck_seconds: a thread that works on one batch or picture for longer hangs; 0: none ever does.
+        fail: told, in words, why this process is to be replaced.
     """
 
     def __init__(
@@ -68,37 +73,43 @@ class Worker:
         max_pixels: int,
         cache: ResponseCache,
         metrics: Metrics,
+        stuck_seconds: float = 0.0,
+        fail: Callable[[str], None] = log.critical,
     ) -> None:
         self._queue: BatchQueue[ServedModel, Picture] = BatchQueue(inference_threads, max(0, inference_threads - CORES))
         self._changed, self._closing = threading.Condition(), False
-        self._admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
+        self._refusal: str | None = None  # why no picture is taken any more
+        self.admission, self._max_pixels = Admission(max_pending_images, metrics), max_pixels
         self.cache, self._metrics = cache, metrics
         self._asked: dict[Key, Picture] = {}  # pictures in line or being computed; the event loop's alone
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"inference-{i}", daemon=True)
-            for i in range(max(inference_threads, decode_threads))
-        ]
+        self._desks = [self._desk(f"inference-{i}") for i in range(max(inference_threads, decode_threads))]
+        self._watchdog, self._fail = Watchdog(self._desks, stuck_seconds, self._lose), fail
+        self._watching: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pending_images(self) -> int:
         """Pictures accepted and not answered yet."""
-        return self._admission.held
+        return self.admission.held
 
     def start(self) -> None:
         """Start the threads; to be called on the event loop that will await the answers."""
         self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
+        for desk in self._desks:
+            desk.thread.start()
+        self._watching = self._loop.create_task(self._watchdog.run())
 
     async def close(self) -> None:
         """Finish what waits, then end the threads; one that hangs in its engine ends with the process."""
+        if self._watching is not None:
+            self._watching.cancel()
         with self._changed:
             self._closing = True
+            self._refusal = self._refusal or "the server is shutting down; try another one, or again in a moment"
             self._changed.notify_all()
         deadline = time.monotonic() + CLOSE_SECONDS
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        for desk in self._desks:
+            await asyncio.to_thread(desk.thread.join, max(0.0, deadline - time.monotonic()))
 
     def admit(self, images: int) -> Places:
         """Return places for a request's pictures, to be held (`with`) until it is answered, however that ends.
@@ -106,7 +117,7 @@ class Worker:
         Raises:
             OverloadedError: there are not that many left.
         """
-        return self._admission.places(images)
+        return self.admission.places(images)
 
     async def infer(self, served: ServedModel, source: Source, ask: Ask = AS_THEY_ARE) -> Any:
         """Return what is asked of the network's numbers for one picture; the numbers may be known already.
@@ -119,7 +130,7 @@ class Worker:
         Raises:
             models.errors.ImageError: no picture, a damaged one, or one that is too large.
             InferenceError: the network failed.
-            NotReadyError: the service is shutting down.
+            NotReadyError: the service is shutting down, or no thread is left that could compute.
         """
         key = self.cache.key(served, source) if isinstance(source, bytes) else None
         if key is not None and (known := self.cache.get(served, key)) is not None:
@@ -144,26 +155,15 @@ class Worker:
             return picture
         data, pixels = (source, NOTHING) if isinstance(source, bytes) else (b"", source)
         picture = Picture(served, data, pixels, key, [asker], time.perf_counter_ns())
-        decoded = pixels is source or (len(data) <= SMALL_BYTES and self._decode_at_once(picture))
+        decoded = pixels is source or decode_if_small(picture, self._max_pixels)
         with self._changed:
-            if self._closing:
-                raise NotReadyError("the server is shutting down; try another one, or again in a moment")
+            if self._refusal is not None:
+                raise NotReadyError(self._refusal)
             picture.ticket = self._queue.add(served, picture, policy=served.batch_policy, decoded=decoded)
             self._changed.notify()
         if key is not None:
             self._asked[key] = picture
         return picture
-
-    def _decode_at_once(self, picture: Picture) -> bool:
-        """Decode a small picture on the event loop: handing it over would take longer. False where it is not small."""
-        limit = min(SMALL_PIXELS, self._max_pixels)
-        if picture.served.bundle.manifest.input.resize**2 > limit:
-            return False
-        try:
-            decode(picture, limit)
-        except ImageTooLargeError:
-            return False
-        return True
 
     def _leave(self, picture: Picture, asker: Asker) -> None:
         picture.askers.remove(asker)
@@ -177,16 +177,39 @@ class Worker:
         if picture.key is not None and self._asked.get(picture.key) is picture:
             del self._asked[picture.key]
 
-    def _serve(self) -> None:
+    def _desk(self, name: str) -> Desk:
+        desk = Desk(threading.Thread(name=name, daemon=True, target=lambda: self._serve(desk)))
+        return desk
+
+    def _lose(self, desk: Desk, trouble: str) -> None:
+        """Tell whoever waits for a thread that is lost; and, once all are, whoever waits at all."""
+        log.critical("%s; what it worked on fails, and this process is to be replaced", trouble)
+        self._fail(trouble)
+        task = desk.task
+        if task is not None:
+            error = InferenceError(f"{trouble}, so this picture has no answer; send it again, to another server")
+            self._deliver([task.item] if isinstance(task, Decode) else task.items, error)
+        if self._watchdog.nobody_is_left:
+            with self._changed:
+                self._refusal = f"{trouble}, and so have all others; this process is to be replaced"
+                waiting = self._queue.clear()
+            self._deliver(waiting, NotReadyError(self._refusal))
+
+    def _serve(self, desk: Desk) -> None:
         """Do one task after the other until the queue is empty and the worker closes; from here on, in the threads."""
         done: list[tuple[Task[ServedModel, Picture], Picture | None]] = []
-        while (task := self._next(done)) is not None:
-            if isinstance(task, Decode):
-                done.append((task, self._decode(task.item)))
-            else:
-                self._compute_surely(task)
-                done.append((task, None))
-            del task  # a thread that waits holds no model, which may be out of service and is to be freed
+        try:
+            while (task := self._next(done)) is not None:
+                desk.task = task
+                if isinstance(task, Decode):
+                    done.append((task, self._decode(task.item)))
+                else:
+                    self._compute_surely(task)
+                    done.append((task, None))
+                desk.task = None
+                del task  # a thread that waits holds no model, which may be out of service and is to be freed
+        except BaseException:
+            log.exception("thread %s has died of a fault of ours", desk.thread.name)
 
     def _next(self, done: list[tuple[Task[ServedModel, Picture], Picture | None]]) -> Task[ServedModel, Picture] | None:
         """Say what was done, which leaves the list empty, and wait for the next task."""
@@ -247,27 +270,11 @@ class Worker:
         self._answer(
             pictures, _Computed(served, numbers, outcomes(served, numbers, [each.askers.copy() for each in pictures]))
         )
-        self._count(served, pictures, started, computed)
+        count_batch(self._metrics, served, pictures, numbers, started, computed)
 
     def _answer(self, pictures: list[Picture], result: _Computed | Exception) -> None:
         assert self._loop is not None  # noqa: S101  start() set it before any thread began
         self._loop.call_soon_threadsafe(self._deliver, pictures, result)
-
-    def _count(self, served: ServedModel, pictures: list[Picture], started: int, computed: int) -> None:
-        stage, decoding = self._metrics.stages(served.name), 0
-        for picture in pictures:
-            decoding += picture.decode_ns
-            stage.decode.observe(picture.decode_ns / 1e9)
-            stage.queue.observe((started - picture.since_ns - picture.decode_ns) / 1e9)
-        stage.inference.observe((computed - started) / 1e9)
-        stage.batch_images.observe(len(pictures))
-        served.statistics.batch(
-            images=len(pictures),
-            queue_ns=sum(started - picture.since_ns - picture.decode_ns for picture in pictures),
-            compute_input_ns=decoding,
-            compute_infer_ns=computed - started,
-            compute_output_ns=time.perf_counter_ns() - computed,
-        )
 
     def _deliver(self, pictures: list[Picture], result: _Computed | Exception) -> None:
         """Give everybody who asked their answer, and keep the numbers for who asks next; on the event loop again."""

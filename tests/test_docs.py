@@ -23,7 +23,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_changelog_opens_with_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+    assert re.search(r"^## \[(\d.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
 
 
 def test_readme_shows_the_two_commands_verbatim() -> None:

@@ -1,5 +1,6 @@
 """A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
 
+import os
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from models import tde
 from models.bundle import Bundle
@@ -23,6 +23,9 @@ from training.data.images import LabelledImages, load_images
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 from training.progress import images_progress
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
+import onnxruntime as ort
 
 __all__ = ["MAX_UNREADABLE_SHARE", "load_test_images", "open_graph", "run_graph", "score_files"]
 

@@ -1,12 +1,14 @@
 """ONNX Runtime: the only place that imports it."""
 
 import contextlib
+import os
 from importlib import metadata
-
-import onnxruntime as ort
 
 from models.bundle import Bundle
 from service.engines.base import DeviceError, EngineError, Float, Pixels
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
+import onnxruntime as ort
 
 __all__ = ["OnnxEngine", "check_packages"]
 

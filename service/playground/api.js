@@ -1,5 +1,7 @@
 /** Talking to the server that sent this page; whatever goes wrong comes back as one kind of error with a sentence. */
 
+import { keyHeaders, waitForKey } from "./key.js";
+
 export class ApiError extends Error {
   constructor(message, status = 0, code = "unreachable", requestId = "") {
     super(message);
@@ -18,9 +20,10 @@ export function address(path, query = {}) {
   return url;
 }
 
-/** A call; returns the answer's JSON. `body` goes as it is, `json` as JSON. */
+/** A call; returns the answer's JSON. `body` goes as it is, `json` as JSON. Sent again once there is the key it wants. */
 export async function call(method, path, { query, body, json, headers, signal } = {}) {
-  const options = { method, signal, headers: { ...headers }, cache: "no-store" };
+  const sent = keyHeaders();
+  const options = { method, signal, headers: { ...headers, ...sent }, cache: "no-store" };
   if (json !== undefined) {
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
@@ -31,6 +34,10 @@ export async function call(method, path, { query, body, json, headers, signal } 
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(`The server at ${location.host} does not answer; is it still running?`);
+  }
+  if (response.status === 401) {
+    await waitForKey(sent);
+    return call(method, path, { query, body, json, headers, signal });
   }
   return { status: response.status, data: await answer(response) };
 }

@@ -1,6 +1,7 @@
 /** The state as an address that can be sent to someone, and as a curl command that gives the same answer. */
 
 import { address } from "./api.js";
+import { hasKey } from "./key.js";
 import { priorQuery } from "./prior.js";
 import { shellWord } from "./numbers.js";
 import { SAMPLES } from "./picture.js";
@@ -62,6 +63,7 @@ export function curlOf({ model, alpha, point, prior, picture }) {
   const body = RAW_TYPES.includes(type)
     ? `--data-binary ${shellWord(`@${source}`)} -H 'Content-Type: ${type}'`
     : `-F ${shellWord(`files=@${source}`)}`;
-  const command = `curl ${body} ${shellWord(url.href.replaceAll("'", "%27"))}`;
+  const key = hasKey() ? ' -H "Authorization: Bearer $KEY"' : ""; // its name: the command may be sent to somebody
+  const command = `curl ${body}${key} ${shellWord(url.href.replaceAll("'", "%27"))}`;
   return url.href.length < LONGEST_ADDRESS ? command : `# too long: the server reads addresses of up to 64 KB\n${command}`;
 }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from models.bundle import Bundle, load_bundle
 from models.errors import BundlePathError
+from service.cores import CORES
 from service.engines.base import Engine, EngineFactory
 from service.registry import ServedModel
-from service.settings import CORES, Settings
+from service.settings import Settings
 from service.warm_up import warm_up
 
 __all__ = ["computes_in_caller", "load_model", "loader"]

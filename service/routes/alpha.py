@@ -25,7 +25,7 @@ from service.rendering import json_answer
 from service.routes.served import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import PathFrom, PathTo, Prior, Since
+from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
 from service.tuning import refuse_exempt
 
 __all__ = ["router"]
@@ -46,7 +46,7 @@ class PathQuestion(NamedTuple):
     summary="Which class wins where along alpha?",
     responses={
         200: {"model": AlphaPathResponse},
-        **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503)},
+        **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503, 504)},
     },
     openapi_extra=PICTURES_BODY,
     response_class=Response,
@@ -57,6 +57,7 @@ async def path(
     from_: PathFrom = None,
     to: PathTo = None,
     prior: Prior = None,
+    timeout_ms: TimeoutMs = None,
 ) -> Response:
     """Send pictures as to classify. The path is exact: ascending, without gaps, each class at most once.
 
@@ -67,7 +68,7 @@ async def path(
     if not (low < high and low < math.inf and high > -math.inf):
         raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} has no length; give the lower one first")
     ask = Ask(_paths, PathQuestion(low, high, parse_prior(prior, served.bundle)), heavy=True)
-    return await answer_pictures(request, served, ask, lambda _, steps: {"path": steps})
+    return await answer_pictures(request, served, ask, lambda _, steps: {"path": steps}, timeout_ms)
 
 
 def _paths(served: ServedModel, numbers: Numbers, questions: Sequence[PathQuestion]) -> list[list[dict[str, Any]]]:

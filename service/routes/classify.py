@@ -13,7 +13,7 @@ from service.rendering import Predicted, Question, is_heavy, predict
 from service.routes.thin import ThinRoute
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import ModelName, ModelVersion, Prior
+from service.schemas.parameters import ModelName, ModelVersion, Prior, TimeoutMs
 from service.storage.results import KeptResult
 
 __all__ = ["router"]
@@ -34,7 +34,7 @@ _ALPHAS: dict[str, Example] = {
     summary="Classify pictures at one or more alpha",
     responses={
         200: {"model": ClassifyResponse},
-        **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503)},
+        **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503, 504)},
     },
     openapi_extra=PICTURES_BODY,
     response_class=Response,
@@ -46,6 +46,7 @@ async def classify(
     alpha: Annotated[list[str] | None, Query(description=_ALPHA, openapi_examples=_ALPHAS)] = None,
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
     prior: Prior = None,
+    timeout_ms: TimeoutMs = None,
 ) -> Response:
     """Send one picture as the raw body, or one or more as a form's `files`: JPEG, PNG or WebP, told by their bytes.
 
@@ -74,4 +75,4 @@ async def classify(
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
     ask = Ask(predict, question, heavy=is_heavy(served, question))
-    return await answer_pictures(request, served, ask, render)
+    return await answer_pictures(request, served, ask, render, timeout_ms)

@@ -12,9 +12,10 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", summary="Is the process alive?")
-async def livez() -> Health:
-    """Answers as long as the event loop turns."""
+@router.get("/livez", summary="Is the process alive?", responses={503: {"model": ErrorResponse}})
+async def livez(request: Request) -> Health:
+    """200 as long as the event loop turns; 503 where a thread hangs or has died: the process is to be replaced."""
+    context_of(request).check_alive()
     return Health(status="ok")
 
 

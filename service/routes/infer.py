@@ -5,12 +5,14 @@ compressed, where the client asks for it.
 """
 
 import asyncio
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from service.bodies import read_body
 from service.context import context_of
+from service.deadline import Within
 from service.errors import RequestError
 from service.openinference import documentation as docs
 from service.openinference.addresses import served_at
@@ -58,9 +60,13 @@ async def infer_with_version(request: Request, model: ModelName, version: Versio
 
 async def _answer(request: Request, served: ServedModel) -> Response:
     with counted(served):
-        asked = await _read(request, served)
-        tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
+        context_of(request).worker.admission.check()
+        async with Within(request):
+            asked = await _read(request, served)
+            tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
+        answered = time.perf_counter()
         body, json_bytes = encode_response(served, asked, tensors)
+        context_of(request).metrics.stages(served.name).render.observe(time.perf_counter() - answered)
     headers, media_type = {}, "application/json"
     if json_bytes is not None:
         headers, media_type = {HEADER: str(json_bytes)}, "application/octet-stream"
@@ -74,7 +80,9 @@ async def _read(request: Request, served: ServedModel) -> InferRequest:
     """Return what a request asks, from its body and the header that says how much of that is JSON."""
     settings, header = context_of(request).settings, request.headers.get(HEADER)
     body = await read_body(request, settings.max_body_mb)
-    body = await decompressed(body, request.headers.get("content-encoding", ""), settings.max_body_mb)
+    if encoding := request.headers.get("content-encoding", ""):
+        body = await decompressed(body, encoding, settings.max_body_mb)
+        context_of(request).body_room.take(request.scope, len(body))
     if header is None:
         json_bytes = len(body)
     elif header.isascii() and header.isdigit() and len(header) <= LONGEST_LENGTH and int(header) <= len(body):

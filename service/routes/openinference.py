@@ -59,9 +59,10 @@ async def describe_server(request: Request) -> Response:
     return json_answer(server_metadata(request.app.version))
 
 
-@router.get("/v2/health/live", summary="Is the process alive?", responses=docs.answers({"live": True}))
-async def live() -> Response:
-    """Answers as long as the event loop turns, as `/livez`."""
+@router.get("/v2/health/live", summary="Is the process alive?", responses=docs.answers({"live": True}, 503))
+async def live(request: Request) -> Response:
+    """As `/livez`."""
+    context_of(request).check_alive()
     return json_answer({"live": True})
 
 

@@ -176,7 +176,7 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
     """Return the archive, which is on disk where it is large, and the other fields; the caller closes the file."""
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
-            form = await limited(request, max_mb).form(max_files=1, max_fields=64)
+            form = await limited(request, max_mb, to_disk=True).form(max_files=1, max_fields=64)
     except TimeoutError as error:
         raise UploadTimeoutError(f"the archive took more than {UPLOAD_SECONDS:g} s to arrive; send less") from error
     except HTTPException as error:  # Starlette's word for a form it cannot parse

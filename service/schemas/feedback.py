@@ -64,6 +64,13 @@ class InForce(BaseModel):
     alpha: float = Field(examples=[0.99])
 
 
+class FeedbackAccuracy(BaseModel):
+    """Mean recall of each group's classes, 0 to 1; a group without a label is absent."""
+
+    in_force: dict[Group, float] = Field(description="at the alpha in force", examples=[{"many": 0.77, "few": 0.8}])
+    at_zero: dict[Group, float] = Field(description="at alpha 0", examples=[{"many": 0.79, "few": 0.3}])
+
+
 class PredictionShares(BaseModel):
     """How many recent pictures were taken for a class of each group."""
 
@@ -85,4 +92,5 @@ class FeedbackSummary(BaseModel):
     optimum: FeedbackOptimum | None = Field(description="null without labels")
     in_force: InForce
     drift: float | None = Field(description="optimum less the alpha in force", examples=[0.21])
+    accuracy: FeedbackAccuracy = Field(description="by the same labels as the optimum")
     predictions: PredictionShares

@@ -81,3 +81,11 @@ Since = Annotated[
         },
     ),
 ]
+TimeoutMs = Annotated[
+    float | None,
+    Query(
+        description="Milliseconds that the answer may take; 504 after that, and what is still in line is not computed.",
+        openapi_examples={"no limit": {}, "half a second": {"value": 500}},
+        json_schema_extra={"exclusiveMinimum": 0},
+    ),
+]

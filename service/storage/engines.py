@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.errors import StorageUnavailableError
 
-__all__ = ["ANSWER_SECONDS", "EXAMPLES", "IMMEDIATE", "BadDatabaseUrlError", "make_engine", "read_url"]
+__all__ = ["ANSWER_SECONDS", "EXAMPLES", "IMMEDIATE", "BadDatabaseUrlError", "make_engine", "read_url", "with_password"]
 
 EXAMPLES = "sqlite:///state/longtail.db or postgresql://USER:PASSWORD@HOST/NAME"
 IMMEDIATE = "longtail_immediate"  # execution option: take SQLite's write lock at once
@@ -52,6 +52,25 @@ def read_url(text: str) -> URL:
         case "postgresql" | "postgres" | "postgresql+psycopg":
             return url.set(drivername="postgresql+psycopg")
     raise BadDatabaseUrlError(f"only SQLite and PostgreSQL are supported; something like {EXAMPLES} works")
+
+
+def with_password(text: str, file: Path) -> str:
+    """Return the URL with the password that a file holds, which the file's last line ending is no part of.
+
+    Raises:
+        BadDatabaseUrlError: SQLite, a URL with a password of its own, or a file that is empty or cannot be read.
+    """
+    url = read_url(text)
+    if url.get_backend_name() != "postgresql" or url.password is not None:
+        raise BadDatabaseUrlError("a password from a file goes with a URL such as postgresql://USER@HOST/NAME only")
+    try:
+        password = file.read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise BadDatabaseUrlError(f"the file of the database's password cannot be read: {reason}") from None
+    if not password:
+        raise BadDatabaseUrlError("the file of the database's password is empty")
+    return url.set(password=password).render_as_string(hide_password=False)
 
 
 def make_engine(

@@ -64,9 +64,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def server(models: Path, database: str) -> Iterator[str]:
+def server(models: Path, database: str, *flags: str) -> Iterator[str]:
     """A server as a process of its own; yields its address."""
-    command = [sys.executable, "-m", "service", "--port", "0", "--models", str(models), "--database", database]
+    command = [sys.executable, "-m", "service", "--port", "0", "--models", str(models), "--database", database, *flags]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:

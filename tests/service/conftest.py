@@ -71,7 +71,7 @@ def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             yield Service(app, client, engines)
 

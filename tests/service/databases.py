@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,19 @@ class Postgres:
     """A running server."""
 
     port: int
-    process: "subprocess.Popen[str]"
+    start: Callable[[], "subprocess.Popen[str]"]
+
+    def __post_init__(self) -> None:
+        self.process = self.start()
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it; SIGINT hangs up on everybody, SIGQUIT does not even write down what it has in mind."""
+        self.process.send_signal(how)
+        self.process.communicate(timeout=30)
+
+    def start_again(self) -> None:
+        """Start it on the same data and port."""
+        self.process = self.start()
 
     def url(self, name: str, password: str = PASSWORD) -> str:
         return f"postgresql://tester:{password}@127.0.0.1:{self.port}/{name}"
@@ -175,17 +187,20 @@ def _server(programs: Path) -> Iterator[Postgres]:
         )  # fmt: skip
         options = [f"-c{name}={value}" for name, value in UNSAFE_BUT_FAST.items()]
         command = [*drop, programs / "postgres", "-D", data, f"-p{port}", *options]
-        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr is not None
-            log = []
-            for line in process.stderr:
-                log.append(line)
-                if "ready to accept connections" in line:
-                    break
-            else:
-                pytest.fail(f"PostgreSQL does not start: {''.join(log)}")
-            yield Postgres(port, process)
-            process.send_signal(signal.SIGQUIT)  # at once: nobody needs the data any more
-            process.communicate(timeout=30)
+        server = Postgres(port, lambda: _start(command, folder))
+        yield server
+        server.stop(signal.SIGQUIT)  # at once: nobody needs the data any more
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(command: Sequence[str | Path], folder: Path) -> "subprocess.Popen[str]":
+    """Return the server's process, once it takes connections."""
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        if "ready to accept connections" in line:
+            return process
+    pytest.fail(f"PostgreSQL does not start: {''.join(log)}")

@@ -435,6 +435,9 @@ async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running
     assert images.curve("balanced").at(best["alpha"]) == pytest.approx(best["balanced"])
     assert newest["drift"] == pytest.approx(best["alpha"] - 1.5)
     assert newest["in_force"] == {"name": "balanced", "alpha": 1.5}
+    for name, alpha in (("in_force", 1.5), ("at_zero", 0.0)):
+        expected = {group: float(images.curve(group).at(alpha)) for group in ("many", "medium", "few")}
+        assert newest["accuracy"][name] == pytest.approx(expected)
     used, zero, count = predictions.T
     shares = whole["predictions"]
     assert shares["images"] == 40
@@ -477,11 +480,14 @@ async def test_metrics_show_drift_and_no_figure_that_is_not_known(
     assert 'longtail_feedback_labels{model="tiny"} 0.0' in before
     assert "longtail_alpha_drift{" not in before
     assert "longtail_prediction_share{" not in before
+    assert "longtail_feedback_accuracy{" not in before
     for text in (after, shared):
         assert 'longtail_feedback_labels{model="tiny"} 10.0' in text
         assert f'longtail_alpha_drift{{model="tiny"}} {said["drift"]}' in text
         assert f'longtail_alpha_optimum{{model="tiny"}} {said["optimum"]["alpha"]}' in text
         assert 'longtail_alpha_in_force{model="tiny"} 1.5' in text
+        right = said["accuracy"]["at_zero"]["many"]
+        assert f'longtail_feedback_accuracy{{alpha="zero",group="many",model="tiny"}} {right}' in text
         share = said["predictions"]["at_zero"]["few"]
         assert f'longtail_prediction_share{{alpha="zero",group="few",model="tiny"}} {share}' in text
 

@@ -16,7 +16,7 @@ POINT = "/v1/models/tiny/operating-points/mine"
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Origin": "null"},
-        {"Origin": "http://test:8001", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://localhost:8001", "Sec-Fetch-Site": "same-site"},
         {"Origin": "http://[", "X-Forwarded-Host": "app.example"},
         {"Origin": ""},
     ],
@@ -41,7 +41,7 @@ async def test_a_page_of_another_origin_may_change_nothing(running: Running, hea
     "headers",
     [
         {},
-        {"Origin": "http://test"},
+        {"Origin": "http://localhost"},
         {"Origin": "http://TEST", "Host": "test:80"},
         {"Origin": "https://app.example", "Sec-Fetch-Site": "same-origin"},
         {"Origin": "https://app.example", "X-Forwarded-Host": "app.example"},

@@ -55,7 +55,7 @@ def server(bundle: Bundle, *flags: str) -> Iterator[tuple[subprocess.Popen[str],
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if "running on" in line:
+            if "running on http" in line:  # libpq asks whether its server is "running on that host"
                 break
         yield process, f"http://127.0.0.1:{port}"
     finally:

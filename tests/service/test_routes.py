@@ -51,7 +51,10 @@ async def test_metrics_count_images_batches_and_errors(running: Running) -> None
     assert values["longtail_errors_total", "unreadable_image"] == 1
     assert values["longtail_image_errors_total", "unreadable_image", "tiny"] == 1
     assert values["longtail_batch_images_count", "tiny"] == 1
-    assert values["longtail_pending_images",] == 0
+    assert (values["longtail_pending_images",], values["longtail_pending_images_limit",]) == (0, 512)
+    stages = ("decode", "queue", "inference", "alpha", "render")
+    assert [values["longtail_stage_seconds_count", "tiny", stage] for stage in stages] == [1] * 5
+    assert values["longtail_head_cosine_count", "tiny"] == 1
     assert values["longtail_requests_total", "/v1/models/{model}/classify", "200"] == 1
 
 
@@ -92,6 +95,7 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
         "alpha",
         "top_k",
         "prior",
+        "timeout_ms",
     }
     assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
 

@@ -5,12 +5,13 @@ Messages may come compressed: gRPC stops unpacking them at the limit (1.85 does,
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
 
 from models.errors import LongtailError
+from service.access import Need
 from service.context import Context
 from service.errors import ServiceError, UnknownModelError, UnknownVersionError, translate
 from service.openinference.addresses import refuse_overrides, served_at
@@ -30,7 +31,15 @@ __all__ = ["start"]
 log = logging.getLogger("longtail.rpc")
 Method = Callable[[Context, Any], Awaitable[Any]]
 ROOM_BESIDE_TENSORS = 65_536  # bytes of a message
+NEEDS: dict[str, Need] = {
+    "ServerLive": "open",
+    "ServerReady": "open",
+    "RepositoryModelLoad": "admin",
+    "RepositoryModelUnload": "admin",
+}  # all others: predict
 CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     500: grpc.StatusCode.INTERNAL,
     501: grpc.StatusCode.UNIMPLEMENTED,
@@ -71,11 +80,13 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
 
 
 def _handler(context: Context, name: str, method: Method) -> Any:
-    """Return what gRPC calls: errors become its codes, and everything is counted as REST's requests are."""
+    """Return what gRPC calls: keys are asked for, errors become its codes, all is counted as REST's requests are."""
+    need = NEEDS.get(name, "predict")
 
     async def call(message: Any, caller: grpc.aio.ServicerContext) -> Any:
         started, status, told = time.perf_counter(), 200, ""
         try:
+            context.access.check(need, _headers(caller))
             return await method(context, message)
         except (ServiceError, LongtailError) as error:
             status, code, told = translate(error)
@@ -93,8 +104,14 @@ def _handler(context: Context, name: str, method: Method) -> Any:
     return grpc.unary_unary_rpc_method_handler(call, reads.FromString, writes.SerializeToString)
 
 
-async def _live(_: Context, __: Any) -> Any:
-    return from_dict("ServerLiveResponse", {"live": True})
+def _headers(caller: grpc.aio.ServicerContext) -> Iterable[tuple[bytes, bytes]]:
+    """Return a call's metadata as REST's headers are: names in lower case, as gRPC has them, and bytes."""
+    for name, value in caller.invocation_metadata() or ():
+        yield name.encode(), value if isinstance(value, bytes) else value.encode()
+
+
+async def _live(context: Context, _: Any) -> Any:
+    return from_dict("ServerLiveResponse", {"live": context.lifecycle.failure is None})
 
 
 async def _ready(context: Context, _: Any) -> Any:

@@ -22,7 +22,7 @@ def run(connection: Connection) -> None:
 
 ours = context.config.attributes.get(CONNECTION)
 if ours is None:
-    engine = make_engine(read_url(Settings.read(os.environ).database), connections=1, pool=NullPool)
+    engine = make_engine(read_url(Settings.read(os.environ).database_url), connections=1, pool=NullPool)
     with engine.connect() as connection:
         run(connection)
 else:

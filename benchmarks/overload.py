@@ -1,0 +1,349 @@
+"""Twice what the service can take, for a long time, from clients of every kind: does it stay right, quick and small?
+
+Drives a real `python -m service` on 127.0.0.1. First it measures what the service can take (connections that classify
+without a pause); then requests arrive at random moments, twice as many a second, whatever the service does with them:
+
+    good        a picture of known answer at one of several alpha; 200 with that answer, or 503
+    broken      no picture, half of one, no alpha, a form with one broken file; the error that it deserves, or 503
+    vanished    gone after half of its request, or without waiting for the answer
+    slow        a body in pieces over seconds; 200 with the right answer, or 503
+    stuck       a head or a body that never ends, or silence; cut off, and there again
+
+    uv run python benchmarks/overload.py --minutes 15 --json overload.json
+
+Exit code 1 where an answer was wrong or not the one to expect, where memory grew after the first minute, where the p99
+of accepted requests was beyond what the queue explains, or where the service did not stop cleanly.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from machine import machine
+from soak import growth, pictures, resident_mb, start
+
+MODEL = "/v1/models/cifar10-lt/classify"
+ALPHAS = ("0", "balanced", "tail", "1.25")
+PICTURES = 60
+LIMIT = 256  # max_pending_images
+CAPACITY_SECONDS, CAPACITY_CONNECTIONS = 15.0, 64
+SAMPLE_SECONDS = 10.0
+CLIENT_SECONDS = 30.0  # after which an answer is missing
+STUCK = 60  # connections of those that never end
+SHARES = {"good": 0.80, "broken": 0.12, "vanished": 0.06, "slow": 0.02}
+TOLERANCE = 1e-3  # of a probability: batches of different sizes round differently
+BOUND = 1.5  # times the time that a full queue takes at the measured rate: the machine's own ups and downs
+HEAD = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+
+
+class GoneError(Exception):
+    """The server closed the connection without an answer."""
+
+
+class Connection:
+    """A keep-alive connection with the least HTTP/1.1 that does; opened when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.streams = port, None
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return the streams."""
+        if self.streams is None:
+            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+        return self.streams
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.streams is not None:
+            self.streams[1].close()
+            self.streams = None
+
+    async def ask(self, path: str, body: bytes, kind: str = "image/webp", pieces: int = 1) -> tuple[int, Any]:
+        """Return status and JSON of one request, whose body is sent in so many pieces, one a second."""
+        reader, writer = await self.open()
+        try:
+            writer.write(HEAD.format(path=path, kind=kind, length=len(body)).encode())
+            size = max(1, -(-len(body) // pieces))
+            for start_at in range(0, len(body), size):
+                writer.write(body[start_at : start_at + size])
+                if start_at + size < len(body):
+                    await asyncio.sleep(1.0)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            content = await reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            self.close()
+            raise GoneError from error
+        if b"connection: close" in head.lower():
+            self.close()
+        return int(head[9:12]), json.loads(content)
+
+
+class Overload:
+    """The clients, and what came of them."""
+
+    def __init__(self, port: int) -> None:
+        chosen = random.Random(0).sample(pictures(), PICTURES)
+        self.port, self.pictures = port, [data for data, _ in chosen]
+        self.right: dict[tuple[int, str], list[tuple[int, float]]] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.accepted: list[float] = []  # seconds
+        self.idle: list[Connection] = []
+
+    async def learn(self) -> None:
+        """Ask every question once, one after the other, on a service that has nothing else to do."""
+        connection = Connection(self.port)
+        for number, data in enumerate(self.pictures):
+            for alpha in ALPHAS:
+                status, answer = await connection.ask(f"{MODEL}?alpha={alpha}", data)
+                if status != 200:
+                    raise SystemExit(f"the service does not answer on its own: {status} {answer}")
+                self.right[number, alpha] = classes(answer)
+
+    async def capacity(self) -> float:
+        """Return the requests/s that connections without a pause get."""
+        until, done = time.monotonic() + CAPACITY_SECONDS, 0
+
+        async def client(seed: int) -> None:
+            nonlocal done
+            chance, connection = random.Random(seed), Connection(self.port)
+            while time.monotonic() < until:
+                await self.good(chance, connection)
+                done += 1
+
+        await asyncio.gather(*(client(seed) for seed in range(CAPACITY_CONNECTIONS)))
+        return done / CAPACITY_SECONDS
+
+    async def one(self, kind: str, seed: int) -> None:
+        """Be one client that has just arrived."""
+        chance, connection = random.Random(seed), self.idle.pop() if self.idle else Connection(self.port)
+        try:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                await getattr(self, kind)(chance, connection)
+        except TimeoutError:
+            self.fail(f"{kind}: no answer within {CLIENT_SECONDS:g} s")
+            connection.close()
+        except GoneError:
+            self.fail(f"{kind}: the connection was closed without an answer")
+        if connection.streams is not None:
+            self.idle.append(connection)
+
+    async def good(self, chance: random.Random, connection: Connection, pieces: int = 1) -> None:
+        """A picture, whose answer is known."""
+        number, alpha = chance.randrange(PICTURES), chance.choice(ALPHAS)
+        started = time.monotonic()
+        status, answer = await connection.ask(f"{MODEL}?alpha={alpha}", self.pictures[number], pieces=pieces)
+        self.outcomes[f"{'good' if pieces == 1 else 'slow'} {status}"] += 1
+        if status == 200:
+            if pieces == 1:
+                self.accepted.append(time.monotonic() - started)
+            if not alike(classes(answer), self.right[number, alpha]):
+                self.fail(f"picture {number} at alpha {alpha}: {classes(answer)}, not {self.right[number, alpha]}")
+        elif (status, answer["error"]["code"]) != (503, "overloaded"):
+            self.fail(f"good: {status} {answer}")
+
+    async def slow(self, chance: random.Random, connection: Connection) -> None:
+        """The same in three pieces."""
+        await self.good(chance, connection, pieces=3)
+
+    async def broken(self, chance: random.Random, connection: Connection) -> None:
+        """Something that deserves an error of its own."""
+        data = chance.choice(self.pictures)
+        form = b"".join(
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n%b\r\n' % pair
+            for pair in enumerate((data, b"no picture"))
+        )
+        path, body, kind, expected = chance.choice(
+            (
+                (MODEL, b"no picture at all", "image/webp", 422),
+                (MODEL, data[: len(data) // 2], "image/webp", 422),
+                (MODEL, b"", "image/webp", 400),
+                (MODEL, data, "text/plain", 415),
+                (f"{MODEL}?alpha=much", data, "image/webp", 422),
+                (MODEL.replace("cifar10-lt", "nothing"), data, "image/webp", 404),
+                (MODEL, form + b"--x--\r\n", "multipart/form-data; boundary=x", 200),
+            )
+        )
+        status, answer = await connection.ask(path, body, kind)
+        self.outcomes[f"broken {status}"] += 1
+        if status not in {expected, 503}:
+            self.fail(f"broken: {status} {answer}, not {expected}")
+        if status == 200 and ["error" in result for result in answer["results"]] != [False, True]:
+            self.fail(f"a form with one broken picture: {answer}")
+
+    async def vanished(self, chance: random.Random, connection: Connection) -> None:
+        """Gone before the answer."""
+        _, writer = await connection.open()
+        request = HEAD.format(path=MODEL, kind="image/webp", length=len(self.pictures[0])).encode() + self.pictures[0]
+        writer.write(request[: chance.choice((20, len(request) - 5, len(request)))])
+        await asyncio.sleep(chance.choice((0.0, 0.01, 0.1)))
+        connection.close()
+        self.outcomes["vanished"] += 1
+
+    async def stuck(self, seed: int) -> None:
+        """Never end a request; come again when cut off."""
+        chance = random.Random(seed)
+        while True:
+            connection = Connection(self.port)
+            try:
+                reader, writer = await connection.open()
+                writer.write(
+                    chance.choice((b"", b"GET / HTTP/1.1\r\n", HEAD.format(path=MODEL, kind="x", length=9**9).encode()))
+                )
+                while not reader.at_eof():
+                    writer.write(b"a")
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(reader.read(1024), 2.0)
+            except (ConnectionError, RuntimeError):  # uvloop's word for writing to what is closed
+                pass
+            finally:
+                connection.close()
+            self.outcomes["stuck, cut off"] += 1
+            await asyncio.sleep(0.1)
+
+    def fail(self, what: str) -> None:
+        """Note what should not have happened."""
+        if len(self.wrong) < 20:
+            print(f"NOT EXPECTED: {what}", flush=True)
+        self.wrong.append(what)
+
+
+def classes(answer: Any) -> list[tuple[int, float]]:
+    """Return class and probability of an answer's only prediction."""
+    return [(each["index"], each["probability"]) for each in answer["results"][0]["predictions"][0]["classes"]]
+
+
+def alike(some: list[tuple[int, float]], others: list[tuple[int, float]]) -> bool:
+    """Say whether two answers are the same but for rounding; classes that are as good as tied may change places."""
+    probabilities = dict(others)
+    return all(abs(p - q) < TOLERANCE for (_, p), (_, q) in zip(some, others, strict=True)) and all(
+        abs(p - probabilities.get(index, p)) < TOLERANCE for index, p in some
+    )
+
+
+async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Start a service, load it, stop it; return the figures."""
+    process, port, _ = start(folder, {"--cache-mb": 0, "--max-pending-images": LIMIT, "--max-connections": 8192})
+    try:
+        load = Overload(port)
+        await load.learn()
+        capacity = await load.capacity()
+        print(
+            f"capacity {capacity:.0f} requests/s; offering {2 * capacity:.0f} for {options.minutes:g} min", flush=True
+        )
+        samples = await offer(load, process.pid, 2 * capacity, 60 * options.minutes)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    except BaseException:
+        print(f"the service's last words:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
+        raise
+    finally:
+        process.kill()
+        process.wait()
+    log = (folder / "log").read_text()
+    return {
+        "capacity": capacity,
+        "samples": samples,
+        "outcomes": dict(sorted(load.outcomes.items())),
+        "wrong": load.wrong,
+        "exit_code": code,
+        "tracebacks": log.count("Traceback"),
+    }
+
+
+async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[dict[str, float]]:
+    """Let clients arrive, so many a second on average; return what was seen every ten seconds."""
+    chance, samples = random.Random(1), []
+    tasks: set[asyncio.Task[None]] = set()
+    stuck = [asyncio.create_task(load.stuck(seed)) for seed in range(STUCK)]
+    load.outcomes.clear()
+    load.accepted.clear()
+    began = last = due = time.monotonic()
+    arrived = 0
+    while (now := time.monotonic()) < began + seconds:
+        while due <= now:
+            due += chance.expovariate(rate)
+            kind = chance.choices(list(SHARES), SHARES.values())[0]
+            task = asyncio.create_task(load.one(kind, arrived))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            arrived += 1
+        await asyncio.sleep(0.002)
+        if now - last >= SAMPLE_SECONDS:
+            accepted, load.accepted = sorted(load.accepted), []
+            samples.append(
+                {
+                    "minutes": (now - began) / 60,
+                    "resident_mb": resident_mb(pid),
+                    "offered_per_second": arrived / (now - last),
+                    "accepted_per_second": len(accepted) / (now - last),
+                    "p50_ms": 1000 * accepted[len(accepted) // 2] if accepted else 0.0,
+                    "p99_ms": 1000 * accepted[int(0.99 * len(accepted))] if accepted else 0.0,
+                }
+            )
+            arrived, last = 0, now
+            if len(samples) % 6 == 1:
+                print(row(samples[-1]), flush=True)
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=False)
+    return samples
+
+
+def row(sample: dict[str, float]) -> str:
+    """One line of the table."""
+    speed = f"{sample['offered_per_second']:5.0f} offered/s  {sample['accepted_per_second']:5.0f} accepted good/s"
+    times = f"p50 {sample['p50_ms']:4.0f} ms  p99 {sample['p99_ms']:4.0f} ms"
+    return f"{sample['minutes']:5.1f} min  {sample['resident_mb']:6.1f} MB resident  {speed}  {times}"
+
+
+def verdict(figures: dict[str, Any]) -> bool:
+    """Print what came of it, and whether that is well."""
+    after = [each for each in figures["samples"] if each["minutes"] > 1.0]
+    flat, words = growth(after, "resident_mb", warm_up=0.0)
+    print(f"resident memory after the first minute: {words}")
+    slowest = max(each["p99_ms"] for each in after)
+    rate = min(each["accepted_per_second"] for each in after) / SHARES["good"]
+    bound = 1000 * BOUND * LIMIT / rate
+    queue = f"{LIMIT} pictures at {rate:.0f}/s x {BOUND} are {bound:.0f} ms"
+    print(f"p99 of accepted requests: at most {slowest:.0f} ms; {queue}")
+    print(f"outcomes: {figures['outcomes']}")
+    ended = f"tracebacks in the log: {figures['tracebacks']}; exit code {figures['exit_code']}"
+    print(f"wrong or unexpected: {len(figures['wrong'])}; {ended}")
+    return (
+        flat and slowest <= bound and not figures["wrong"] and not figures["tracebacks"] and figures["exit_code"] == 0
+    )
+
+
+def main() -> None:
+    """Parse, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    options = parser.parse_args()
+    if options.minutes < 2:
+        parser.error("give it two minutes at least: the first one is for warming up")
+    print(machine())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with tempfile.TemporaryDirectory(prefix="longtail-overload-") as folder:
+        figures = uvloop.run(run(options, Path(folder)))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1))
+    print(row(figures["samples"][-1]))
+    sys.exit(0 if verdict(figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
