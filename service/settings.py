@@ -80,7 +80,11 @@ class Settings(BaseModel):
     )
     max_body_mb: float = Field(20.0, gt=0, le=1024, description="largest request body, in megabytes (10^6 bytes)")
     max_json_mb: float = Field(1.0, gt=0, le=1024, description="largest JSON body, in megabytes")
-    max_pixels: int = Field(50_000_000, ge=1, description="largest picture, width × height, found out before decoding")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="largest picture, width × height, found out before decoding, which takes up to 27 bytes a pixel",
+    )
     max_files: int = Field(64, ge=1, description="most pictures in one multipart request")
     max_alphas: int = Field(128, ge=1, description="most values of alpha in one request")
     max_alpha: float = Field(100.0, gt=0, le=1e6, description="largest size of alpha")

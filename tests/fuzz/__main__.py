@@ -5,7 +5,9 @@ JSON object a line, is what the tests look at. A fault is printed with the comma
 """
 
 import argparse
+import ctypes
 import faulthandler
+import gc
 import json
 import logging
 import mmap
@@ -88,7 +90,9 @@ def _progress(path: Path | None) -> "mmap.mmap | bytearray":
 
 
 def _memory() -> dict[str, int]:
-    """Return bytes resident now, and at most so far."""
+    """Return bytes resident now, without what the allocator keeps for later, and at most so far."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
     return {"resident": resident, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 

@@ -123,7 +123,7 @@ def _scope(data: bytes) -> tuple[dict[str, Any], bytes]:
         "raw_path": path,
         "query_string": query,
         "root_path": "",
-        "headers": [*headers, (b"host", b"fuzz"), (b"content-length", str(len(body)).encode())],
+        "headers": [*headers, (b"host", b"127.0.0.1"), (b"content-length", str(len(body)).encode())],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }, body

@@ -111,7 +111,8 @@ def _cut(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
 def _again(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
     """Repeat a stretch: some times, and now and then very often."""
     start, end = _stretch(rng, data)
-    times = rng.choice((1, 1, 2, 5, 40)) if rng.random() < 0.98 else LARGEST // max(end - start, 1)
+    enough = LARGEST // max(end - start, 1) + 1
+    times = min(rng.choice((1, 1, 2, 5, 40)), enough) if rng.random() < 0.98 else enough
     return (data[:end] + data[start:end] * times + data[end:])[:LARGEST]
 
 

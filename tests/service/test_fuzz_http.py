@@ -15,20 +15,26 @@ import orjson
 import pytest
 
 from models.bundle import load_bundle
+from service.keys import SCOPES, new_key
 from tests.service.test_process import server
 from tests.tiny_bundle import write_tiny_bundle
 
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")  # of each operation and phase
 ONLY = {("path", "model"): "tiny", ("path", "version"): "1", ("query", "version"): 1}
-# 501 and 503 are answers like others, where they are documented. 410 and 422 say what no schema can: a result that is
-# not kept any more, an alpha that is no point of this model, a picture that is none (415: one of another kind).
+# 501, 503 and 504 are answers like others, where they are documented; 504 comes where a request gives itself no time.
+# 410 and 422 say what no schema can: a result that is not kept any more, an alpha that is no point of this model, a
+# picture that is none (415: one of another kind).
 CONFIG = """
 [generation]
 database = "none"
 [checks.not_a_server_error]
-expected-statuses = ["2xx", "3xx", "4xx", "501", "503"]
+expected-statuses = ["2xx", "3xx", "4xx", "501", "503", "504"]
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "404", "409", "410", "415", "422", "503"]
+expected-statuses = ["2xx", "3xx", "404", "409", "410", "415", "422", "503", "504"]
+[auth.openapi.bearer]
+bearer = "KEY"
+[auth.openapi.header]
+api_key = "KEY"
 """
 
 
@@ -50,9 +56,11 @@ def with_names_that_are_there(schema: dict[str, Any]) -> dict[str, Any]:
 def test_the_server_does_what_its_documentation_says(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "models", "spare")
     bundle = load_bundle(write_tiny_bundle(tmp_path / "models"))
-    (tmp_path / "schemathesis.toml").write_text(CONFIG)
-    with server(bundle) as (_, url):
-        schema = with_names_that_are_there(httpx.get(f"{url}/openapi.json").json())
+    key, line = new_key("fuzzer", SCOPES)
+    (tmp_path / "keys.txt").write_text(line)
+    (tmp_path / "schemathesis.toml").write_text(CONFIG.replace("KEY", key))
+    with server(bundle, "--api-keys-file", str(tmp_path / "keys.txt")) as (_, url):
+        schema = with_names_that_are_there(httpx.get(f"{url}/openapi.json", headers={"X-API-Key": key}).json())
         (tmp_path / "openapi.json").write_bytes(orjson.dumps(schema))
         done = subprocess.run(
             [
