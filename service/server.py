@@ -17,6 +17,7 @@ from typing import cast
 import uvicorn
 
 from service.context import Context
+from service.listening import Listener
 from service.protocol import Protocol
 from service.slow_clients import sweep
 from service.watched_clock import WatchedClock
@@ -25,7 +26,7 @@ __all__ = ["FAILED", "Server"]
 
 log = logging.getLogger("longtail.server")
 TICKS_PER_SECOND = 10  # of uvicorn's own loop
-EARS = 16
+AT_ONCE, AT_ONCE_OF_SEVERAL = 128, 4  # connections taken in a round of the loop
 NOT_LIVE_SECONDS = 10.0  # /livez says so for that long before the process ends
 FAILED = 70  # exit code, EX_SOFTWARE
 
@@ -44,18 +45,14 @@ class Server(uvicorn.Server):
         self._clock = WatchedClock(longest=2.0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, with several ears on the same port.
-
-        uvloop takes one new connection for each listening socket and round of its loop. Under load a round takes tens
-        of milliseconds, and new clients would wait for seconds where old ones are answered at once.
-        """
+        """Start to listen as uvicorn does, then go on with listeners of our own on the same sockets."""
         await super().startup(sockets)
-        if not self.started:
-            return
-        loop, heard = asyncio.get_running_loop(), [each.fileno() for server in self.servers for each in server.sockets]
-        for number in heard * (EARS - 1):
-            twin = socket.socket(fileno=os.dup(number))
-            self.servers.append(await loop.create_server(self._protocol, sock=twin, backlog=self.config.backlog))
+        at_once = AT_ONCE_OF_SEVERAL if self.supervised else AT_ONCE
+        theirs, listening = self.servers, [each for server in self.servers for each in server.sockets]
+        twins = [socket.socket(fileno=os.dup(each.fileno())) for each in listening]
+        for server in theirs:
+            server.close()
+        self.servers = cast("list[asyncio.Server]", [Listener(twin, self._protocol, at_once) for twin in twins])
 
     def _protocol(self) -> asyncio.Protocol:
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
