@@ -3,12 +3,14 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service.keys import find_key, read_key_file
 from service.settings import Settings
 from tests.docker.programs import COMPOSE, DOCKER, ROOT, program
 
@@ -190,3 +192,56 @@ def test_the_containers_ports_are_published_once_each() -> None:
     assert len(published) == len(set(published))
     described = re.findall(r"\((?:127\.0\.0\.1:)?(\d{4})\)", (ROOT / "docker-compose.yml").read_text())
     assert sorted(published) == sorted(described)
+
+
+KEYS: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.keys.yml").read_text())
+WITH_KEYS = DOCKER / "prometheus" / "prometheus.keys.yml"
+
+
+def test_docker_compose_adds_keys_to_every_service_of_ours() -> None:
+    command = [program("docker-compose", "docker-compose"), "-f", "docker-compose.yml", "-f", "docker-compose.keys.yml"]
+    environment = os.environ | {"COMPOSE_PROFILES": "gpu,scale"}
+    done = subprocess.run([*command, "config"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    for name in OURS:
+        sources = {each if isinstance(each, str) else each["source"] for each in services[name]["secrets"]}
+        assert {"api_keys"} <= sources
+        assert services[name]["environment"]["LONGTAIL_API_KEYS_FILE"] == "/run/secrets/api_keys"
+        assert services[name]["environment"]["LONGTAIL_MODELS"] == "/models"
+    assert services["prometheus"]["command"] == KEYS["services"]["prometheus"]["command"]
+    assert services["replica"]["environment"]["LONGTAIL_DATABASE_PASSWORD_FILE"] == "/run/secrets/postgres_password"
+
+
+def test_prometheus_with_a_key_is_prometheus_as_it_is_but_for_the_key() -> None:
+    with_key = yaml.safe_load(WITH_KEYS.read_text())
+    job = with_key["scrape_configs"][0]
+    assert job.pop("authorization") == {"credentials_file": "/run/secrets/metrics_key"}
+    assert with_key == PROMETHEUS
+    flags = [flag for flag in SERVICES["prometheus"]["command"] if "config.file" not in flag]
+    assert KEYS["services"]["prometheus"]["command"] == ["--config.file=/etc/prometheus/prometheus.keys.yml", *flags]
+    assert KEYS["services"]["prometheus"]["secrets"] == ["metrics_key"]
+
+
+def test_the_commands_that_make_the_keys_make_them(tmp_path: Path) -> None:
+    """As docker/README.md has them, with this Python in the image's place."""
+    block = (DOCKER / "README.md").read_text().partition('keys="docker run')[2].partition("chmod")[0]
+    commands = f'keys="{sys.executable} -m service.keys"\n' + block.partition("\n")[2].replace(
+        "docker/secrets", str(tmp_path)
+    )
+    subprocess.run(["bash", "-euc", commands], cwd=ROOT, capture_output=True, check=True)
+    keys = read_key_file(tmp_path / "api_keys")
+    assert [(key.name, key.scopes) for key in keys] == [
+        ("web", {"predict", "tune", "admin"}),
+        ("prometheus", {"predict"}),
+    ]
+    assert find_key(keys, (tmp_path / "metrics_key").read_text().strip().encode()) == keys[1]
+
+
+def test_promtool_takes_prometheus_with_a_key(tmp_path: Path) -> None:
+    for file in (DOCKER / "prometheus").glob("*.yml"):
+        (tmp_path / file.name).write_text(file.read_text().replace("/run/secrets", str(tmp_path)))
+    (tmp_path / "metrics_key").write_text("lt_x")
+    check = [program("promtool", "prometheus"), "check", "config", str(tmp_path / WITH_KEYS.name)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
