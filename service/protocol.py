@@ -124,6 +124,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         cast("dict[str, Any]", self.scope)[HANG_UP] = HangUp()
 
     def on_headers_complete(self) -> None:
@@ -146,8 +147,14 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of it is there."""
         self._silent = 0
-        if not self._refused:
-            super().on_message_complete()
+        if self._refused:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:  # refused before its body had come; uvicorn would not take that for idle
+            self.cycle.more_body = False
+            self._unset_keepalive_if_required()
+            wait, close = self.timeout_keep_alive, self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(wait, close)
 
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than it is written."""

@@ -81,6 +81,16 @@ def test_a_body_that_does_not_come_is_cut_off(address: tuple[str, int], sent: by
         assert code_of(answer_to(connection)) == (408, "too_slow")
 
 
+def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(address: tuple[str, int]) -> None:
+    head = HEAD.replace(b"image/png", b"text/plain") + b"Content-Length: 1000\r\n\r\n"
+    with socket.create_connection(address) as connection:
+        for _ in range(2):
+            connection.sendall(head)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 415")
+            connection.sendall(b"x" * 1000)
+        assert answer_to(connection) == b""  # idle, and closed without a word
+
+
 def test_a_body_that_comes_slowly_enough_is_taken(address: tuple[str, int]) -> None:
     data = picture(1, side=128)  # 49 kB
     with socket.create_connection(address) as connection:

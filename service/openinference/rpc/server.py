@@ -61,11 +61,12 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
     settings = context.settings
     methods: dict[str, Method] = {**METHODS, "ServerMetadata": lambda *_: _server_metadata(version)}
     server = grpc.aio.server(
+        maximum_concurrent_rpcs=settings.max_connections,
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes + ROOM_BESIDE_TENSORS),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(settings.workers > 1)),  # else a port that is taken would be shared, silently
-        ]
+        ],
     )
     handlers = {name: _handler(context, name, method) for name, method in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -153,10 +154,16 @@ async def _model_statistics(context: Context, message: Any) -> Any:
 
 
 async def _model_infer(context: Context, message: Any) -> Any:
-    served = served_at(context.registry, message.model_name, message.model_version or None)
-    with counted(served):
-        request = read_request(message)
-        return write_response(served, request, await infer_outputs(context, served, request))
+    served, room = served_at(context.registry, message.model_name, message.model_version or None), context.body_room
+    held: dict[str, Any] = {}
+    try:
+        with counted(served):
+            context.worker.admission.check()
+            room.take(held, message.ByteSize())
+            request = read_request(message)
+            return write_response(served, request, await infer_outputs(context, served, request))
+    finally:
+        room.give_back(held)
 
 
 async def _index(context: Context, message: Any) -> Any:
