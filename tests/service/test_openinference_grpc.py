@@ -241,11 +241,13 @@ def anyio_backend() -> str:
 
 def test_messages_beyond_the_room_for_bodies_are_refused(tmp_path: Path) -> None:
     port = free_port()
-    with serving(tmp_path, "--grpc-port", str(port), "--max-pending-mb", "0.002"):
-        with closing(triton.InferenceServerClient(f"127.0.0.1:{port}")) as client:
-            small = tensor("encoded", np.array([png(pictures(1)[0])], np.object_))
-            large = tensor("encoded", np.array([b"x" * 3000], np.object_))
-            with pytest.raises(InferenceServerException, match="MB of requests are in memory") as refused:
-                client.infer("tiny", [large])
-            assert client.infer("tiny", [small]).as_numpy("probabilities").shape == (1, 5)
+    small = tensor("encoded", np.array([png(pictures(1)[0])], np.object_))
+    large = tensor("encoded", np.array([b"x" * 3000], np.object_))
+    with (
+        serving(tmp_path, "--grpc-port", str(port), "--max-pending-mb", "0.002"),
+        closing(triton.InferenceServerClient(f"127.0.0.1:{port}")) as client,
+    ):
+        with pytest.raises(InferenceServerException, match="MB of requests are in memory") as refused:
+            client.infer("tiny", [large])
+        assert client.infer("tiny", [small]).as_numpy("probabilities").shape == (1, 5)
     assert refused.value.status() == "StatusCode.UNAVAILABLE"
