@@ -19,6 +19,7 @@ Need = Literal["open", "any", "predict", "tune", "admin"]  # `open` needs no key
 Headers = Iterable[tuple[bytes, bytes]]
 _OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/playground/", "/docs/assets/")
+_PROXIES = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _TUNED = frozenset({"alpha", "operating-points"})  # parts of a model that others than reading calls change
 
@@ -108,8 +109,14 @@ def _given(headers: Headers) -> bytes | None:
 
 
 def _is_for_loopback(headers: Headers) -> bool:
-    """Say whether a call names a loopback address as its host; gRPC's calls name none."""
-    for name, value in headers:
+    """Say whether a call names a loopback address as its host, and no proxy says that it passed it on.
+
+    gRPC's calls name none.
+    """
+    given = list(headers)
+    if any(name in _PROXIES for name, _ in given):
+        return False
+    for name, value in given:
         if name == b"host":
             host = value.decode("latin-1").strip()
             host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

@@ -1,7 +1,7 @@
 """How much may be accepted and not answered yet, in pictures and in bytes of bodies: beyond that requests are refused.
 
 A picture takes its place when its request has arrived, so that nobody holds places by sending slowly. What has come
-until then takes room in memory, which is counted as it comes.
+until then takes room in memory, which is counted as it comes; so does an answer that is not taken.
 """
 
 from starlette.types import Scope
@@ -68,7 +68,7 @@ class Admission:
 
 
 class BodyRoom:
-    """Counts the bytes of requests' bodies, from when they come until the request is answered; on the event loop only.
+    """Counts the bytes of requests' bodies, and of answers until they are taken; on the event loop only.
 
     Args:
         most_mb: how many there may be, in megabytes (10^6 bytes).

@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.middleware import RequestEnvelope, add_error_handlers
 from service.openapi import describe_access
 from service.openinference.rpc.start import require_grpc, start_rpc
+from service.protocol import FLOW
 from service.registry import Registry, ServedModel
 from service.repository.loader import loader
 from service.repository.orders import ORDERS_VARIABLE, Orders
@@ -63,6 +64,8 @@ class Application(FastAPI):
         scope["app"], scope["longtail.context"] = self, self.context
         try:
             await self.envelope(scope, receive, send)
+            if flow := scope.get(FLOW):
+                await flow.drain()  # an answer that is not taken yet is in memory
         finally:
             self.context.body_room.give_back(scope)
 
@@ -167,11 +170,11 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         context.watch.start()
         context.catalog.start()
         context.lifecycle.started = True
-        rpc = await start_rpc(context, app.version)
+        rpc = asyncio.create_task(_serve_rpc(context, await start_rpc(context, app.version)))
         yield
         context.lifecycle.draining = True
-        if rpc is not None:
-            await rpc.stop(context.settings.drain_seconds)
+        context.lifecycle.leave.set()
+        await rpc
         await asyncio.to_thread(context.catalog.close)
         await context.jobs.close()
         await context.worker.close()
@@ -179,6 +182,13 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
             await asyncio.to_thread(part.close)
 
     return lifespan
+
+
+async def _serve_rpc(context: Context, server: Any) -> None:
+    """Let gRPC, where it is served, take calls until HTTP takes none either; then finish what was accepted."""
+    await context.lifecycle.leave.wait()
+    if server is not None:
+        await server.stop(context.settings.drain_seconds)
 
 
 def _open_catalog(

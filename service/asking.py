@@ -30,11 +30,13 @@ class Ask:
         finish: (model, a batch's numbers, each picture's question) -> each picture's answer.
         question: what `finish` is told of this picture's request.
         heavy: it takes long enough to hold the event loop up, so it is never worked out there.
+        lines: how many lines, a class at an alpha each, the answer has.
     """
 
     finish: Callable[[ServedModel, Numbers, Sequence[Any]], Sequence[Any]]
     question: Any = None
     heavy: bool = False
+    lines: int = 1
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,8 @@
 """What every route needs, made once per app and reached through the request."""
 
+import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
@@ -32,12 +33,14 @@ class Lifecycle:
     Attributes:
         failure: what is beyond mending in this process; None as long as it is well.
         failed_at: when that was found, on the monotonic clock.
+        leave: set when nothing new is taken any more.
     """
 
     started: bool = False
     draining: bool = False
     failure: str | None = None
     failed_at: float = 0.0
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fail(self, reason: str) -> None:
         """Say that this process is to be replaced; the first reason stays."""

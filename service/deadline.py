@@ -56,7 +56,7 @@ def _seconds(request: Request, timeout_ms: float | None) -> float | None:
         given.append(_checked(timeout_ms / 1000, "timeout_ms", timeout_ms))
     if (text := request.headers.get(HEADER)) is not None:
         try:
-            seconds = float(text[:LONGEST_TEXT])
+            seconds = float(text) if len(text) <= LONGEST_TEXT else math.nan
         except ValueError:
             seconds = math.nan
         given.append(_checked(seconds, "X-Request-Timeout", repr(text[:LONGEST_TEXT])))

@@ -15,12 +15,12 @@ from models.errors import (
 )
 
 __all__ = [
-    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "ArchiveError", "BodyTooLargeError",
-    "ClientGoneError", "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError", "ExpiredResultError",
-    "ForbiddenError", "HeadTooLargeError", "InferenceError", "JobCancelledError", "JobLostError",
-    "MalformedRequestError", "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError", "NotReadyError",
-    "NotSupportedError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError", "PriorError",
-    "RequestError", "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError",
+    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "AnswerTooLargeError", "ArchiveError",
+    "BodyTooLargeError", "ClientGoneError", "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError",
+    "ExpiredResultError", "ForbiddenError", "HeadTooLargeError", "InferenceError", "JobCancelledError",
+    "JobLostError", "MalformedRequestError", "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError",
+    "NotReadyError", "NotSupportedError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError",
+    "PriorError", "RequestError", "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError",
     "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
     "UnauthenticatedError", "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError",
     "UnknownResultError", "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError",
@@ -58,6 +58,10 @@ class AlphaRangeError(ServiceError):
 
 class TooManyAlphasError(ServiceError):
     """More values of alpha than this server allows in one request."""
+
+
+class AnswerTooLargeError(ServiceError):
+    """More pictures x alphas x classes than fit into one answer."""
 
 
 class TopKError(ServiceError):
@@ -226,6 +230,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     AlphaRangeError: (422, "alpha_out_of_range"),
     TooManyAlphasError: (422, "too_many_alphas"),
     TopKError: (422, "top_k_out_of_range"),
+    AnswerTooLargeError: (413, "answer_too_large"),
     EmptyBodyError: (400, "empty_body"),
     MultipartError: (400, "bad_multipart"),
     TooManyFilesError: (413, "too_many_files"),

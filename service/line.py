@@ -42,8 +42,8 @@ class Line:
         return await asyncio.wrap_future(doing)
 
     def close(self) -> None:
-        """Finish what runs, drop what waits."""
-        self._executor.shutdown(cancel_futures=True)
+        """Drop what waits; what runs is let run, and nobody waits for it."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _one_less(self, _: "Future[Any]") -> None:
         with self._lock:

@@ -69,7 +69,7 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
         self.pending_images_limit = Gauge(
-            "longtail_pending_images_limit", "How many of those there may be.", registry=registry,
+            "longtail_pending_images_limit", "The most images accepted and not answered.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
 
@@ -77,7 +77,10 @@ class Metrics:
             "longtail_connections", "Connections open.", registry=registry, multiprocess_mode="livesum"
         )
         self.body_bytes = Gauge(
-            "longtail_body_bytes", "Request bodies in memory.", registry=registry, multiprocess_mode="livesum"
+            "longtail_body_bytes",
+            "Request bodies and answers in memory.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
 
         self.results_dropped = Counter(

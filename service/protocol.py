@@ -1,11 +1,9 @@
-"""uvicorn's HTTP/1.1 with what it lacks: answers in one write, hang-ups heard at once, and limits on what clients do.
+"""uvicorn's HTTP/1.1 with what it lacks: hang-ups heard at once, answers in one write, and limits on what clients do.
 
-uvicorn writes head and body one after the other, which costs a system call more on this side and often a wake-up more
-on the other. And it tells of a hang-up only to who asks `receive` for it, for which every request would need a second
-task; here the connection itself cancels the request's work.
-
-And it bounds neither how many connections there are, nor how large a request's head is, nor how long head and body may
-take (`slow_clients.py`). What cannot even be read as a request is answered as every other error is, and the connection
+uvicorn tells of a hang-up only to who asks `receive` for it, for which every request would need a second task; here the
+connection itself cancels the request's work (`hang_up.py`). And it bounds neither how many connections there are, nor
+how large a request's head is, nor how many requests wait behind one at work, nor how long anything may take
+(`slow_clients.py`). What cannot even be read as a request is answered as every other error is, and the connection
 closed.
 """
 
@@ -14,43 +12,25 @@ from typing import Any, cast
 
 import orjson
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.context import Context
 from service.errors import HeadTooLargeError, MalformedRequestError, OverloadedError, ServiceError, translate
+from service.hang_up import HANG_UP, HangUp
+from service.one_write import OneWrite
 from service.openinference.dialect import error_body
 from service.result_ids import new_request_id
 from service.slow_clients import Seen
 
-__all__ = ["HANG_UP", "HangUp", "Protocol"]
+__all__ = ["FLOW", "Protocol"]
 
+FLOW = "longtail.flow"  # where a request's scope has uvicorn's flow control: whether the client takes its answer
+MOST_BEHIND = 16  # requests that wait behind the one at work on a connection
+BEYOND = 1.25  # times the most connections: so many are told, at their first word, that there are too many
 _REFUSAL = (
     b"content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\nx-content-type-options: nosniff\r\n"
     b"content-security-policy: default-src 'none'\r\ncache-control: no-store\r\ncontent-length: "
 )
-
-HANG_UP = "longtail.hang_up"  # where a request's scope has it
-
-
-class HangUp:
-    """Whose work is for nothing when the connection is gone.
-
-    Attributes:
-        task: what to cancel then; None where nothing is to be cancelled.
-        happened: the connection is gone.
-    """
-
-    __slots__ = ("happened", "task")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[Any] | None = None
-        self.happened = False
-
-    def tell(self) -> None:
-        """The connection is gone."""
-        self.happened = True
-        if self.task is not None:
-            self.task.cancel()
 
 
 class Protocol(HttpToolsProtocol):
@@ -68,32 +48,55 @@ class Protocol(HttpToolsProtocol):
         self._context: Context = config.loaded_app.context
         self._most_silent = int(self._context.settings.max_head_kb * 1000)
         self._silent = 0  # bytes of which nothing has come yet: a head, or what stands between a body's chunks
-        self._refused = self._answer_waits = False
+        self._working: RequestResponseCycle | None = None  # the request at work; `cycle` is the one that came last
+        self._surplus = self._refused = self._answer_waits = False
 
     @property
-    def phase(self) -> tuple[Any, str]:
-        """Which part of which request is under way: its `head`, `body`, `work` on it, or its `answer`, which waits."""
+    def phase(self) -> tuple[RequestResponseCycle | None, str]:
+        """Which part of which request is under way.
+
+        `surplus`: none, there are too many connections; `head`; `body`; `rest` of a body that was refused already;
+        `work`; `answer`, which the client does not take; `end`, the connection is being closed.
+        """
         cycle = self.cycle
+        if self._refused or self.transport.is_closing():
+            return cycle, "end"
         if self._answer_waits:
             return cycle, "answer"
+        if self._surplus:
+            return cycle, "surplus"
         if cycle is None or (cycle.response_complete and not cycle.more_body):
             return cycle, "head"
-        return cycle, "body" if cycle.more_body else "work"
+        if cycle.more_body:
+            return cycle, "rest" if cycle.response_complete else "body"
+        return cycle, "work"
+
+    @property
+    def progress(self) -> int:
+        """Bytes of bodies that have come; or, where an answer waits, how few bytes of it still do, as a number < 0."""
+        return -self.transport.get_write_buffer_size() if self._answer_waits else self.received
 
     def refuse(self, error: ServiceError) -> None:
-        """Say what is wrong, where no answer has begun, and close the connection."""
+        """Say what is wrong, where that cannot be taken for a part of another answer, and close the connection."""
         if self._refused:
             return
+        cycle, part = self.phase
         self._refused = True
         status, code, message = translate(error)
         self._context.metrics.errors.labels(code).inc()
-        cycle, part = self.phase
-        if part in {"work", "answer"} or (part == "body" and cycle.response_started):
+        behind = self._working is not None and self._working is not cycle and not self._working.response_complete
+        unsaid = part in {"head", "surplus"} or (part == "body" and cycle is not None and not cycle.response_started)
+        if behind or not unsaid:
             self.transport.abort()
             return
         body = orjson.dumps(error_body(self.url.decode("latin-1"), code, message, new_request_id()))
         self.transport.write(b"%b%b%d\r\n\r\n%b" % (STATUS_LINE[status], _REFUSAL, len(body), body))
         self.transport.close()
+
+    def refuse_surplus(self) -> None:
+        """Say that there are too many connections."""
+        most = self._context.settings.max_connections
+        self.refuse(OverloadedError(f"this server has its {most} connections already; try again in a second"))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot read."""
@@ -101,20 +104,29 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin."""
-        super().connection_made(cast("asyncio.Transport", _OneWrite(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", OneWrite(transport, self.loop)))
         most = self._context.settings.max_connections
-        if len(self.connections) > most:
-            self.refuse(OverloadedError(f"this server has its {most} connections already; try again in a second"))
+        self._surplus = len(self.connections) > most
+        if len(self.connections) > BEYOND * most:
+            self.refuse_surplus()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End; whoever still works for this client need not."""
         super().connection_lost(exc)
-        if self.cycle is not None and self.cycle.disconnected:
-            cast("dict[str, Any]", self.cycle.scope)[HANG_UP].tell()
+        waiting = [cycle for cycle, _ in self.pipeline]
+        for cycle in {self._working, self.cycle, *waiting}:
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                cast("dict[str, Any]", cycle.scope)[HANG_UP].tell()
+        self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         if self._refused:
+            return
+        if self._surplus:
+            self.refuse_surplus()
             return
         self._silent += len(data)
         super().data_received(data)
@@ -125,7 +137,8 @@ class Protocol(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        cast("dict[str, Any]", self.scope)[HANG_UP] = HangUp()
+        scope = cast("dict[str, Any]", self.scope)
+        scope[HANG_UP], scope[FLOW] = HangUp(), self.flow
 
     def on_headers_complete(self) -> None:
         """Begin to answer it."""
@@ -134,6 +147,8 @@ class Protocol(HttpToolsProtocol):
             if size > self._most_silent:
                 self._refuse_head()
         self._silent = 0
+        if len(self.pipeline) >= MOST_BEHIND:
+            self.refuse(OverloadedError(f"{MOST_BEHIND} requests wait behind another one on this connection"))
         if not self._refused:
             super().on_headers_complete()
 
@@ -156,6 +171,12 @@ class Protocol(HttpToolsProtocol):
             wait, close = self.timeout_keep_alive, self.timeout_keep_alive_handler
             self.timeout_keep_alive_task = self.loop.call_later(wait, close)
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, and read more only where none waits: else each answer would let more in."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
+
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than it is written."""
         self._answer_waits = True
@@ -166,48 +187,12 @@ class Protocol(HttpToolsProtocol):
         self._answer_waits = False
         super().resume_writing()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._working = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _refuse_head(self) -> None:
         kilobytes = self._most_silent / 1000
         self.refuse(
             HeadTooLargeError(f"address and headers exceed {kilobytes:g} kB; what is long belongs into the body")
         )
-
-
-class _OneWrite:
-    """A transport that holds what is written until more comes, or until the event loop has done what else there is.
-
-    All else it does as the transport behind it, so it inherits nothing: asyncio's own methods would only raise.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._held = b""
-        for name in ("get_extra_info", "is_closing", "pause_reading", "resume_reading", "set_protocol"):  # often used
-            setattr(self, name, getattr(transport, name))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Hold the data, or write it behind what is held."""
-        if self._held:
-            self._transport.write(self._held + data)
-            self._held = b""
-        elif data:
-            self._held = data
-            self._loop.call_soon(self._flush)
-
-    def close(self) -> None:
-        """Write what is held, and close."""
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Close, whatever is held or on its way."""
-        self._held = b""
-        self._transport.abort()
-
-    def _flush(self) -> None:
-        if self._held:
-            self._transport.write(self._held)
-            self._held = b""

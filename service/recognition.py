@@ -16,8 +16,8 @@ from models.errors import ImageError
 from service.asking import Ask
 from service.context import Context, context_of, request_id_of
 from service.deadline import Within
-from service.errors import ClientGoneError, ServiceError, translate
-from service.protocol import HANG_UP, HangUp
+from service.errors import AnswerTooLargeError, ClientGoneError, ServiceError, translate
+from service.hang_up import HANG_UP, HangUp
 from service.registry import ServedModel
 from service.result_ids import new_result_id
 from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
@@ -25,6 +25,7 @@ from service.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
 __all__ = ["PICTURES_BODY", "answer_pictures", "unless_hung_up"]
 
 T = TypeVar("T")
+MOST_LINES = 250_000  # of an answer to several pictures; some 20 MB
 _PICTURE = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 _FORM = {
     "schema": {
@@ -56,6 +57,7 @@ async def answer_pictures(
         context.worker.admission.check()
         async with Within(request, timeout_ms):
             uploads, as_form = await read_uploads(request, context.settings)
+            _check_lines(len(uploads), ask.lines)
             with context.worker.admit(len(uploads)):
                 answers = await unless_hung_up(request, _ask_all(context, served, uploads, ask, as_form))
         _count_refused(context, served, answers)
@@ -67,11 +69,20 @@ async def answer_pictures(
         raise
     body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    context.body_room.take(request.scope, len(content))
     finished, stages = time.perf_counter_ns(), context.metrics.stages(served.name)
     stages.images.inc(sum("error" not in result for result in results))
     stages.render.observe((finished - answered) / 1e9)
     served.statistics.success(finished - started)
     return Response(content, media_type="application/json")
+
+
+def _check_lines(pictures: int, lines: int) -> None:
+    if pictures > 1 and pictures * lines > MOST_LINES:
+        raise AnswerTooLargeError(
+            f"{pictures} pictures with {lines} lines each, a class at an alpha, are {pictures * lines}; at most "
+            f"{MOST_LINES} fit into one answer: send fewer pictures, ask for fewer alphas, or for a smaller top_k"
+        )
 
 
 def _count_refused(context: Context, served: ServedModel, answers: Sequence[Any]) -> None:

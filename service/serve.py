@@ -1,6 +1,7 @@
 """Starts uvicorn as the settings say: in this process, or in several."""
 
 import gc
+import logging
 import os
 import tempfile
 from contextlib import suppress
@@ -23,7 +24,10 @@ def serve(app: FastAPI, settings: Settings) -> int:
     raise_file_limit(settings.max_connections)
     server = Server(_config(app, settings))
     server.run()
-    return server.exit_code
+    if server.exit_code:
+        logging.shutdown()
+        os._exit(server.exit_code)  # Python would wait for the threads that are the reason
+    return 0
 
 
 def serve_in_processes(settings: Settings) -> int:

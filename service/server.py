@@ -36,11 +36,12 @@ class Server(uvicorn.Server):
 
     Attributes:
         supervised: it is one of several processes, whose parent says when to end; Ctrl-C reaches all of them.
+        ticked_at: when the event loop was seen to turn; infinite before it first does.
     """
 
     def __init__(self, config: uvicorn.Config, *, supervised: bool = False) -> None:
         super().__init__(config)
-        self.supervised = supervised
+        self.supervised, self.ticked_at = supervised, float("inf")
         self._signalled, self._leaving_at = False, float("inf")
         self._clock = WatchedClock(longest=2.0)
 
@@ -91,7 +92,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due; say whether to stop listening."""
-        now, context = time.monotonic(), self._context
+        self.ticked_at = now = time.monotonic()
+        context = self._context
         if context is not None and counter % TICKS_PER_SECOND == 0:
             self._sweep(context, now)
         if context is not None and context.lifecycle.failure and now > context.lifecycle.failed_at + NOT_LIVE_SECONDS:
@@ -99,6 +101,8 @@ class Server(uvicorn.Server):
             return True
         if now >= self._leaving_at:
             self.should_exit = True
+        if self.should_exit and context is not None:
+            context.lifecycle.leave.set()
         return await super().on_tick(counter)
 
     def _sweep(self, context: Context, now: float) -> None:

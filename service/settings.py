@@ -110,7 +110,7 @@ class Settings(BaseModel):
     )
     head_seconds: float = Field(10.0, gt=0, le=3600, description="how long a request's head may take to arrive")
     body_seconds: float = Field(
-        20.0, gt=0, le=3600, description="how long its body may take, and a second more for every 10 kB of it"
+        20.0, gt=0, le=3600, description="how long its body may take, and as long again whenever 10 kB a second came"
     )
     stuck_seconds: float = Field(
         60.0,

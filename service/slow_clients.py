@@ -1,14 +1,15 @@
 """How long each connection may take: nobody may hold a place by doing nothing.
 
-Every connection is looked at once a second. It is closed where a request's head does not arrive in time, where its body
-comes too slowly (`body_seconds`, and one more for every 10 kB), and where the client does not take its answer. What the
-server itself is the cause of does not count. The hot path only counts bytes.
+Every connection is looked at once a second. It is closed where a request's head does not arrive in time, where a body
+or the taking of an answer makes too little progress for a while, and where it is being closed and does not end. What
+the server itself is the cause of does not count. The hot path only counts bytes.
 """
 
 import logging
+import math
 import resource
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.context import Context
 from service.errors import SlowClientError
@@ -20,24 +21,27 @@ if TYPE_CHECKING:
 __all__ = ["Seen", "raise_file_limit", "sweep"]
 
 log = logging.getLogger("longtail.server")
-BODY_BYTES_PER_SECOND = 10_000
-ANSWER_SECONDS = 60.0  # without the client taking any of its answer
+BODY_BYTES_PER_SECOND, ANSWER_BYTES_PER_SECOND = 10_000, 1_000  # on average, over body_seconds and ANSWER_SECONDS
+ANSWER_SECONDS = 60.0
 IDLE_SECONDS = 5.0  # uvicorn closes what is idle between two requests by then; a head may begin just before
+END_SECONDS = 5.0  # for what is already on its way to the client
 FILES_BESIDE = 256  # files open for anything but connections
 
 
 class Seen(NamedTuple):
-    """What a connection was first seen doing, and when.
+    """What a connection was seen doing, since when, and how far it had come then.
 
     Args:
-        phase: which part of which request; another one for every part.
+        request: which one, None before the first.
+        part: see `Protocol.phase`.
         at: seconds.
-        received: bytes of bodies that had come on the connection by then.
+        progress: bytes, see `Protocol.progress`.
     """
 
-    phase: tuple[Any, str]
+    request: object
+    part: str
     at: float
-    received: int
+    progress: int
 
 
 def sweep(connections: Iterable["Protocol"], now: float, context: Context) -> None:
@@ -51,25 +55,52 @@ def sweep(connections: Iterable["Protocol"], now: float, context: Context) -> No
     everybody = list(connections)
     context.metrics.connections.set(len(everybody))
     for connection in everybody:
-        phase = connection.phase
-        if connection.seen is None or connection.seen.phase != phase:
-            connection.seen = Seen(phase, now, connection.received)
-        elif (problem := _problem(connection, connection.seen, now, context.settings)) is not None:
-            connection.refuse(SlowClientError(problem))
+        (request, part), seen, progress = connection.phase, connection.seen, connection.progress
+        if seen is None or seen.request is not request or seen.part != part:
+            connection.seen = Seen(request, part, now, progress)
+            continue
+        patience, rate = _patience(part, context.settings)
+        took = now - seen.at
+        if took <= patience:
+            continue
+        if progress - seen.progress >= took * rate or (part == "body" and connection.flow.read_paused):
+            connection.seen = Seen(request, part, now, progress)  # the next stretch of time
+        else:
+            _cut_off(connection, part, took, progress - seen.progress)
 
 
-def _problem(connection: "Protocol", seen: Seen, now: float, settings: Settings) -> str | None:
-    """Return what takes too long, in words; None where nothing does."""
-    took, (_, part) = now - seen.at, seen.phase
-    if part == "head" and took > settings.head_seconds + IDLE_SECONDS:
-        return f"the request's head has not arrived within {settings.head_seconds:g} s"
-    if part == "body" and not connection.flow.read_paused:
-        received = connection.received - seen.received
-        if took > settings.body_seconds + received / BODY_BYTES_PER_SECOND:
-            return f"{received} bytes of the body in {took:.0f} s; send at least {BODY_BYTES_PER_SECOND} a second"
-    if part == "answer" and took > ANSWER_SECONDS:
-        return f"nothing of the answer has been taken for {ANSWER_SECONDS:g} s"
-    return None
+def _patience(part: str, settings: Settings) -> tuple[float, float]:
+    """Return how many seconds a part may take, and how many bytes a second buy as many again."""
+    match part:
+        case "surplus":
+            return 0.0, math.inf
+        case "head":
+            return settings.head_seconds + IDLE_SECONDS, math.inf
+        case "body":
+            return settings.body_seconds, BODY_BYTES_PER_SECOND
+        case "rest":
+            return settings.body_seconds, math.inf
+        case "answer":
+            return ANSWER_SECONDS, ANSWER_BYTES_PER_SECOND
+        case "end":
+            return END_SECONDS, math.inf
+        case _:
+            return math.inf, math.inf
+
+
+def _cut_off(connection: "Protocol", part: str, took: float, progress: int) -> None:
+    match part:
+        case "surplus":
+            connection.refuse_surplus()
+        case "end":
+            connection.transport.abort()
+        case "head":
+            connection.refuse(SlowClientError(f"the request's head has not arrived within {took:.0f} s"))
+        case "answer":
+            connection.refuse(SlowClientError(f"{progress} bytes of the answer were taken in {took:.0f} s"))
+        case _:
+            rate = f"send at least {BODY_BYTES_PER_SECOND} a second on average"
+            connection.refuse(SlowClientError(f"{progress} bytes of the body in {took:.0f} s; {rate}"))
 
 
 def raise_file_limit(connections: int) -> None:

@@ -20,10 +20,11 @@ LOOK_SECONDS = 1.0
 
 @dataclass(slots=True, eq=False)
 class Desk:
-    """A thread's place, and what it works on at present."""
+    """A thread's place, what it works on at present, and whether it is given up."""
 
     thread: threading.Thread
     task: Any = None
+    lost: bool = False
 
 
 class Watchdog:

@@ -185,8 +185,11 @@ class Worker:
         """Tell whoever waits for a thread that is lost; and, once all are, whoever waits at all."""
         log.critical("%s; what it worked on fails, and this process is to be replaced", trouble)
         self._fail(trouble)
-        task = desk.task
+        task, desk.lost = desk.task, True
         if task is not None:
+            with self._changed:  # the others may have its slot; should it come back, it is not used any more
+                self._queue.finish(task)
+                self._changed.notify_all()
             error = InferenceError(f"{trouble}, so this picture has no answer; send it again, to another server")
             self._deliver([task.item] if isinstance(task, Decode) else task.items, error)
         if self._watchdog.nobody_is_left:
@@ -199,7 +202,7 @@ class Worker:
         """Do one task after the other until the queue is empty and the worker closes; from here on, in the threads."""
         done: list[tuple[Task[ServedModel, Picture], Picture | None]] = []
         try:
-            while (task := self._next(done)) is not None:
+            while not desk.lost and (task := self._next(done)) is not None:
                 desk.task = task
                 if isinstance(task, Decode):
                     done.append((task, self._decode(task.item)))

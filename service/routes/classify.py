@@ -74,5 +74,5 @@ async def classify(
             context.results.add(kept)
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
-    ask = Ask(predict, question, heavy=is_heavy(served, question))
+    ask = Ask(predict, question, heavy=is_heavy(served, question), lines=len(alphas) * question.top_k)
     return await answer_pictures(request, served, ask, render, timeout_ms)

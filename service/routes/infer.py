@@ -66,6 +66,7 @@ async def _answer(request: Request, served: ServedModel) -> Response:
             tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
         answered = time.perf_counter()
         body, json_bytes = encode_response(served, asked, tensors)
+        context_of(request).body_room.take(request.scope, len(body))
         context_of(request).metrics.stages(served.name).render.observe(time.perf_counter() - answered)
     headers, media_type = {}, "application/json"
     if json_bytes is not None:

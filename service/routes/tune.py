@@ -19,6 +19,7 @@ from service.errors import (
     ClientGoneError,
     JobCancelledError,
     MultipartError,
+    OverloadedError,
     PriorError,
     RequestError,
     UploadTimeoutError,
@@ -179,6 +180,8 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
             form = await limited(request, max_mb, to_disk=True).form(max_files=1, max_fields=64)
     except TimeoutError as error:
         raise UploadTimeoutError(f"the archive took more than {UPLOAD_SECONDS:g} s to arrive; send less") from error
+    except OSError as error:  # the disk is full
+        raise OverloadedError(f"the archive cannot be kept at present: {error.strerror}; try again later") from error
     except HTTPException as error:  # Starlette's word for a form it cannot parse
         raise MultipartError(f"the form cannot be read: {error.detail}") from error
     except ClientDisconnect as error:

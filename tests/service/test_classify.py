@@ -20,8 +20,8 @@ from models.bundle import load_bundle
 from models.preprocess import decode_image
 from service.asking import Ask
 from service.errors import ClientGoneError, InferenceError
+from service.hang_up import HANG_UP, HangUp
 from service.picture import Picture
-from service.protocol import HANG_UP, HangUp
 from service.recognition import unless_hung_up
 from tests.service.conftest import CLASSIFY, Running, picture
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
@@ -308,3 +308,16 @@ async def test_jpeg_png_and_webp_are_told_apart_by_their_bytes(running: Running)
             grey.save(file, file_format)
             answer = await service.classify(file.getvalue(), headers={"Content-Type": "image/jpeg"})
             assert answer.status_code == 200
+
+
+async def test_an_answer_to_many_pictures_is_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.recognition.MOST_LINES", 20)
+    files = [("files", (str(seed), picture(seed))) for seed in range(3)]
+    async with running() as service:
+        few = await service.client.post(f"{CLASSIFY}?alpha=0&top_k=5", files=files)
+        many = await service.client.post(f"{CLASSIFY}?alpha=0&alpha=1&top_k=5", files=files)
+        single = await service.classify(picture(1), "?alpha=0&alpha=1&alpha=2&alpha=3&alpha=4&top_k=5")
+        held = service.app.state.context.body_room.held
+    assert (few.status_code, single.status_code, held) == (200, 200, 0)
+    assert (many.status_code, many.json()["error"]["code"]) == (413, "answer_too_large")
+    assert "3 pictures with 10 lines each" in many.json()["error"]["message"]

@@ -57,7 +57,7 @@ async def test_what_is_in_time_is_answered(running: Running) -> None:
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", "", "9" * 1000])
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", "", "9" * 1000, "1" + " " * 40 + "x"])
 async def test_what_is_no_time_is_refused(running: Running, text: str) -> None:
     async with running() as service:
         by_header = await service.classify(picture(1), headers={"X-Request-Timeout": text})

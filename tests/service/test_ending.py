@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
+from service.keys import new_key
 from service.server import FAILED, NOT_LIVE_SECONDS
 from tests.service.conftest import CLASSIFY, picture
 from tests.service.test_process import PNG, ROOT, command, free_port
@@ -75,7 +76,7 @@ def half_a_request(url: str) -> Iterator[socket.socket]:
     head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + data[:10])
-        time.sleep(0.3)  # nothing says when it has been read
+        until(lambda: "longtail_body_bytes 10.0" in httpx.get(f"{url}/metrics").text)
         yield connection
 
 
@@ -196,6 +197,30 @@ def test_without_their_supervisor_the_processes_leave(tiny_bundle: Bundle, tmp_p
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert "Traceback" not in log.read_text()
+
+
+def test_processes_that_cannot_start_again_are_not_tried_for_ever(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    _, line = new_key("a", ["predict"])
+    keys = tmp_path / "keys"
+    keys.write_text(line)
+    flags = ("--workers", "2", "--api-keys-file", str(keys))
+    with server(tiny_bundle, tmp_path, *flags) as (process, _, log):
+        keys.unlink()
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        assert process.wait(3 * LONGEST) == FAILED
+        assert "processes in a row died as soon as they were started" in log.read_text()
+
+
+def test_a_process_whose_event_loop_stands_still_is_replaced(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    with server(tiny_bundle, tmp_path, "--workers", "2") as (process, url, log):
+        process.send_signal(signal.SIGHUP)  # which means nothing
+        stopped = min(children(process.pid))
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: "died" in log.read_text())
+        assert stopped not in children(process.pid)
+        until(lambda: log.read_text().count("Application startup complete") >= 3)
+        assert status(f"{url}/readyz") == 200
 
 
 HANGING = """

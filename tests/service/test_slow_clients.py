@@ -152,7 +152,7 @@ def test_connections_beyond_the_limit_are_refused_and_places_come_free(address: 
     assert b"retry-after: 1" in answer
     url = f"http://{address[0]}:{address[1]}"
     until = time.monotonic() + LONGEST
-    while httpx.get(f"{url}/livez").status_code != 200:
+    while httpx.get(f"{url}/livez").status_code != 200:  # those of before are still being closed
         assert time.monotonic() < until
     assert "longtail_connections " in httpx.get(f"{url}/metrics").text
 
@@ -173,3 +173,41 @@ def test_a_file_limit_that_is_too_low_is_raised_as_far_as_it_goes() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_file_limit(1)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+def test_requests_without_end_on_one_connection_are_stopped(address: tuple[str, int]) -> None:
+    """Each that waits behind another takes memory, whatever it asks for."""
+    sent, flood = 0, b"GET /livez HTTP/1.1\r\n\r\n" * 1000
+    with socket.create_connection(address) as connection:
+        connection.settimeout(LONGEST)
+        try:
+            while sent < 50_000_000:
+                connection.sendall(flood)
+                sent += len(flood)
+        except OSError:
+            pass
+    assert sent < 50_000_000
+    assert httpx.get(f"http://{address[0]}:{address[1]}/livez").status_code == 200
+
+
+def test_a_few_requests_sent_at_once_are_answered_in_their_order(address: tuple[str, int]) -> None:
+    count = 12
+    paths = [b"/v1/models/%d" % number for number in range(count)]
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
+        connection.settimeout(LONGEST)
+        answer = b""
+        while answer.count(b"HTTP/1.1 404") < count or answer.count(b"}}") < count:
+            answer += connection.recv(65536)
+    assert [int(number) for number in re.findall(rb"model '(\d+)'", answer)] == list(range(count))
+
+
+def test_who_is_one_too_many_is_told_so_although_a_request_came_along(address: tuple[str, int]) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.recv(4096)
+        with socket.create_connection(address) as refused:
+            refused.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert code_of(answer_to(refused)) == (503, "overloaded")

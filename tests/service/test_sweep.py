@@ -17,12 +17,18 @@ class Connection:
 
     def __init__(self, part: str) -> None:
         self.phase: tuple[Any, str] = (object(), part)
-        self.received, self.seen = 0, None
-        self.flow = SimpleNamespace(read_paused=False)
+        self.progress, self.seen = 0, None
+        self.flow, self.transport = SimpleNamespace(read_paused=False), self
         self.refused: list[str] = []
 
     def refuse(self, error: Exception) -> None:
         self.refused.append(str(error))
+
+    def refuse_surplus(self) -> None:
+        self.refused.append("surplus")
+
+    def abort(self) -> None:
+        self.refused.append("aborted")
 
 
 def look(connection: Connection, seconds: float, every: Any = lambda _: None) -> list[str]:
@@ -38,7 +44,7 @@ def look(connection: Connection, seconds: float, every: Any = lambda _: None) ->
 
 def more(size: int) -> Any:
     def receive(connection: Connection) -> None:
-        connection.received += size
+        connection.progress += size
 
     return receive
 
@@ -46,9 +52,12 @@ def more(size: int) -> Any:
 @pytest.mark.parametrize(
     ("part", "seconds", "words"),
     [
-        ("head", 16, "the request's head has not arrived within 10 s"),
-        ("body", 21, "0 bytes of the body in 21 s; send at least 10000 a second"),
-        ("answer", 61, "nothing of the answer has been taken for 60 s"),
+        ("surplus", 1, "surplus"),
+        ("head", 16, "the request's head has not arrived within 16 s"),
+        ("body", 21, "0 bytes of the body in 21 s; send at least 10000 a second on average"),
+        ("rest", 21, "0 bytes of the body in 21 s; send at least 10000 a second on average"),
+        ("answer", 61, "0 bytes of the answer were taken in 61 s"),
+        ("end", 6, "aborted"),
     ],
 )
 def test_what_takes_too_long_is_refused_and_not_a_second_sooner(part: str, seconds: int, words: str) -> None:
@@ -76,3 +85,19 @@ def test_a_body_that_the_server_does_not_read_is_not_the_clients_fault() -> None
     connection = Connection("body")
     connection.flow.read_paused = True
     assert look(connection, 1000) == []
+
+
+def test_what_came_fast_buys_no_time_to_do_nothing() -> None:
+    """20 MB at once, and the last byte never: it is cut off as if nothing had come before."""
+    connection = Connection("body")
+    assert look(connection, 1) == []
+    connection.progress = 20_000_000
+    assert len(look(connection, 50)) == 1
+
+
+def test_who_takes_an_answer_slowly_is_left_in_peace() -> None:
+    assert look(Connection("answer"), 2000, more(2000)) == []
+
+
+def test_more_of_a_body_that_was_refused_buys_no_time() -> None:
+    assert len(look(Connection("rest"), 25, more(10_000_000))) == 1

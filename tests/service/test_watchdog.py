@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from service.batching import BatchPolicy, BatchQueue
+from service.engines.base import Float
 from service.watchdog import LOOK_SECONDS, Desk, Watchdog
 from tests.service.conftest import Running, Service, picture
 
@@ -84,26 +85,35 @@ async def probes(service: Service) -> list[int]:
     return [(await service.client.get(path)).status_code for path in paths]
 
 
-async def test_who_waits_for_a_thread_that_hangs_is_told_and_the_others_go_on(running: Running) -> None:
-    async with running(inference_threads=2, decode_threads=1, stuck_seconds=2) as service:
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_who_waits_for_a_thread_that_hangs_is_told_and_the_others_go_on(running: Running, threads: int) -> None:
+    release = threading.Event()
+
+    def hang(logits: Float) -> Float:
+        release.wait(60)
+        return logits
+
+    async with running(inference_threads=threads, decode_threads=2, stuck_seconds=2) as service:
         engine = service.engines["tiny"]
         assert await probes(service) == [200] * 4
-        engine.gate.clear()
+        honest, engine.spoil = engine.spoil, hang
         hanging = asyncio.create_task(service.classify(picture(1)))
         while not engine.running.acquire(blocking=False):
             await asyncio.sleep(0.001)
+        engine.spoil = honest  # for who comes later; the first one hangs in the other
         answer = await hanging
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "inference_failed")
         assert "has been busy with one task for" in answer.json()["error"]["message"]
         assert await probes(service) == [503] * 4
         assert (await service.client.get("/livez")).json()["error"]["code"] == "not_live"
         assert service.app.state.context.worker.pending_images == 0
-        engine.gate.set()
-        assert (await service.classify(picture(2))).status_code == 200
+        later = [await service.classify(picture(seed)) for seed in range(2, 6)]
+        release.set()
+    assert [each.status_code for each in later] == [200] * 4
 
 
 async def test_without_a_thread_left_nobody_waits(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(inference_threads=1, decode_threads=1) as service:
+    async with running(inference_threads=1, decode_threads=1, max_batch_images=1) as service:
         context = service.app.state.context
 
         def die(*_: object) -> None:

@@ -3,6 +3,7 @@
 Messages may come compressed: gRPC stops unpacking them at the limit (1.85 does, and a test holds it to that).
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +14,7 @@ import grpc
 from models.errors import LongtailError
 from service.access import Need
 from service.context import Context
-from service.errors import ServiceError, UnknownModelError, UnknownVersionError, translate
+from service.errors import ClientGoneError, ServiceError, UnknownModelError, UnknownVersionError, translate
 from service.openinference.addresses import refuse_overrides, served_at
 from service.openinference.inference import counted, infer_outputs
 from service.openinference.metadata import (
@@ -61,7 +62,7 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
     settings = context.settings
     methods: dict[str, Method] = {**METHODS, "ServerMetadata": lambda *_: _server_metadata(version)}
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=settings.max_connections,
+        maximum_concurrent_rpcs=min(settings.max_connections, settings.max_pending_images),
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes + ROOM_BESIDE_TENSORS),
             ("grpc.max_send_message_length", -1),
@@ -92,6 +93,10 @@ def _handler(context: Context, name: str, method: Method) -> Any:
         except (ServiceError, LongtailError) as error:
             status, code, told = translate(error)
             context.metrics.errors.labels(code).inc()
+        except asyncio.CancelledError:
+            status, code, _ = translate(ClientGoneError())
+            context.metrics.errors.labels(code).inc()
+            raise
         except Exception as error:
             log.exception("%s failed", name)
             status, code, told = translate(error)
