@@ -72,14 +72,15 @@ class BodyRoom:
 
     Args:
         most_mb: how many there may be, in megabytes (10^6 bytes).
-        metrics: where those that are held are shown.
+
+    Attributes:
+        held: how many there are; whoever looks after the connections shows them in the metrics now and then.
     """
 
     _HELD = "longtail.body_bytes"  # where a request's scope has how many are its
 
-    def __init__(self, most_mb: float, metrics: Metrics) -> None:
-        self._most_mb, self._metrics = most_mb, metrics
-        self.held = 0
+    def __init__(self, most_mb: float) -> None:
+        self._most_mb, self.held = most_mb, 0
 
     def take(self, scope: Scope, size: int) -> None:
         """Take room for so many bytes of a request.
@@ -92,13 +93,8 @@ class BodyRoom:
                 f"{self.held / 1e6:.0f} MB of requests are in memory and {self._most_mb:g} may; try again in a second"
             )
         scope[self._HELD] = scope.get(self._HELD, 0) + size
-        self._hold(size)
+        self.held += size
 
     def give_back(self, scope: Scope) -> None:
         """Give back what a request took; it has been answered, or is gone."""
-        if size := scope.pop(self._HELD, 0):
-            self._hold(-size)
-
-    def _hold(self, size: int) -> None:
-        self.held += size
-        self._metrics.body_bytes.set(self.held)
+        self.held -= scope.pop(self._HELD, 0)

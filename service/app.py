@@ -143,7 +143,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         registry=registry,
         catalog=catalog,
         worker=worker,
-        body_room=BodyRoom(settings.max_pending_mb, metrics),
+        body_room=BodyRoom(settings.max_pending_mb),
         metrics=metrics,
         lifecycle=lifecycle,
         database=database,

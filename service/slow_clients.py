@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
 
 def sweep(connections: Iterable["Protocol"], now: float, context: Context) -> None:
-    """Refuse whoever takes too long, and count the others.
+    """Refuse whoever takes too long, and show how many there are, and how much of their requests is in memory.
 
     Args:
         connections: all there are.
@@ -54,6 +54,7 @@ def sweep(connections: Iterable["Protocol"], now: float, context: Context) -> No
     """
     everybody = list(connections)
     context.metrics.connections.set(len(everybody))
+    context.metrics.body_bytes.set(context.body_room.held)
     for connection in everybody:
         (request, part), seen, progress = connection.phase, connection.seen, connection.progress
         if seen is None or seen.request is not request or seen.part != part:

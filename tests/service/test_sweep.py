@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from service.admission import BodyRoom
 from service.metrics import Metrics
 from service.settings import Settings
 from service.slow_clients import sweep
@@ -33,7 +34,7 @@ class Connection:
 
 def look(connection: Connection, seconds: float, every: Any = lambda _: None) -> list[str]:
     """Look at it every second for so long, with something happening before each look."""
-    context: Any = SimpleNamespace(metrics=Metrics(), settings=SETTINGS)
+    context: Any = SimpleNamespace(metrics=Metrics(), settings=SETTINGS, body_room=BodyRoom(1.0))
     for now in range(int(seconds) + 1):
         every(connection)
         sweep([connection], float(now), context)  # type: ignore[list-item]
