@@ -34,68 +34,37 @@ class Metrics:
     """The service's counters, one registry per app."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "longtail_requests", "Requests answered.", ["route", "status"], registry=registry
-        )  # route is the template, not the path
-        self.request_seconds = Histogram(
-            "longtail_request_seconds",
-            "From the first byte to the answer.",
-            ["route"],
-            buckets=SECONDS,
-            registry=registry,
+        self._registry = registry = CollectorRegistry()
+        # Labels: route is the template, not the path.
+        self.requests = Counter("longtail_requests", "Requests answered.", ["route", "status"], registry=registry)
+        self.request_seconds = _times(
+            "longtail_request_seconds", "From the first byte to the answer.", ["route"], registry
         )
         self.errors = Counter("longtail_errors", "Error answers, by code.", ["code"], registry=registry)
+        self.connections = _sum("longtail_connections", "Connections open.", registry)
+        self.body_bytes = _sum("longtail_body_bytes", "Request bodies and answers in memory.", registry)
+
         self.images = Counter("longtail_images", "Images classified.", ["model"], registry=registry)
         self.image_errors = Counter(
             "longtail_image_errors", "Images refused, by code.", ["model", "code"], registry=registry
         )
-        self.stage_seconds = Histogram(
-            "longtail_stage_seconds",
-            "One image in decode or queue, one batch in inference or alpha, one request in render.",
-            ["model", "stage"],
-            buckets=SECONDS,
-            registry=registry,
+        self.pending_images = _sum("longtail_pending_images", "Images accepted and not answered yet.", registry)
+        self.pending_images_limit = _sum(
+            "longtail_pending_images_limit", "The most images accepted and not answered.", registry
         )
+        stages = "One image in decode or queue, one batch in inference or alpha, one request in render."
+        self.stage_seconds = _times("longtail_stage_seconds", stages, ["model", "stage"], registry)
         self.batch_images = Histogram(
             "longtail_batch_images", "Images per batch.", ["model"], buckets=IMAGES, registry=registry
         )
-        self.head_cosine = Summary(
-            "longtail_head_cosine", "How far an image leans to the head direction, mean over the heads.", ["model"],
-            registry=registry,
-        )  # fmt: skip
-        self.pending_images = Gauge(
-            "longtail_pending_images", "Images accepted and not answered yet.", registry=registry,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
-        self.pending_images_limit = Gauge(
-            "longtail_pending_images_limit", "The most images accepted and not answered.", registry=registry,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
+        leaning = "How far an image leans to the head direction, mean over the heads."
+        self.head_cosine = Summary("longtail_head_cosine", leaning, ["model"], registry=registry)
 
-        self.connections = Gauge(
-            "longtail_connections", "Connections open.", registry=registry, multiprocess_mode="livesum"
-        )
-        self.body_bytes = Gauge(
-            "longtail_body_bytes",
-            "Request bodies and answers in memory.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-
-        self.results_dropped = Counter(
-            "longtail_results_dropped", "Results not kept for feedback: the database was away.", ["model"],
-            registry=registry,
-        )  # fmt: skip
-
-        self.cache_lookups = Counter(
-            "longtail_cache_lookups", "Images looked up in the response cache, by what came of it.",
-            ["model", "outcome"], registry=registry,
-        )  # fmt: skip
-        self.cache_bytes = Gauge(
-            "longtail_cache_bytes", "Memory that the response cache takes.", registry=registry,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
+        dropped = "Results not kept for feedback: the database was away."
+        self.results_dropped = Counter("longtail_results_dropped", dropped, ["model"], registry=registry)
+        looked_up = "Images looked up in the response cache, by what came of it."
+        self.cache_lookups = Counter("longtail_cache_lookups", looked_up, ["model", "outcome"], registry=registry)
+        self.cache_bytes = _sum("longtail_cache_bytes", "Memory that the response cache takes.", registry)
 
         self.models = Gauge("longtail_models", "Models in service.", registry=registry, multiprocess_mode="livemin")
         self.model_loads = Counter(
@@ -139,3 +108,12 @@ class Metrics:
         for collector in self._shared:
             registry.register(collector)
         return generate_latest(registry)
+
+
+def _times(name: str, text: str, labels: list[str], registry: CollectorRegistry) -> Histogram:
+    return Histogram(name, text, labels, buckets=SECONDS, registry=registry)
+
+
+def _sum(name: str, text: str, registry: CollectorRegistry) -> Gauge:
+    """Return a gauge that is added up over the processes that live."""
+    return Gauge(name, text, registry=registry, multiprocess_mode="livesum")
