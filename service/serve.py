@@ -1,7 +1,6 @@
 """Starts uvicorn as the settings say: in this process, or in several."""
 
 import gc
-import logging
 import os
 import tempfile
 from contextlib import suppress
@@ -24,9 +23,7 @@ def serve(app: FastAPI, settings: Settings) -> int:
     raise_file_limit(settings.max_connections)
     server = Server(_config(app, settings))
     server.run()
-    if server.exit_code:
-        logging.shutdown()
-        os._exit(server.exit_code)  # Python would wait for the threads that are the reason
+    server.end_process_if_failed()
     return 0
 
 

@@ -58,10 +58,11 @@ class Server(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
-    @property
-    def exit_code(self) -> int:
-        """0 after a clean end."""
-        return FAILED if self._context is not None and self._context.lifecycle.failure is not None else 0
+    def end_process_if_failed(self) -> None:
+        """End a process that is beyond mending with FAILED, at once: Python would wait for the threads that are why."""
+        if self._context is not None and self._context.lifecycle.failure is not None:
+            logging.shutdown()
+            os._exit(FAILED)
 
     @property
     def _context(self) -> Context | None:

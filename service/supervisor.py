@@ -41,9 +41,7 @@ class _Process(multiprocess.Process):
         """Run, in the process itself."""
         self.parent_conn.close()  # else this end would stay open when the supervisor is gone
         super().target(sockets)
-        if self.server.exit_code:
-            logging.shutdown()
-            os._exit(self.server.exit_code)  # Python would wait for the threads that are the reason
+        self.server.end_process_if_failed()
 
     def always_pong(self) -> None:
         """Give signs of life, in a thread of their own, until the supervisor is gone."""

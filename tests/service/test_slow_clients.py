@@ -42,6 +42,14 @@ def answer_to(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def take_all_places(stack: ExitStack, address: tuple[str, int]) -> None:
+    """Open as many connections as there may be, each answered once; the stack closes them."""
+    for _ in range(20):
+        connection = stack.enter_context(socket.create_connection(address))
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.recv(4096)
+
+
 def code_of(answer: bytes) -> tuple[int, str]:
     found = re.search(rb'"code":"(\w+)"', answer)
     assert found, answer
@@ -142,10 +150,7 @@ def test_what_is_no_request_gets_a_sentence(address: tuple[str, int], text: byte
 
 def test_connections_beyond_the_limit_are_refused_and_places_come_free(address: tuple[str, int]) -> None:
     with ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(socket.create_connection(address))
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            connection.recv(4096)
+        take_all_places(stack, address)
         with socket.create_connection(address) as refused:
             answer = answer_to(refused)
     assert code_of(answer) == (503, "overloaded")
@@ -204,10 +209,7 @@ def test_a_few_requests_sent_at_once_are_answered_in_their_order(address: tuple[
 
 def test_who_is_one_too_many_is_told_so_although_a_request_came_along(address: tuple[str, int]) -> None:
     with ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(socket.create_connection(address))
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            connection.recv(4096)
+        take_all_places(stack, address)
         with socket.create_connection(address) as refused:
             refused.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert code_of(answer_to(refused)) == (503, "overloaded")
