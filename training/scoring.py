@@ -42,20 +42,20 @@ def load_test_images(path: Path, class_names: tuple[str, ...], recipe: ImageReci
     Raises:
         DataError: the split lacks one of the bundle's classes or has one the bundle does not know.
     """
-    folders = open_class_folders(path, "test")
-    missing = [name for name in class_names if name not in folders.classes]
+    files = open_class_folders(path, "test")
+    missing = [name for name in class_names if name not in files.classes]
     if missing:
         raise DataError(
-            f"{folders.source}: the test set has no images of {len(missing)} class(es): {', '.join(missing[:5])}"
+            f"{files.source}: the test set has no images of {len(missing)} class(es): {', '.join(missing[:5])}"
         )
-    unknown = [name for name in folders.classes if name not in class_names]
+    unknown = [name for name in files.classes if name not in class_names]
     if unknown:
         raise DataError(
-            f"{folders.source}: the model does not know {len(unknown)} of these classes: {', '.join(unknown[:5])}"
+            f"{files.source}: the model does not know {len(unknown)} of these classes: {', '.join(unknown[:5])}"
         )
-    by_name = dict(zip(folders.classes, folders.files, strict=True))
-    in_order = replace(folders, classes=class_names, files=tuple(by_name[name] for name in class_names))
-    return load_images(in_order, recipe)
+    number = np.array([class_names.index(name) for name in files.classes])
+    renumbered = replace(files, classes=class_names, labels=number[files.labels])
+    return load_images(renumbered.part(np.argsort(renumbered.labels, kind="stable")), recipe)
 
 
 def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float]:

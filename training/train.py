@@ -79,10 +79,10 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
 
 def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
     """Read one split; the training split is cut to the recipe's imbalance ratio."""
-    folders = open_class_folders(path, split)
+    files = open_class_folders(path, split)
     if split == "train" and recipe.imbalance_ratio is not None:
-        folders = cut_long_tail(folders, recipe.imbalance_ratio)
-    return load_images(folders, recipe.image_recipe)
+        files = cut_long_tail(files, recipe.imbalance_ratio)
+    return load_images(files, recipe.image_recipe)
 
 
 def _train_epochs(

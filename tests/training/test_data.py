@@ -17,8 +17,8 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 def test_a_zip_reads_like_its_folder(folder: Path, archive: Path) -> None:
     one, two = open_class_folders(folder, "train"), open_class_folders(archive, "train")
-    assert (one.classes, one.files) == (two.classes, two.files)
-    assert one.read(one.files[0][0]) == two.read(two.files[0][0])
+    assert (one.classes, one.names) == (two.classes, two.names)
+    assert one.read(one.names[0]) == two.read(two.names[0])
 
 
 def test_classes_are_alphabetical_and_hidden_files_do_not_count(folder: Path, tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_classes_are_alphabetical_and_hidden_files_do_not_count(folder: Path, tm
         (tmp_path / "train" / name / "notes.txt").write_bytes(b"x")
     folders = open_class_folders(tmp_path, "train")
     assert folders.classes == ("ant", "zebra")
-    assert folders.files == (("train/ant/1.png",), ("train/zebra/1.png",))
+    assert folders.names == ("train/ant/1.png", "train/zebra/1.png")
 
 
 def test_what_is_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
@@ -71,9 +71,14 @@ def test_a_ratio_below_one_is_refused(ratio: float) -> None:
 
 def test_cuts_are_nested_and_keep_the_first_by_rank(folder: Path) -> None:
     folders = open_class_folders(folder, "train")
-    strong, weak = (cut_long_tail(folders, ratio).files for ratio in (8, 2))
-    for small, large, everything in zip(strong, weak, folders.files, strict=True):
+    strong, weak = (cut_long_tail(folders, ratio) for ratio in (8, 2))
+    for label in range(len(folders.classes)):
+        small, large, everything = (
+            [name for name, of in zip(files.names, files.labels, strict=True) if of == label]
+            for files in (strong, weak, folders)
+        )
         assert small == large[: len(small)] == everything[: len(small)]
+        assert len(small) < len(large) or label == 0
 
 
 def test_a_ratio_the_data_cannot_give_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_a_ratio_the_data_cannot_give_is_refused(folder: Path, tmp_path: Path) -
 @pytest.mark.parametrize(("name", "total"), [("cifar10-lt", 12406), ("cifar100-lt", 10847)])
 def test_the_real_cifar_cut_has_the_known_size(name: str, total: int) -> None:
     folders = cut_long_tail(open_class_folders(SHARED / f"{name}.zip", "train"), 100)
-    assert sum(map(len, folders.files)) == total
+    assert len(folders) == total
 
 
 def test_decoding_on_demand_gives_the_same_pixels(folder: Path, recipe: Recipe) -> None:

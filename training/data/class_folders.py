@@ -7,34 +7,19 @@ the long tail is cut (`training/data/long_tail.py`), so it has to be the same fo
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from models.labelled_paths import IMAGE_SUFFIXES
+from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 
-__all__ = ["ClassFolders", "open_class_folders"]
+__all__ = ["open_class_folders"]
 
 
-@dataclass(frozen=True)
-class ClassFolders:
-    """One split of a data set, not yet decoded.
-
-    Attributes:
-        source: where it came from, as error messages name it: `data.zip:train` or `data/train`.
-        classes: C class names, alphabetical.
-        files: per class the file names (relative to the data set's root), by rank.
-        read: file name -> its bytes. Safe to call from several threads.
-    """
-
-    source: str
-    classes: tuple[str, ...]
-    files: tuple[tuple[str, ...], ...]
-    read: Callable[[str], bytes]
-
-
-def open_class_folders(path: Path, split: str) -> ClassFolders:
-    """Find the classes and files of one split.
+def open_class_folders(path: Path, split: str) -> LabelledFiles:
+    """Find the pictures of one split: by class, then by name.
 
     Args:
         path: a folder or a `.zip` that holds `SPLIT/CLASS/FILE`.
@@ -67,7 +52,7 @@ def _in_zip(archive: zipfile.ZipFile, split: str) -> tuple[set[str], list[str], 
     return classes, files, archive.read
 
 
-def _arrange(source: str, class_names: set[str], names: list[str], read: Callable[[str], bytes]) -> ClassFolders:
+def _arrange(source: str, class_names: set[str], names: list[str], read: Callable[[str], bytes]) -> LabelledFiles:
     classes = tuple(sorted(name for name in class_names if not name.startswith(".")))
     if len(classes) < 2:
         raise DataError(
@@ -82,4 +67,7 @@ def _arrange(source: str, class_names: set[str], names: list[str], read: Callabl
             raise DataError(
                 f"{source}/{name}: no images in this class folder; remove it or add {sorted(IMAGE_SUFFIXES)} files"
             )
-    return ClassFolders(source, classes, tuple(tuple(sorted(by_class[name])) for name in classes), read)
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(by_class[name]) for name in classes])
+    return LabelledFiles(
+        source, classes, tuple(file for name in classes for file in sorted(by_class[name])), labels, read
+    )

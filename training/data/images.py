@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
-from training.data.class_folders import ClassFolders
+from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 
 __all__ = ["LabelledImages", "load_images"]
@@ -28,60 +28,59 @@ class LabelledImages:
     """N images with their labels.
 
     Attributes:
-        source: where they came from.
-        classes: C class names.
-        names: N file names.
-        labels: (N,) int64, index into `classes`.
+        files: what they are read from when the pixels are not kept.
         recipe: how a file becomes (H, W, 3) pixels.
-        folders: what to read files with when the pixels are not kept.
         pixels: (N, H, W, 3) uint8, or None where they do not fit into memory.
     """
 
-    source: str
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+    files: LabelledFiles
     recipe: ImageRecipe
-    folders: ClassFolders
     pixels: npt.NDArray[np.uint8] | None
 
     def __len__(self) -> int:
         """Return N."""
-        return len(self.names)
+        return len(self.files)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """C class names."""
+        return self.files.classes
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) indices into `classes`."""
+        return self.files.labels
 
     @property
     def class_counts(self) -> npt.NDArray[np.int64]:
         """(C,) images per class."""
-        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+        return self.files.class_counts
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the pixels of these images, (B, H, W, 3) uint8."""
         if self.pixels is not None:
             return self.pixels[indices]
-        return _decode(self.folders, [self.names[i] for i in indices], self.recipe)
+        return _decode(self.files, [self.files.names[i] for i in indices], self.recipe)
 
 
 def load_images(
-    folders: ClassFolders, recipe: ImageRecipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
+    files: LabelledFiles, recipe: ImageRecipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
 ) -> LabelledImages:
     """Decode a split into one uint8 array, or prepare to decode batch by batch where that would exceed `memory_bytes`.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    names = tuple(name for files in folders.files for name in files)
-    labels = np.repeat(np.arange(len(folders.classes), dtype=np.int64), [len(files) for files in folders.files])
-    fits = len(names) * recipe.height * recipe.width * 3 <= memory_bytes
-    pixels = _decode(folders, names, recipe) if fits else None
-    return LabelledImages(folders.source, folders.classes, names, labels, recipe, folders, pixels)
+    fits = len(files) * recipe.height * recipe.width * 3 <= memory_bytes
+    return LabelledImages(files, recipe, _decode(files, files.names, recipe) if fits else None)
 
 
-def _decode(folders: ClassFolders, names: Iterable[str], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
+def _decode(files: LabelledFiles, names: Iterable[str], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
     def one(name: str) -> npt.NDArray[np.uint8]:
         try:
-            return decode_image(folders.read(name), recipe)
+            return decode_image(files.read(name), recipe)
         except ImageError as error:
-            raise DataError(f"{folders.source}: {name}: {error}; mend or remove this file") from error
+            raise DataError(f"{files.source}: {name}: {error}; mend or remove this file") from error
 
     with ThreadPoolExecutor(cpu_count()) as threads:
         return np.stack(list(threads.map(one, names)))

@@ -1,13 +1,15 @@
-"""Labelled pictures of one's own, to choose alpha on: whatever folder a picture lies in is its class.
+"""Labelled pictures that have not been read yet: what every loader of this folder returns.
 
-Unlike a data set to train from (`class_folders.py`), a handful of the classes is enough. The service reads uploaded
-zips by the same rule (`models/labelled_paths.py`).
+`find_labelled_files` finds some to choose alpha on: whatever folder a picture lies in is its class. Unlike a data set
+to train from (`class_folders.py`), a handful of the classes is enough. The service reads uploaded zips by the same
+rule (`models/labelled_paths.py`).
 """
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +22,39 @@ __all__ = ["LabelledFiles", "find_labelled_files"]
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Pictures with their classes, not yet read.
+    """N pictures with their classes, not yet read.
 
     Attributes:
-        source: the name of the folder or zip, for people: `photos.zip` or `cifar10-lt.zip, test split`.
-        names: N paths in there, by class, then by name.
-        labels: (N,) class indices.
+        source: where they came from, for people: `data.zip:train` or `photos.zip`.
+        classes: C class names.
+        names: N paths in there.
+        labels: (N,) indices into `classes`.
         read: name -> bytes. Safe to call from several threads.
+        groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Pictures of one group are
+            never on both sides of a split.
     """
 
     source: str
+    classes: tuple[str, ...]
     names: tuple[str, ...]
     labels: NDArray[np.int64]
     read: Callable[[str], bytes]
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.names)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """(C,) pictures of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+
+    def part(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
+        """Return some of the pictures: a mask (N,) or indices."""
+        index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        groups = None if self.groups is None else self.groups[index]
+        return replace(self, names=tuple(self.names[i] for i in index), labels=self.labels[index], groups=groups)
 
 
 def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFiles:
@@ -59,7 +81,7 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     ordered = sorted(found, key=lambda name: (index[class_folder(name)], name))
     source = path.resolve().name + (", test split" if TEST_FOLDER in found[0].parts[:-2] else "")
     labels = np.array([index[class_folder(name)] for name in ordered], np.int64)
-    return LabelledFiles(source, tuple(map(str, ordered)), labels, read)
+    return LabelledFiles(source, class_names, tuple(map(str, ordered)), labels, read)
 
 
 def _in_folder(root: Path) -> tuple[list[str], Callable[[str], bytes]]:

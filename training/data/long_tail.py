@@ -4,9 +4,9 @@ Class i of C keeps its first n_i files by rank, n_i = int(n_max Â· (1/r)^(i/(Câˆ
 al. (CVPR 2019) that the paper's CIFAR tables use. Cuts are nested: ratio 100 is a subset of ratio 50.
 """
 
-from dataclasses import replace
+import numpy as np
 
-from training.data.class_folders import ClassFolders
+from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 
 __all__ = ["cut_long_tail", "long_tail_counts"]
@@ -26,23 +26,23 @@ def long_tail_counts(largest: int, num_classes: int, imbalance_ratio: float) -> 
     return [int(largest * smallest_share ** (i / (num_classes - 1.0))) for i in range(num_classes)]
 
 
-def cut_long_tail(folders: ClassFolders, imbalance_ratio: float) -> ClassFolders:
+def cut_long_tail(files: LabelledFiles, imbalance_ratio: float) -> LabelledFiles:
     """Keep the first n_i files of each class; class order decides who is head and who is tail.
 
     Raises:
         DataError: the ratio is below 1, leaves a class empty, or asks for more images than a class has.
     """
-    counts = long_tail_counts(len(folders.files[0]), len(folders.classes), imbalance_ratio)
-    for name, files, count in zip(folders.classes, folders.files, counts, strict=True):
+    there = files.class_counts
+    counts = long_tail_counts(int(there[0]), len(files.classes), imbalance_ratio)
+    for name, count, most in zip(files.classes, counts, there, strict=True):
         if count == 0:
             raise DataError(
-                f"{folders.source}: ratio {imbalance_ratio:g} leaves class {name!r} without images; take a smaller one"
+                f"{files.source}: ratio {imbalance_ratio:g} leaves class {name!r} without images; take a smaller one"
             )
-        if count > len(files):
+        if count > most:
             raise DataError(
-                f"{folders.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, "
-                f"there are {len(files)}; "
-                "take a larger ratio"
+                f"{files.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, "
+                f"there are {most}; take a larger ratio"
             )
-    kept = tuple(files[:count] for files, count in zip(folders.files, counts, strict=True))
-    return replace(folders, files=kept)
+    by_class = [np.flatnonzero(files.labels == label)[:count] for label, count in enumerate(counts)]
+    return files.part(np.concatenate(by_class))
