@@ -11,6 +11,7 @@ from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
+from training.methods import METHODS, with_method
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 from training.tune import TuneOptions, tune_bundle
@@ -56,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
+    )
+    command.add_argument("--method", choices=METHODS, help="a method of the field instead of the recipe's own")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="settings",
+        help="change any field of the recipe, such as learning_rate=0.1 (training/recipe.py lists them); repeatable",
     )
     command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
@@ -133,6 +143,9 @@ def _train(options: argparse.Namespace) -> None:
         recipe = replace(recipe, imbalance_ratio=options.imbalance_ratio)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
+    if options.method is not None:
+        recipe = with_method(recipe, options.method)
+    recipe = recipe.with_settings(options.settings)
     train(
         recipe,
         TrainOptions(

@@ -13,7 +13,7 @@ __all__ = ["Classifier"]
 
 
 class Classifier(nn.Module):
-    """Backbone and head. `features` gives (B, D), `head` turns those into (B, C) logits."""
+    """Backbone and head: images to features to logits."""
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
@@ -32,7 +32,11 @@ class Classifier(nn.Module):
         """(B, H, W, 3) uint8 as stored -> normalised (B, 3, H, W) on the device, not augmented."""
         return self.normalise(torch.from_numpy(pixels).to(self.mean.device).permute(0, 3, 1, 2))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, C) logits."""
-        logits: Tensor = self.head(self.backbone(images))
-        return logits
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised images -> (B, D) features and (B, C) logits, both float32.
+
+        The head computes in float32 under autocast too: norms and cosines need more than bfloat16's 8 bits.
+        """
+        features = self.backbone(images).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return features, self.head(features)

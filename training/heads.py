@@ -20,13 +20,26 @@ from torch import Tensor, nn
 
 from training.errors import RecipeError
 
-__all__ = ["LinearHead", "NormalisedHead", "build_head"]
+__all__ = ["HEADS", "LinearHead", "NormalisedHead", "build_head"]
+
+HEADS = ("linear", "cosine", "capsule", "deconfounded")
 
 EPSILON = 1e-12  # a head whose features are all zero has no direction; it then adds nothing, instead of NaN
 
 
 class LinearHead(nn.Linear):
-    """The plain classifier, with bias. It has no normalised feature, hence no TDE."""
+    """The plain classifier, with bias. It has no normalised feature, hence no TDE.
+
+    Each class's logit has a factor, which is 1 unless a second stage learns it (LWS, arXiv:1910.09217).
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__(feature_dim, num_classes)
+        self.class_scale = nn.Parameter(torch.ones(num_classes), requires_grad=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) features -> (B, C) logits."""
+        return super().forward(features) * self.class_scale
 
 
 class NormalisedHead(nn.Module):
@@ -55,8 +68,13 @@ class NormalisedHead(nn.Module):
         if num_heads < 1 or feature_dim % num_heads:
             raise RecipeError(f"{feature_dim} features cannot be split into {num_heads} equal heads")
         self.num_heads, self.tau, self.gamma, self.squash = num_heads, tau, gamma, squash
-        bound = 1.0 / math.sqrt(feature_dim)
-        self.weight = nn.Parameter(torch.empty(num_classes, feature_dim).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(num_classes, feature_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew: uniform within ±1/√D, as `nn.Linear` does."""
+        bound = 1.0 / math.sqrt(self.weight.shape[1])
+        nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, D) features -> (B, C) logits."""
@@ -90,4 +108,4 @@ def build_head(kind: str, feature_dim: int, num_classes: int, *, num_heads: int,
         return NormalisedHead(feature_dim, num_classes, num_heads=1, tau=tau, gamma=0.0, squash=kind == "capsule")
     if kind == "deconfounded":
         return NormalisedHead(feature_dim, num_classes, num_heads=num_heads, tau=tau, gamma=gamma)
-    raise RecipeError(f"head {kind!r} is unknown; there are: linear, cosine, capsule, deconfounded")
+    raise RecipeError(f"head {kind!r} is unknown; there are: {', '.join(HEADS)}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ from training.classifier import Classifier
 from training.data.augment import auto_augment, crop_and_flip, cutout
 from training.data.images import LabelledImages
 from training.direction import RunningMean
+from training.heads import LinearHead
+from training.losses import Loss
 from training.recipe import Recipe
 from training.schedule import image_size_at, learning_rate_at
 
@@ -47,19 +50,40 @@ class Trainer:
         torch.manual_seed(seed)
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.model = Classifier(recipe, len(data.classes)).to(device, memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
+        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device)
+        self.optimizer = self._new_optimizer()
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None
             else None
         )
         self.running_mean = RunningMean(self.model.feature_dim)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            lr=self.recipe.learning_rate,
+            momentum=self.recipe.momentum,
+            weight_decay=self.recipe.weight_decay,
+            nesterov=self.recipe.nesterov,
+        )
+
+    def begin_second_stage(self) -> None:
+        """Let the network stand still from here on; only the head learns: anew, or one factor for each class."""
+        self.model.requires_grad_(requires_grad=False)
+        head = self.model.head
+        if self.recipe.second_stage == "crt":
+            head.reset_parameters()
+            head.weight.requires_grad_()
+            if isinstance(head, LinearHead):
+                head.bias.requires_grad_()
+        else:
+            head.class_scale.requires_grad_()
+        self.optimizer = self._new_optimizer()
+
+    def in_second_stage(self, epoch: int) -> bool:
+        """Say whether the network stands still in this epoch."""
+        return epoch >= self.recipe.first_stage_epochs
 
     @property
     def final_model(self) -> Classifier:
@@ -80,28 +104,38 @@ class Trainer:
         """Go once over the training set; `on_step` hears how many images each step took."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
+        if self.in_second_stage(epoch) and epoch == self.recipe.first_stage_epochs:
+            self.begin_second_stage()
         self.model.train()
+        if self.in_second_stage(epoch):
+            self.model.backbone.eval()
         steps = self.steps_per_epoch
-        losses, hits, seen, started = 0.0, 0, 0, time.monotonic()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of losses and of hits; read once, at the end
+        seen, started = 0, time.monotonic()
         for step, (images, labels) in enumerate(self.augmented_batches(epoch, generator)):
-            rate = learning_rate_at(self.recipe, epoch + (step + 0.5) / steps)
+            moment = epoch + (step + 0.5) / steps
+            rate = learning_rate_at(self.recipe, moment)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss, logits = self.train_step(images, labels)
-            losses += loss.item() * len(labels)
-            hits += int((logits.argmax(dim=1) == labels).sum())
+            loss, logits = self.train_step(images, labels, moment)
+            sums += torch.stack((loss * len(labels), (logits.argmax(dim=1) == labels).sum()))
             seen += len(labels)
             on_step(len(labels))
-        return EpochResult(epoch, losses / seen, hits / seen, rate, seen, time.monotonic() - started)
+        mean_loss, accuracy = (sums / seen).tolist()
+        return EpochResult(epoch, mean_loss, accuracy, rate, seen, time.monotonic() - started)
 
-    def train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of SGD on the cross-entropy; returns the loss and the (B, C) logits."""
+    def train_step(self, images: Tensor, labels: Tensor, moment: float) -> tuple[Tensor, Tensor]:
+        """One step of SGD; returns the loss and the (B, C) logits.
+
+        Args:
+            images: (B, 3, H, W) normalised and augmented.
+            labels: (B,) class indices.
+            moment: epochs done, fractions included.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            features = self.model.backbone(images)
-        features = features.float()  # norms and cosines need more than bfloat16's 8 bits
-        logits = self.model.head(features)
-        loss = F.cross_entropy(logits, labels)
+            features, logits = self.model(images)
+        loss = self.loss(logits, labels, moment)
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
@@ -110,11 +144,18 @@ class Trainer:
             self.running_mean.update(features)
         return loss.detach(), logits.detach()
 
+    def epoch_order(self, epoch: int, generator: torch.Generator) -> npt.NDArray[np.int64]:
+        """Return the images of an epoch: every one at most once or, in a second stage, every class equally often."""
+        if not self.in_second_stage(epoch):
+            return torch.randperm(len(self.data), generator=generator).numpy()[: self.images_per_epoch]
+        rarity = 1.0 / torch.from_numpy(self.data.class_counts).double()
+        weights = rarity[torch.from_numpy(self.data.labels)]
+        return torch.multinomial(weights, self.images_per_epoch, replacement=True, generator=generator).numpy()
+
     def augmented_batches(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out."""
         recipe, batch = self.recipe, self.recipe.batch_size
-        order = torch.randperm(len(self.data), generator=generator).numpy()
-        order = order[: self.images_per_epoch]
+        order = self.epoch_order(epoch, generator)
         per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // batch) * batch
         size = image_size_at(recipe, epoch)
         for start in range(0, len(order), per_chunk):

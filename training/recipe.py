@@ -4,16 +4,30 @@ Recipes live in `training/recipes/`, one file per result, each with a module-lev
 dashes is the recipe's name. A run stores its recipe in the checkpoint, so what was trained stays readable.
 """
 
+import ast
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from models.manifest import ImageRecipe
 from training import recipes
 from training.errors import RecipeError
+from training.heads import HEADS
+from training.losses import LOSSES
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
+
+_CHOICES = {
+    "head": HEADS,
+    "loss": LOSSES,
+    "second_stage": ("none", "crt", "lws"),
+    "schedule": ("milestones", "cosine"),
+    "mean_feature": ("clean", "running"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +36,15 @@ class Recipe:
 
     Attributes:
         name: as on the command line.
+        method: what `training/methods.py` changed in it; by itself a recipe is the de-confounded one.
         network: see `training.networks.backbone_names`.
+        frozen: modules of the network that keep the weights they came with, such as `layer1`; see `freezing.py`.
         head: linear, cosine, capsule or deconfounded; `num_heads`, `tau`, `gamma` as in `training/heads.py`.
+        loss: see `training/losses.py`, with `focal_gamma`, `ldam_margin`, `logit_adjustment` (t), `reweight_beta` (β).
+        reweight_from: epoch from which on classes are weighed (DRW); None for never.
+        second_stage, second_stage_epochs: over the last so many epochs the network stands still, classes are drawn
+            equally often, and only the head learns: anew (`crt`) or a factor for each class (`lws`).
+            Kang et al. 2020, arXiv:1910.09217.
         height, width, resize: pixels; an image's shorter side becomes `resize`, then the centre is cropped.
         mean, std: per channel, of pixel / 255.
         imbalance_ratio: of the long-tail cut; None takes the data as they are.
@@ -33,7 +54,12 @@ class Recipe:
             it fall to 0.
         restarts: (epoch, learning rate) from which the cosine falls anew, to 0 at the next one or the end (SGDR).
         crop_padding: pixels a random crop may shift; 0 turns crop and flip off.
-        auto_augment, cutout: the CIFAR-10 policy; the side of the blank square in pixels, 0 for none.
+        random_resized_crop: cut out a random part, at least 8 % of the picture, and flip; not with `crop_padding`.
+        color_jitter: brightness, contrast and saturation change by up to this share.
+        auto_augment: AutoAugment's policy for CIFAR-10.
+        rand_augment: how many operations of RandAugment, and how strong (0..30); None for none.
+        cutout: the side of the blank square in pixels, 0 for none.
+        mixup: α of the Beta distribution that pictures are blended by, 0 for none.
         progressive_sizes: (epoch from which on, pixels): train on smaller pictures first.
         ema_decay: of the weights' moving average, which is then what is evaluated and exported; None for none.
         mean_feature: `clean` (one pass in evaluation mode after training) or `running` (the authors' running mean).
@@ -41,11 +67,22 @@ class Recipe:
     """
 
     name: str
+    method: str = "deconfounded"
     network: str = "cifar_resnet32"
+    frozen: tuple[str, ...] = ()
     head: str = "deconfounded"
     num_heads: int = 2
     tau: float = 16.0
     gamma: float = 1 / 32
+    loss: str = "cross_entropy"
+    focal_gamma: float = 2.0
+    ldam_margin: float = 0.5
+    logit_adjustment: float = 1.0
+    reweight_from: float | None = None
+    reweight_beta: float = 0.9999
+    second_stage: Literal["none", "crt", "lws"] = "none"
+    second_stage_epochs: int = 0
+    second_stage_learning_rate: float = 0.1
     height: int = 32
     width: int = 32
     resize: int = 32
@@ -64,8 +101,12 @@ class Recipe:
     milestone_factor: float = 0.01
     restarts: tuple[tuple[float, float], ...] = ()
     crop_padding: int = 4
+    random_resized_crop: bool = False
+    color_jitter: float = 0.0
     auto_augment: bool = False
+    rand_augment: tuple[int, int] | None = None
     cutout: int = 0
+    mixup: float = 0.0
     progressive_sizes: tuple[tuple[float, int], ...] = ()
     ema_decay: float | None = None
     mean_feature: Literal["clean", "running"] = "clean"
@@ -75,16 +116,32 @@ class Recipe:
         """Refuse a recipe that contradicts itself."""
         if self.epochs < 1 or self.batch_size < 2:
             raise RecipeError(f"recipe {self.name}: needs at least 1 epoch and 2 images a batch")
-        if self.schedule not in ("milestones", "cosine"):
-            raise RecipeError(f"recipe {self.name}: schedule {self.schedule!r} is neither 'milestones' nor 'cosine'")
-        if self.mean_feature not in ("clean", "running"):
-            raise RecipeError(
-                f"recipe {self.name}: mean_feature {self.mean_feature!r} is neither 'clean' nor 'running'"
-            )
+        for field, known in _CHOICES.items():
+            if getattr(self, field) not in known:
+                raise RecipeError(
+                    f"recipe {self.name}: {field} {getattr(self, field)!r} is unknown; there are: {', '.join(known)}"
+                )
         if self.resize < max(self.height, self.width):
             raise RecipeError(
                 f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}"
             )
+        if self.loss == "ldam" and self.head == "linear":
+            raise RecipeError(f"recipe {self.name}: LDAM's margin is one of cosines; take head cosine or deconfounded")
+        if self.second_stage == "lws" and self.head != "linear":
+            raise RecipeError(
+                f"recipe {self.name}: lws scales each class's weights, which head {self.head} normalises away; "
+                "take head linear"
+            )
+        if self.second_stage != "none" and not 0 < self.second_stage_epochs < self.epochs:
+            raise RecipeError(
+                f"recipe {self.name}: second_stage_epochs {self.second_stage_epochs} leaves one of the two stages "
+                f"without epochs; there are {self.epochs}"
+            )
+
+    @property
+    def first_stage_epochs(self) -> int:
+        """Epochs in which the whole network learns."""
+        return self.epochs - (self.second_stage_epochs if self.second_stage != "none" else 0)
 
     @property
     def image_recipe(self) -> ImageRecipe:
@@ -101,10 +158,37 @@ class Recipe:
             self,
             epochs=epochs,
             warmup_epochs=self.warmup_epochs * scale,
+            reweight_from=None if self.reweight_from is None else self.reweight_from * scale,
+            second_stage_epochs=max(1, round(self.second_stage_epochs * scale)) if self.second_stage_epochs else 0,
             milestones=milestones,
             restarts=tuple((epoch * scale, rate) for epoch, rate in self.restarts),
             progressive_sizes=tuple((epoch * scale, pixels) for epoch, pixels in self.progressive_sizes),
         )
+
+    def with_settings(self, settings: Iterable[str]) -> Self:
+        """The same recipe with some fields changed, each as `FIELD=VALUE`, the value in Python's own spelling.
+
+        Raises:
+            RecipeError: no such field, or a value of another kind.
+        """
+        known = [each.name for each in fields(self) if each.name not in {"name", "method"}]
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            field, equals, text = setting.partition("=")
+            if not equals or field not in known:
+                raise RecipeError(f"--set {setting}: must be FIELD=VALUE; fields are: {', '.join(known)}")
+            try:
+                changes[field] = ast.literal_eval(text)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                changes[field] = text
+        try:
+            return TypeAdapter(type(self)).validate_python(self.to_dict() | changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0])
+            raise RecipeError(
+                f"--set {field}={changes[field]}: {first['msg']}; the recipe has {getattr(self, field)!r}"
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -13,18 +13,25 @@ def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
     """Return the learning rate at a moment of training.
 
     Args:
-        recipe: its `schedule`, `warmup_epochs`, `milestones` and `epochs`.
+        recipe: its `schedule`, `warmup_epochs`, `milestones`, `epochs` and second stage, which has a cosine of its own.
         epoch: epochs done, fractions included; a step asks for its own middle, so neither the first nor the last is 0.
     """
     if epoch < recipe.warmup_epochs:
         return recipe.learning_rate * epoch / recipe.warmup_epochs
+    first = recipe.first_stage_epochs
+    if epoch >= first:
+        return _cosine(recipe.second_stage_learning_rate, (epoch - first) / (recipe.epochs - first))
     if recipe.schedule == "cosine":
         starts = [(recipe.warmup_epochs, recipe.learning_rate), *recipe.restarts]
         number = max(index for index, (start, _) in enumerate(starts) if epoch >= start)
-        (start, peak), end = starts[number], [start for start, _ in (*starts[1:], (recipe.epochs, 0.0))][number]
-        return peak * 0.5 * (1.0 + math.cos(math.pi * (epoch - start) / (end - start)))
+        (start, peak), end = starts[number], [start for start, _ in (*starts[1:], (first, 0.0))][number]
+        return _cosine(peak, (epoch - start) / (end - start))
     passed = sum(epoch >= milestone for milestone in recipe.milestones)
     return recipe.learning_rate * recipe.milestone_factor**passed
+
+
+def _cosine(peak: float, done: float) -> float:
+    return peak * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def image_size_at(recipe: "Recipe", epoch: int) -> int | None:

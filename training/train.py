@@ -119,7 +119,7 @@ def _train_epochs(
 @torch.inference_mode()
 def _test_accuracy(trainer: Trainer, test_set: LabelledImages) -> float:
     model = trainer.final_model.eval()
-    predicted = torch.cat([model(images).argmax(dim=1).cpu() for images in clean_batches(model, test_set)])
+    predicted = torch.cat([model(images)[1].argmax(dim=1).cpu() for images in clean_batches(model, test_set)])
     return float(np.mean(predicted.numpy() == test_set.labels))
 
 
@@ -173,6 +173,8 @@ def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | 
 
 
 def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    if trainer.in_second_stage(state["epochs_done"] - 1):
+        trainer.begin_second_stage()
     try:
         trainer.model.load_state_dict(state["model"])
     except RuntimeError as error:

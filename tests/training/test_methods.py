@@ -1,0 +1,109 @@
+"""Every method trains, resumes to the same bits, and does what its name says."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.test_run import options, same
+from training.checkpoint import save_checkpoint
+from training.errors import RecipeError
+from training.loop import Trainer
+from training.methods import METHODS, with_method
+from training.recipe import Recipe, load_recipe
+from training.schedule import learning_rate_at
+from training.train import load_split, train
+
+CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_resumes_to_the_same_weights(
+    method: str, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = with_method(replace(recipe, epochs=20), method).with_epochs(4)
+    if recipe.second_stage != "none":
+        recipe = replace(recipe, second_stage_epochs=2)
+    whole = train(recipe, options(folder, tmp_path / "whole"))
+
+    def stop_after_three(run: Path, state: dict[str, Any]) -> None:
+        save_checkpoint(run, state)
+        if state["epochs_done"] == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.train.save_checkpoint", stop_after_three)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, options(folder, tmp_path / "parts"))
+    assert same(whole, train(recipe, options(folder, tmp_path / "parts", resume=True)))
+
+
+@pytest.mark.parametrize("method", ["crt", "lws"])
+def test_in_the_second_stage_only_the_head_learns(method: str, folder: Path, recipe: Recipe) -> None:
+    recipe = replace(with_method(replace(recipe, epochs=10), method), second_stage_epochs=4)
+    trainer = Trainer(recipe, load_split(folder, "train", recipe), **CPU)
+    trainer.train_epoch(5)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train_epoch(6)
+    changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == ({"head.weight", "head.bias"} if method == "crt" else {"head.class_scale"})
+
+
+def test_the_second_stage_draws_classes_equally_often(folder: Path, recipe: Recipe) -> None:
+    recipe = replace(recipe, epochs=10, second_stage="crt", second_stage_epochs=4)
+    trainer = Trainer(recipe, load_split(folder, "train", recipe), **CPU)
+    drawn: Counter[int] = Counter()
+    for seed in range(40):
+        order = trainer.epoch_order(9, torch.Generator().manual_seed(seed))
+        drawn.update(trainer.data.labels[order].tolist())
+    shares = [drawn[label] / sum(drawn.values()) for label in range(3)]
+    assert min(shares) > 0.28
+    plain = trainer.data.labels[trainer.epoch_order(0, torch.Generator().manual_seed(0))]
+    assert Counter(plain.tolist())[0] > 2 * Counter(plain.tolist())[2]
+
+
+def test_the_second_stage_has_a_schedule_of_its_own() -> None:
+    recipe = with_method(load_recipe("cifar10-lt-strong"), "crt")
+    assert recipe.first_stage_epochs == 180
+    assert learning_rate_at(recipe, 179.99) < 1e-4
+    assert learning_rate_at(recipe, 180.0) == pytest.approx(recipe.second_stage_learning_rate)
+    assert learning_rate_at(recipe, 199.99) < 1e-4
+
+
+def test_a_method_changes_only_what_it_names() -> None:
+    recipe = load_recipe("cifar100-lt-strong")
+    assert with_method(recipe, "deconfounded") == recipe
+    assert with_method(recipe, "balanced-softmax") == replace(
+        recipe, method="balanced-softmax", head="linear", loss="balanced_softmax"
+    )
+    assert with_method(recipe, "ldam-drw").reweight_from == 160
+    with pytest.raises(RecipeError, match="method 'magic' is unknown; there are: deconfounded, cosine"):
+        with_method(recipe, "magic")
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("nope=1", "must be FIELD=VALUE; fields are: network"),
+        ("epochs", "must be FIELD=VALUE"),
+        ("name=x", "must be FIELD=VALUE"),
+        ("epochs=many", "should be a valid integer"),
+        ("head=foo", "head 'foo' is unknown; there are: linear"),
+        ("mean=(1,2)", "the recipe has"),
+        ("epochs=0", "at least 1 epoch"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_says_why(setting: str, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence.replace("(", r"\(")):
+        load_recipe("cifar10-lt").with_settings([setting])
+
+
+def test_settings_change_the_recipe() -> None:
+    recipe = load_recipe("cifar10-lt").with_settings(
+        ["learning_rate=1", "ema_decay=0.99", "rand_augment=(2, 9)", "network=resnet18", "imbalance_ratio=None"]
+    )
+    assert (recipe.learning_rate, recipe.ema_decay, recipe.rand_augment) == (1.0, 0.99, (2, 9))
+    assert (recipe.network, recipe.imbalance_ratio) == ("resnet18", None)

@@ -1,0 +1,96 @@
+"""What training minimises: cross-entropy and what the long-tail field puts in its place.
+
+    cross_entropy     −log p_y
+    focal             −(1 − p_y)^g log p_y                                   Lin et al. 2017, arXiv:1708.02002
+    class_balanced    cross-entropy, each image weighed by (1 − β)/(1 − β^n_y)    Cui et al. 2019, arXiv:1901.05555
+    ldam              cross-entropy, a margin m n_y^(−1/4) taken off the cosine of the true class
+                                                                             Cao et al. 2019, arXiv:1906.07413
+    balanced_softmax  cross-entropy of z + log n                             Ren et al. 2020, arXiv:2007.10740
+    logit_adjusted    cross-entropy of z + t log(n / N)                      Menon et al. 2021, arXiv:2007.07314
+
+n are the training images of each class. At t = 1 the last two are the same function (a constant added to all logits
+changes no softmax); both names are in use. Deferred re-weighting (DRW, with LDAM) gives any loss the weights of
+`class_balanced` from some epoch on.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+
+__all__ = ["LOSSES", "Loss", "class_weights"]
+
+LOSSES = ("cross_entropy", "focal", "class_balanced", "ldam", "balanced_softmax", "logit_adjusted")
+
+
+def class_weights(class_counts: Tensor, beta: float) -> Tensor:
+    """Return (C,) weights (1 − β)/(1 − β^n), scaled to a mean of 1; a class without images weighs nothing."""
+    effective = (1.0 - beta ** class_counts.double()) / (1.0 - beta)
+    weights = torch.where(class_counts > 0, 1.0 / effective.clamp_min(1e-12), 0.0)
+    return (weights / weights.sum() * len(weights)).float()
+
+
+class Loss:
+    """The recipe's loss for one training set.
+
+    Args:
+        recipe: its `loss`, the loss's own numbers, `reweight_from` and `tau`.
+        class_counts: (C,) training images of each class.
+        device: where the logits will be.
+    """
+
+    def __init__(self, recipe: "Recipe", class_counts: Tensor, device: torch.device) -> None:
+        self.recipe = recipe
+        counts = class_counts.to(device, torch.float64)
+        self.weights = class_weights(counts, recipe.reweight_beta)
+        prior = (counts / counts.sum()).clamp_min(1e-12).log().float()
+        self.shift = recipe.logit_adjustment * prior if recipe.loss == "logit_adjusted" else prior
+        margins = counts.clamp_min(1.0).pow(-0.25)
+        self.margins = (recipe.tau * recipe.ldam_margin * margins / margins.max()).float()
+        self._of: Callable[[Tensor, Tensor], Tensor] = {
+            "cross_entropy": self._cross_entropy,
+            "class_balanced": self._cross_entropy,
+            "focal": self._focal,
+            "ldam": self._ldam,
+            "balanced_softmax": self._adjusted,
+            "logit_adjusted": self._adjusted,
+        }[recipe.loss]
+
+    def __call__(self, logits: Tensor, labels: Tensor, epoch: float) -> Tensor:
+        """Return the mean loss of a batch in nats, weighed where the recipe says so.
+
+        Args:
+            logits: (B, C) float32.
+            labels: (B,) class indices.
+            epoch: epochs done, fractions included.
+        """
+        losses = self._of(logits, labels)
+        if not self.reweights(epoch):
+            return losses.mean()
+        weights = self.weights[labels]
+        return (weights * losses).sum() / weights.sum().clamp_min(1e-12)
+
+    def reweights(self, epoch: float) -> bool:
+        """Say whether classes are weighed at this moment of training."""
+        start = self.recipe.reweight_from
+        return self.recipe.loss == "class_balanced" or (start is not None and epoch >= start)
+
+    @staticmethod
+    def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def _focal(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return (1.0 - torch.exp(-losses)) ** self.recipe.focal_gamma * losses
+
+    def _ldam(self, logits: Tensor, labels: Tensor) -> Tensor:
+        margin = F.one_hot(labels, logits.shape[1]) * self.margins[labels, None]
+        return F.cross_entropy(logits - margin, labels, reduction="none")
+
+    def _adjusted(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits + self.shift, labels, reduction="none")
