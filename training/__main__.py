@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
+from training.compare import compare
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
@@ -18,6 +19,10 @@ from training.tune import TuneOptions, tune_bundle
 
 __all__ = ["main"]
 
+COMPARING = (
+    "Score finished runs on their test set: the head's own logits, tau-normalised weights, post-hoc logit adjustment "
+    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set and scored on the other, both ways."
+)
 TUNING = (
     "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
     "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
@@ -103,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
     )
+    command = commands.add_parser(
+        "compare", help="trained runs side by side, under every way of inference", description=COMPARING
+    )
+    command.set_defaults(run=_compare)
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
+    command.add_argument(
+        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
     return parser
 
@@ -168,6 +183,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     evaluate(options.bundle, options.data, options.json, options.plot, save=options.save)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    compare(options.runs, options.data, options.json, options.markdown)
 
 
 def _tune(options: argparse.Namespace) -> None:

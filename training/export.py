@@ -60,6 +60,10 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
     state = load_checkpoint(run)
     recipe = Recipe.from_dict(state["recipe"])
     model = restore_classifier(state, recipe)
+    if not isinstance(model.head, NormalisedHead):
+        raise ExportError(
+            f"head {recipe.head!r} does not normalise features, so TDE is not defined for it; train another head"
+        )
     data = data or Path(state["data_path"])
     images = load_test_images(data, tuple(state["classes"]), recipe.image_recipe)
     label_free = _label_free_alpha(state)
@@ -106,10 +110,6 @@ def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:
             "`train … --resume`, then export"
         )
     model = Classifier(recipe, len(state["classes"]))
-    if not isinstance(model.head, NormalisedHead):
-        raise ExportError(
-            f"head {recipe.head!r} does not normalise features, so TDE is not defined for it; train another head"
-        )
     weights = state["model"]
     if state["average"] is not None:
         weights = {

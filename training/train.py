@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
+from training.classifier import Classifier
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
@@ -25,6 +26,7 @@ from training.heads import NormalisedHead
 from training.loop import Trainer, clean_batches
 from training.progress import TrainingProgress
 from training.recipe import Recipe
+from training.run_features import RunFeatures, compute_features, save_features
 
 __all__ = ["TrainOptions", "load_split", "train"]
 
@@ -100,7 +102,10 @@ def _train_epochs(
                 "images_per_second": result.images / result.seconds,
             }
             if (epoch + 1) % look_every == 0 or epoch + 1 == epochs:
-                figures["test_accuracy"] = _test_accuracy(trainer, test_set)
+                found = compute_features(
+                    trainer.final_model.eval(), clean_batches(trainer.final_model, test_set), test_set.labels
+                )
+                figures["test_accuracy"] = _accuracy(trainer.final_model, found)
             for name, value in figures.items():
                 scalars.add_scalar(name, value, epoch + 1)
             progress.epoch_done(figures)
@@ -114,13 +119,15 @@ def _train_epochs(
                 "running_mean": trainer.running_mean.value,
             }
             save_checkpoint(out, state)
+            if epoch + 1 == epochs:
+                save_features(out, trainer.final_model, found)
 
 
 @torch.inference_mode()
-def _test_accuracy(trainer: Trainer, test_set: LabelledImages) -> float:
-    model = trainer.final_model.eval()
-    predicted = torch.cat([model(images)[1].argmax(dim=1).cpu() for images in clean_batches(model, test_set)])
-    return float(np.mean(predicted.numpy() == test_set.labels))
+def _accuracy(model: Classifier, found: RunFeatures) -> float:
+    device = next(model.parameters()).device
+    predicted = model.head(found.features.to(device)).argmax(dim=1).cpu()
+    return float(np.mean(predicted.numpy() == found.labels))
 
 
 def _means(trainer: Trainer) -> dict[str, Any]:
