@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 COMPARING = (
     "Score finished runs on their test set: the head's own logits, tau-normalised weights, post-hoc logit adjustment "
-    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set and scored on the other, both ways."
+    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set, scored on the other, both ways."
 )
 TUNING = (
     "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
