@@ -64,6 +64,20 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
     )
     command.add_argument("--method", choices=METHODS, help="a method of the field instead of the recipe's own")
+    command.add_argument("--network", help="a backbone instead of the recipe's (training/README.md, Networks)")
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="pretrained weights of the network to start from: safetensors or torch",
+    )
+    command.add_argument(
+        "--freeze",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="keep this part of the network as it came, such as layer1; repeatable",
+    )
     command.add_argument(
         "--set",
         action="append",
@@ -160,6 +174,10 @@ def _train(options: argparse.Namespace) -> None:
         recipe = recipe.with_epochs(options.epochs)
     if options.method is not None:
         recipe = with_method(recipe, options.method)
+    if options.network is not None:
+        recipe = replace(recipe, network=options.network)
+    if options.freeze:
+        recipe = replace(recipe, frozen=tuple(options.freeze))
     recipe = recipe.with_settings(options.settings)
     train(
         recipe,
@@ -170,6 +188,7 @@ def _train(options: argparse.Namespace) -> None:
             device=options.device,
             precision=options.precision,
             threads=options.threads,
+            weights=options.weights,
             resume=options.resume,
             command=f"python -m training {shlex.join(sys.argv[1:])}",
         ),

@@ -85,6 +85,8 @@ def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
         "epochs": recipe.epochs,
         "network": recipe.network,
         "head": recipe.head,
+        "method": recipe.method,
+        "pretrained": state.get("pretrained"),
         "mean_feature": recipe.mean_feature,
         "weights": "moving average" if recipe.ema_decay is not None else "last epoch",
         "commit": state["commit"],

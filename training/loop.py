@@ -7,6 +7,7 @@ torch's own, seeded likewise. A run continued after a kill therefore repeats exa
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from training.data.images import LabelledImages
 from training.direction import RunningMean
 from training.heads import LinearHead
 from training.losses import Loss
+from training.networks.freezing import freeze
 from training.recipe import Recipe
 from training.schedule import image_size_at, learning_rate_at
 
@@ -42,14 +44,31 @@ class EpochResult:
 
 
 class Trainer:
-    """Model, optimiser and averages of one run: all that changes while training."""
+    """Model, optimiser and averages of one run: all that changes while training.
+
+    Args:
+        recipe: what to train and how.
+        data: the training set.
+        seed: of weights, order and augmentation.
+        device: where to compute.
+        precision: of the backbone, float32 or bfloat16; head and loss are float32 always.
+        weights: file of pretrained weights that the backbone starts from; None for random ones.
+    """
 
     def __init__(
-        self, recipe: Recipe, data: LabelledImages, *, seed: int, device: torch.device, precision: torch.dtype
+        self,
+        recipe: Recipe,
+        data: LabelledImages,
+        *,
+        seed: int,
+        device: torch.device,
+        precision: torch.dtype,
+        weights: Path | None = None,
     ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
-        self.model = Classifier(recipe, len(data.classes)).to(device, memory_format=torch.channels_last)
+        self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
+        freeze(self.model.backbone, recipe.frozen)
         self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device)
         self.optimizer = self._new_optimizer()
         self.average = (

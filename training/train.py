@@ -4,6 +4,7 @@ RUN/checkpoint.pt     the state after the last finished epoch, and in the end th
 RUN/tensorboard/      loss, accuracy, learning rate, images/s
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ __all__ = ["TrainOptions", "load_split", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What the command line says besides the recipe."""
+    """What the command line says besides the recipe; `weights` is the file of pretrained ones to start from."""
 
     data: Path
     out: Path
@@ -41,6 +42,7 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    weights: Path | None = None
     resume: bool = False
     command: str = ""
 
@@ -64,7 +66,8 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
             f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
         )
 
-    trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision)
+    weights = None if before else options.weights  # a run that goes on has its own
+    trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision, weights=weights)
     state = before or _new_state(recipe, options, training_set)
     if before:
         _restore(trainer, before)
@@ -92,6 +95,7 @@ def _train_epochs(
 ) -> None:
     epochs, look_every = trainer.recipe.epochs, trainer.recipe.evaluate_every or trainer.recipe.epochs
     with TrainingProgress(epochs, trainer.images_per_epoch, done=state["epochs_done"]) as progress:
+        progress.say(_what_begins(trainer, state))
         for epoch in range(state["epochs_done"], epochs):
             result = trainer.train_epoch(epoch, on_step=progress.advance)
             figures: dict[str, Any] = {
@@ -123,6 +127,17 @@ def _train_epochs(
                 save_features(out, trainer.final_model, found)
 
 
+def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
+    recipe, data = trainer.recipe, trainer.data
+    start = "random weights" if not state.get("pretrained") else f"the weights in {state['pretrained']['file']}"
+    if state["epochs_done"]:
+        start = f"epoch {state['epochs_done']}"
+    return (
+        f"{recipe.name}, {recipe.method}: {recipe.network} on {len(data):,} images of {len(data.classes)} classes, "
+        f"from {start}; {state['hardware']}, {state['precision']}"
+    )
+
+
 @torch.inference_mode()
 def _accuracy(model: Classifier, found: RunFeatures) -> float:
     device = next(model.parameters()).device
@@ -146,6 +161,7 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     return {
         "recipe": recipe.to_dict(),
         "seed": options.seed,
+        "pretrained": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
         "data": options.data.name,
         "data_path": str(options.data.resolve()),
         "classes": list(data.classes),
@@ -157,6 +173,11 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "history": [],
         "finished": False,
     }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | None:
