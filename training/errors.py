@@ -3,11 +3,12 @@
 TrainingError          every error a user can mend; the command prints it and exits with 2
 ├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
 ├── RecipeError        a recipe: an unknown name, a field that makes no sense
+│   └── WeightsError   a file of pretrained weights: unreadable, or another network's
 ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
 └── ExportError        an export: ONNX and torch disagree, a head that has no TDE
 """
 
-__all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError"]
+__all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError", "WeightsError"]
 
 
 class TrainingError(Exception):
@@ -20,6 +21,10 @@ class DataError(TrainingError):
 
 class RecipeError(TrainingError):
     """The recipe is unknown or contradicts itself."""
+
+
+class WeightsError(RecipeError):
+    """The file of pretrained weights cannot be read, or is another network's."""
 
 
 class CheckpointError(TrainingError):
