@@ -16,7 +16,7 @@ import torch
 from models.bundle import load_bundle
 from models.errors import BundleExistsError
 from training import __main__ as cli
-from training import export as exporting
+from training import bundle_writing as writing
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError, DataError, ExportError
 from training.evaluate import evaluate
@@ -149,8 +149,8 @@ def finished(archive: Path, tmp_path: Path, recipe: Recipe) -> Path:
 def test_a_graph_that_disagrees_with_torch_is_not_written(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = exporting.to_onnx
-    monkeypatch.setattr(exporting, "to_onnx", lambda model, mean, recipe: honest(model, mean.flip(0), recipe))
+    honest = writing.to_onnx
+    monkeypatch.setattr(writing, "to_onnx", lambda model, mean, recipe: honest(model, mean.flip(0), recipe))
     with pytest.raises(ExportError, match="ONNX Runtime and torch differ by"):
         export(finished, tmp_path / "models" / "tiny")
     assert not (tmp_path / "models").exists()
