@@ -127,6 +127,9 @@ def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]]) ->
         )
 
 
-def open_graph(model: Path | bytes) -> ort.InferenceSession:
-    """Open a bundle's graph on the CPU."""
-    return ort.InferenceSession(str(model) if isinstance(model, Path) else model, providers=["CPUExecutionProvider"])
+def open_graph(model: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
+    """Open a graph on the CPU; each call computes in so many threads, 0 for one on each core."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
