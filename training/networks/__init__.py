@@ -1,19 +1,30 @@
-"""Backbones by name: images in, features out. `cifar_resnet32`, or any classification network of torchvision."""
+"""Backbones by name: images in, features out.
+
+`cifar_resnet32`; any classification network of torchvision; and those of its ResNet family that the authors' code has
+and torchvision does not name: `resnet10`, `resnext101_32x4d`, `resnext152_32x4d`.
+"""
 
 from typing import Any
 
 import torchvision.models
 from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from training.errors import RecipeError
 from training.networks.cifar_resnet import CifarResNet32
 
 __all__ = ["backbone_names", "build_backbone"]
 
+_UNNAMED: dict[str, dict[str, Any]] = {
+    "resnet10": {"block": BasicBlock, "layers": [1, 1, 1, 1]},
+    "resnext101_32x4d": {"block": Bottleneck, "layers": [3, 4, 23, 3], "groups": 32, "width_per_group": 4},
+    "resnext152_32x4d": {"block": Bottleneck, "layers": [3, 8, 36, 3], "groups": 32, "width_per_group": 4},
+}
+
 
 def backbone_names() -> list[str]:
     """Return every name `build_backbone` knows."""
-    return ["cifar_resnet32", *torchvision.models.list_models(module=torchvision.models)]
+    return ["cifar_resnet32", *torchvision.models.list_models(module=torchvision.models), *_UNNAMED]
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:
@@ -28,6 +39,9 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
         return CifarResNet32(), CifarResNet32.feature_dim
     if name not in backbone_names():
         raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(backbone_names())}")
+    if name in _UNNAMED:
+        network = ResNet(**_UNNAMED[name])
+        return network, _cut_off_classifier(network)
     options: dict[str, Any] = (
         {"aux_logits": False, "init_weights": True} if name in {"googlenet", "inception_v3"} else {}
     )
