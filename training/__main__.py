@@ -1,4 +1,4 @@
-"""`python -m training`: train, export, evaluate, tune."""
+"""`python -m training`: train, export, evaluate, tune, import-official."""
 
 import argparse
 import shlex
@@ -11,6 +11,7 @@ from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
+from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 from training.tune import TuneOptions, tune_bundle
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
     )
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
+    add_import_official(commands)
     return parser
 
 

@@ -47,7 +47,9 @@ class FeatureCache:
         say: told of what was damaged.
     """
 
-    def __init__(self, root: Path, name: str, recipe: dict[str, Any], feature_dim: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, name: str, recipe: dict[str, Any], feature_dim: int, say: Callable[[str], None]
+    ) -> None:
         text = json.dumps({"format": FORMAT, "backbone": name, **recipe}, indent=2, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = root / f"{name.replace('/', '-')}-{key}"

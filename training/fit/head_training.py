@@ -56,7 +56,9 @@ class HeadRecipe:
             )
 
 
-def train_head(kind: str, features: Float32, labels: NDArray[np.int64], num_classes: int, recipe: HeadRecipe) -> nn.Module:
+def train_head(
+    kind: str, features: Float32, labels: NDArray[np.int64], num_classes: int, recipe: HeadRecipe
+) -> nn.Module:
     """Train a head of `training.heads`.
 
     Args:
