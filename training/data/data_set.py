@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from training.data.class_folders import class_folder_parts
+from training.data.coco_json import read_coco_json
+from training.data.csv_table import read_csv_table
 from training.data.labelled_files import LabelledFiles
+from training.data.listing import listing_parts
 from training.data.options import DataOptions, add_data_arguments, data_options
 from training.data.split_off import split_off
+from training.data.text_list import read_text_list
 from training.errors import DataError
 
 __all__ = [
@@ -27,6 +31,9 @@ __all__ = [
     "renumbered",
 ]
 
+LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
+_COLUMNS = ("path_column", "label_column", "split_column", "group_column")
+MAX_CLASS_NAME = 200  # as the bundle's manifest has it
 _MOST_NAMED = 5
 
 
@@ -123,6 +130,7 @@ def _divide(options: DataOptions) -> _Divided:
         if "test" in parts:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
         test, more = _whole(options.test, options)
+        _check_apart(options, train, test)
         notes += [f"test part: {options.test.name}", *more]
         return _Divided(train, replace(test, source=options.test.name), notes, is_split_off=False)
     for split in ("test", "val"):
@@ -131,6 +139,7 @@ def _divide(options: DataOptions) -> _Divided:
             if split == "test" and "val" in parts:
                 notes.append(f"its val split ({len(parts['val']):,} pictures) is not used")
             test = replace(parts[split], source=f"{name}, {split} split")
+            notes += _groups_on_both_sides(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
     assert train is not None  # noqa: S101  a data set has a part
     chosen = split_off(train, options.test_share, options.seed)
@@ -140,6 +149,28 @@ def _divide(options: DataOptions) -> _Divided:
     notes.append(f"test part: {how} of {name}, split off with seed {options.seed}")
     source = f"{name}, test part split off with seed {options.seed}"
     return _Divided(train.part(~chosen), replace(train.part(chosen), source=source), notes, is_split_off=True)
+
+
+def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
+    """Refuse two lists that name the same picture."""
+    assert options.test is not None  # noqa: S101  the caller knows
+    both = train is not None and options.data.is_file() and options.data.suffix.lower() in LIST_SUFFIXES
+    if train is None or not both or (options.images is None and options.data.parent != options.test.parent):
+        return  # their names are of different folders
+    if shared := sorted(set(train.names) & set(test.names)):
+        raise DataError(
+            f"{options.test}: {len(shared):,} of its pictures are in {options.data} too, such as {shared[0]}; a test "
+            "on pictures that were trained on says nothing"
+        )
+
+
+def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
+    if train is None or train.groups is None or test.groups is None:
+        return []
+    shared = np.intersect1d(train.groups, test.groups)
+    return (
+        [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if len(shared) else []
+    )
 
 
 def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
@@ -153,8 +184,19 @@ def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
 
 def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
-    del options
-    return class_folder_parts(path), []
+    suffix, columns = path.suffix.lower(), options.columns
+    if suffix not in LIST_SUFFIXES or path.is_dir():
+        options.refuse(path, "class folders have", *_COLUMNS, "images", "class_names")
+        return class_folder_parts(path), []
+    if suffix in (".csv", ".tsv"):
+        listing = read_csv_table(path, columns, options.class_names)
+    elif suffix == ".json":
+        options.refuse(path, "a COCO file has", "label_column", "class_names")
+        listing = read_coco_json(path, columns)
+    else:
+        options.refuse(path, "a text list has", *_COLUMNS)
+        listing = read_text_list(path, options.class_names)
+    return listing_parts(listing, options.images)
 
 
 def _with_pictures(files: LabelledFiles) -> LabelledFiles:
@@ -162,6 +204,12 @@ def _with_pictures(files: LabelledFiles) -> LabelledFiles:
     there = np.flatnonzero(files.class_counts)
     if len(there) < 2:
         raise DataError(f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more")
+    for name in (files.classes[index] for index in there):
+        if not (name.strip() and len(name) <= MAX_CLASS_NAME and name.isprintable()):
+            raise DataError(
+                f"{files.source}: the class name {name[:80]!r} is longer than {MAX_CLASS_NAME} characters, or has one "
+                "that cannot be printed; call it otherwise"
+            )
     return renumbered(files, tuple(files.classes[index] for index in there))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from training.data.csv_table import Columns
 from training.errors import DataError
 
 __all__ = ["DataOptions", "add_data_arguments", "data_options"]
@@ -69,6 +70,21 @@ class DataOptions:
         if unknown:
             raise DataError(f"the run's data options have fields this version does not know: {sorted(unknown)}")
         return cls(**{name: Path(v) if name in _PATHS and v is not None else v for name, v in values.items()})
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of a table."""
+        return Columns(self.path_column, self.label_column, self.split_column, self.group_column)
+
+    def refuse(self, path: Path, what: str, *names: str) -> None:
+        """Refuse the options of these names where they are given: nothing is passed over in silence.
+
+        Raises:
+            DataError: one is given; `what` says what has no use for it.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise DataError(f"{path}: {what} no use for --{name.replace('_', '-')}; leave it away")
 
     @property
     def arguments(self) -> str:
