@@ -43,7 +43,7 @@ def model_card(manifest: Manifest) -> str:
         f"```sh\nuv run --group train {made['command']}\n```",
         "The figures above come from the bundle's own ONNX graph and are had again with",
         f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
-        f"--data {data.split(',')[0]}\n```",
+        f"{metrics.get('arguments') or '--data ' + data.split(',')[0]}\n```",
         f"ONNX Runtime and torch differ by at most {made['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
         "## Limits",
         "Trained on small pictures of a benchmark; not for decisions about people. α was chosen for classes that are "

@@ -25,7 +25,9 @@ from training.bundle_metrics import bundle_metrics
 from training.card import model_card
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
+from training.data.data_set import check_exempt, check_kept, options_of
 from training.data.images import LabelledImages
+from training.data.options import changed_options
 from training.errors import CheckpointError, ExportError
 from training.evaluate import picture_of
 from training.heads import NormalisedHead
@@ -42,16 +44,17 @@ COMPARED_ALPHAS = (-1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 8.0)
 TOLERANCE = 2e-3  # logits span about ±τ = 16; float32 convolutions summed in another order differ by up to 1e-4 of that
 
 
-def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
+def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     """Write the run's model as a bundle.
 
     Args:
         run: the folder given to `train --out`.
         out: `NAME/VERSION` of the new bundle, or `NAME` for that model's next version.
-        data: where the test split is; by default where the run trained from.
+        given: fields of `DataOptions` that differ from those the run was trained with, to find its test part.
     Raises:
         CheckpointError: no finished run there.
         ExportError: a head without TDE, or a graph that disagrees with torch.
+        DataError: the test part cannot be read, or is not that of the run any more.
         models.errors.BundleError: the place is taken, or the name is not a bundle's.
     """
     place = _place(out)
@@ -60,29 +63,34 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
     state = load_checkpoint(run)
     recipe = Recipe.from_dict(state["recipe"])
     model = restore_classifier(state, recipe)
-    data = data or Path(state["data_path"])
-    images = load_test_images(data, tuple(state["classes"]), recipe.image_recipe)
+    data = changed_options(options_of(state), given or {})
+    names = tuple(state["classes"])
+    check_exempt(data, names)
+    images, part = load_test_images(data, names, recipe.image_recipe)
+    check_kept(data, part, state.get("test_fingerprint"))
     label_free = _label_free_alpha(state)
     graph = to_onnx(model, state["mean_feature"], recipe)
     difference = compare_with_torch(graph, model, state["mean_feature"], images)
 
     logits, cosine = run_graph(graph, images)
     class_effect = _class_effect(model, state["mean_feature"])
-    scores = Scores(logits, tde.head_effect(cosine, class_effect), images.labels, tuple(state["groups"]))
+    exempt = None if data.exempt_class is None else names.index(data.exempt_class)
+    scores = Scores(logits, tde.head_effect(cosine, class_effect), images.labels, tuple(state["groups"]), exempt)
     protocol = evaluate_scores(scores, label_free)
+    classes = tuple(map(ClassInfo, names, state["class_counts"], state["groups"]))
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=place.parent.name,
         version=int(place.name),
         task="classification",
-        classes=tuple(map(ClassInfo, state["classes"], state["class_counts"], state["groups"])),
+        classes=classes,
         input=recipe.image_recipe,
         num_heads=model.head.num_heads,
         tau=model.head.tau,
         gamma=model.head.gamma,
-        exempt_class=None,
-        operating_points=_operating_points(scores, label_free, data),
-        metrics=bundle_metrics(scores, protocol, np.asarray(state["class_counts"]), f"{data.name}, test split"),
+        exempt_class=exempt,
+        operating_points=_operating_points(scores, label_free, part.files.source, data.exempt_class),
+        metrics=bundle_metrics(scores, protocol, classes, part.files.source, data.arguments),
         provenance=_provenance(recipe, state, difference),
         sha256={},
     )
@@ -208,9 +216,14 @@ def _label_free_alpha(state: dict[str, Any]) -> float:
         raise ExportError(f"{error}; train longer, or with a clean mean feature") from error
 
 
-def _operating_points(scores: Scores, label_free: float, data: Path) -> dict[str, OperatingPoint]:
-    labelled = scores.labelled_intervals()
-    on_test = f"on the {len(scores.labels):,} images of {data.name}, test split"
+def _operating_points(scores: Scores, label_free: float, source: str, exempt: str | None) -> dict[str, OperatingPoint]:
+    others = scores.among_others()
+    labelled = others.labelled_intervals()
+    on_test = f"on the {len(others):,} images of {source}"
+    if exempt is not None:
+        on_test = (
+            f"among the classes other than {exempt!r}, which is exempt, on their {len(others):,} images of {source}"
+        )
     return {
         "head": OperatingPoint(0.0, "the plain classifier"),
         "label_free": OperatingPoint(label_free, "1 / mean head cosine of the training set; no labels used"),
@@ -240,6 +253,9 @@ def _provenance(recipe: Recipe, state: dict[str, Any], difference: float) -> dic
         "recipe": recipe.name,
         "seed": state["seed"],
         "data": f"{state['data']}, train split",
+        "test_fingerprint": state.get("test_fingerprint", ""),
+        "data_note": state.get("data_note", ""),
+        "unreadable_images": state.get("unreadable_images", {}),
         "imbalance_ratio": recipe.imbalance_ratio,
         "epochs": recipe.epochs,
         "network": recipe.network,

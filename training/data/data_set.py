@@ -6,7 +6,9 @@ way; a class of the model is one that has training pictures.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +25,16 @@ from training.errors import DataError
 __all__ = [
     "DataOptions",
     "Splits",
+    "TestPart",
     "add_data_arguments",
     "check_exempt",
+    "check_kept",
     "data_options",
+    "fingerprint",
+    "is_list",
     "open_splits",
     "open_test",
+    "options_of",
     "renumbered",
 ]
 
@@ -69,8 +76,17 @@ def open_splits(options: DataOptions) -> Splits:
     return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
 
 
-def open_test(options: DataOptions, class_names: tuple[str, ...]) -> tuple[LabelledFiles, str]:
-    """Open the test part alone, for a model that knows `class_names`; return it and the note about it.
+@dataclass(frozen=True)
+class TestPart:
+    """The test part alone; `note` and `is_split_off` as in `Splits`."""
+
+    files: LabelledFiles
+    note: str
+    is_split_off: bool
+
+
+def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
+    """Open the test part alone, for a model that knows `class_names`; some of them may have no pictures in it.
 
     Its pictures are in the order of their classes. Where `options.test` is given, that is all of the part.
 
@@ -79,12 +95,47 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> tuple[Label
     """
     if options.test is not None:
         test, notes = _whole(options.test, options)
-        test = replace(test, source=options.test.name)
+        found = _Divided(None, replace(test, source=options.test.name), notes, is_split_off=False)
     else:
         found = _divide(options)
-        test, notes = found.test, found.notes
-    test = renumbered(test, class_names)
-    return test.part(np.argsort(test.labels, kind="stable")), "; ".join([*notes, *_left_out(test)])
+    test = renumbered(found.test, class_names)
+    return TestPart(test.part(np.argsort(test.labels, kind="stable")), "; ".join(found.notes), found.is_split_off)
+
+
+def is_list(path: Path) -> bool:
+    """Say whether this is a list of pictures, not class folders: by its name."""
+    return path.suffix.lower() in LIST_SUFFIXES and not path.is_dir()
+
+
+def fingerprint(files: LabelledFiles) -> str:
+    """Return a sum over names and classes, the same in whatever order they are."""
+    lines = sorted(f"{name}\0{files.classes[label]}" for name, label in zip(files.names, files.labels, strict=True))
+    return sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
+    """Refuse a test part that is split off and is not the one that was kept from training.
+
+    Args:
+        options: what was opened.
+        part: its test part.
+        kept: fingerprint of the test part of the training.
+
+    Raises:
+        DataError: it is another.
+    """
+    if part.is_split_off and fingerprint(part.files) != kept:
+        raise DataError(
+            f"{options.data}: the test part that is split off here is not what was kept from training; give the data "
+            "and options of the training again, or name pictures of which all are a test with --test"
+        )
+
+
+def options_of(state: dict[str, Any]) -> DataOptions:
+    """Return the data options that a run was trained with."""
+    if "data_options" not in state:  # written by version 0.4 or before
+        return DataOptions(data=Path(state["data_path"]))
+    return DataOptions.from_dict(state["data_options"])
 
 
 def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
@@ -154,8 +205,11 @@ def _divide(options: DataOptions) -> _Divided:
 def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
     """Refuse two lists that name the same picture."""
     assert options.test is not None  # noqa: S101  the caller knows
-    both = train is not None and options.data.is_file() and options.data.suffix.lower() in LIST_SUFFIXES
-    if train is None or not both or (options.images is None and options.data.parent != options.test.parent):
+    if (
+        train is None
+        or not is_list(options.data)
+        or (options.images is None and options.data.parent != options.test.parent)
+    ):
         return  # their names are of different folders
     if shared := sorted(set(train.names) & set(test.names)):
         raise DataError(
@@ -185,7 +239,7 @@ def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
 def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
     suffix, columns = path.suffix.lower(), options.columns
-    if suffix not in LIST_SUFFIXES or path.is_dir():
+    if not is_list(path):
         options.refuse(path, "class folders have", *_COLUMNS, "images", "class_names")
         return class_folder_parts(path), []
     if suffix in (".csv", ".tsv"):
