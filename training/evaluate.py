@@ -16,7 +16,7 @@ from models.manifest import Manifest
 from models.scores import Scores
 from models.update import check_updatable
 from training.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
-from training.data.data_set import DataOptions, check_kept
+from training.data.data_set import DataOptions
 from training.errors import DataError
 from training.outputs import check_place, written_together
 from training.plot import check_format, curve_picture
@@ -128,8 +128,7 @@ def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
         raise DataError(
             f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
         )
-    images, part = load_test_images(data, names, manifest.input)
-    check_kept(data, part, manifest.provenance.get("test_fingerprint"))
+    images, part = load_test_images(data, names, manifest.input, kept=manifest.provenance.get("test_fingerprint"))
     logits, cosine = run_graph(bundle.model_path, images)
     groups = tuple(info.group for info in manifest.classes)
     slope = tde.head_effect(cosine, bundle.class_effect)

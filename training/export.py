@@ -25,7 +25,7 @@ from training.bundle_metrics import bundle_metrics
 from training.card import model_card
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
-from training.data.data_set import check_exempt, check_kept, options_of
+from training.data.data_set import check_exempt, options_of
 from training.data.images import LabelledImages
 from training.data.options import changed_options
 from training.errors import CheckpointError, ExportError
@@ -66,8 +66,7 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     data = changed_options(options_of(state), given or {})
     names = tuple(state["classes"])
     check_exempt(data, names)
-    images, part = load_test_images(data, names, recipe.image_recipe)
-    check_kept(data, part, state.get("test_fingerprint"))
+    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
     label_free = _label_free_alpha(state)
     graph = to_onnx(model, state["mean_feature"], recipe)
     difference = compare_with_torch(graph, model, state["mean_feature"], images)

@@ -15,7 +15,7 @@ from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from models.scores import Scores
-from training.data.data_set import DataOptions, TestPart, open_test
+from training.data.data_set import DataOptions, TestPart, check_kept, open_test
 from training.data.images import DAMAGED, LabelledImages, load_images
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
@@ -33,15 +33,23 @@ MAX_UNREADABLE_SHARE = 0.1  # beyond it something is wrong with the set, not wit
 
 
 def load_test_images(
-    data: DataOptions | Path, class_names: tuple[str, ...], recipe: ImageRecipe
+    data: DataOptions | Path, class_names: tuple[str, ...], recipe: ImageRecipe, *, kept: str | None = None
 ) -> tuple[LabelledImages, TestPart]:
     """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
 
+    Args:
+        data: whose test part is read.
+        class_names: of the bundle.
+        recipe: how a file becomes pixels.
+        kept: fingerprint of what was kept from training; a test part that is split off must be that.
+
     Raises:
-        DataError: it has a class the bundle does not know; more pictures than allowed cannot be read.
+        DataError: it has a class the bundle does not know; it is split off and another than was kept; more pictures
+            than allowed cannot be read.
     """
     options = DataOptions.of(data)
     part = open_test(options, class_names)
+    check_kept(options, part, kept)
     images = load_images(part.files, recipe, max_unreadable=options.max_unreadable, every_class=False)
     return images, part
 

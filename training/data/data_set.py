@@ -257,7 +257,9 @@ def _with_pictures(files: LabelledFiles) -> LabelledFiles:
     """Leave out the classes without pictures."""
     there = np.flatnonzero(files.class_counts)
     if len(there) < 2:
-        raise DataError(f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more")
+        raise DataError(
+            f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more (CLASS/IMAGE)"
+        )
     for name in (files.classes[index] for index in there):
         if not (name.strip() and len(name) <= MAX_CLASS_NAME and name.isprintable()):
             raise DataError(

@@ -126,7 +126,7 @@ def load_images(
     if not bad:
         return LabelledImages(files, recipe, pixels if fits else None)
     left = files.part(readable)
-    if every_class or not len(left):
+    if every_class:
         _check_classes(files, left)
     Console(stderr=True, highlight=False).print(_left_out(files, bad), markup=False, soft_wrap=True, style="yellow")
     return LabelledImages(left, recipe, pixels[:filled] if fits else None, tuple(each.name for each in bad))
