@@ -76,11 +76,11 @@ def _import(manifest: Manifest) -> list[str]:
 def _again(manifest: Manifest) -> list[str]:
     if not manifest.metrics:
         return []
-    data = manifest.metrics["data"]
+    arguments = manifest.metrics.get("arguments") or f"--data {manifest.metrics['data'].split(',')[0]}"
     return [
         "The figures above come from the bundle's own ONNX graph and are had again with",
         f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
-        f"--data {data.split(',')[0]}\n```",
+        f"{arguments}\n```",
     ]
 
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
-from training.data.class_folders import open_class_folders
+from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
 from training.data.images import LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
 from training.device import describe_hardware, pick_device, pick_precision
@@ -26,14 +26,14 @@ from training.loop import Trainer, clean_batches
 from training.progress import TrainingProgress
 from training.recipe import Recipe
 
-__all__ = ["TrainOptions", "load_split", "train"]
+__all__ = ["TrainOptions", "load_splits", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What the command line says besides the recipe."""
 
-    data: Path
+    data: DataOptions | Path
     out: Path
     seed: int = 0
     device: str = "auto"
@@ -54,16 +54,15 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
-    training_set = load_split(options.data, "train", recipe)
-    test_set = load_split(options.data, "test", recipe)
-    if test_set.classes != training_set.classes:
-        differing = sorted(set(test_set.classes) ^ set(training_set.classes))
-        raise DataError(
-            f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
-        )
-
+    data = DataOptions.of(options.data)
+    training_set, test_set, splits = load_splits(data, recipe)
+    if before and before.get("test_fingerprint") not in {None, fingerprint(splits.test)}:
+        raise CheckpointError(f"{data.data}: the test part is not that of the run any more; pictures came or went")
+    print(
+        f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; {splits.note}"
+    )
     trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision)
-    state = before or _new_state(recipe, options, training_set)
+    state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
     if before:
         _restore(trainer, before)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -77,12 +76,24 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     return state
 
 
-def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
-    """Read one split; the training split is cut to the recipe's imbalance ratio."""
-    files = open_class_folders(path, split)
-    if split == "train" and recipe.imbalance_ratio is not None:
+def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, LabelledImages, Splits]:
+    """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
+
+    Raises:
+        DataError: see `open_splits` and `load_images`; a list is to be cut.
+    """
+    splits = open_splits(data)
+    files = splits.train
+    if recipe.imbalance_ratio is not None:
+        if is_list(data.data):
+            raise DataError(
+                f"{data.data}: the imbalance ratio {recipe.imbalance_ratio:g} keeps the first pictures of each class, "
+                "but a list has no rank order; add --imbalance-ratio none"
+            )
         files = cut_long_tail(files, recipe.imbalance_ratio)
-    return load_images(files, recipe.image_recipe)
+    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable)
+    test = load_images(splits.test, recipe.image_recipe, max_unreadable=data.max_unreadable, every_class=False)
+    return train, test, splits
 
 
 def _train_epochs(
@@ -139,8 +150,6 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     return {
         "recipe": recipe.to_dict(),
         "seed": options.seed,
-        "data": options.data.name,
-        "data_path": str(options.data.resolve()),
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
@@ -149,6 +158,17 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "seconds": 0.0,
         "history": [],
         "finished": False,
+    }
+
+
+def _data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
+    """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
+    return {
+        "data": data.data.name,
+        "data_options": data.to_dict(),
+        "data_note": splits.note,
+        "test_fingerprint": fingerprint(splits.test),
+        "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
     }
 
 
@@ -162,8 +182,9 @@ def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | 
     if not exists:
         return None
     state = load_checkpoint(options.out)
-    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"], "data": state["data"]}
-    asked = {"recipe": recipe, "seed": options.seed, "data": options.data.name}
+    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
+    stored["data"] = options_of(state).arguments
+    asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}
     for what, value in asked.items():
         if stored[what] != value:
             raise CheckpointError(

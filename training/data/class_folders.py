@@ -44,7 +44,7 @@ def class_folder_parts(path: Path) -> dict[str, LabelledFiles]:
     folders = [name for name in map(PurePosixPath, store.folders()) if not _hidden(name)]
     root = _root(pictures, folders)
     parts: dict[str, _Tree] = {}
-    splits = _split_folders(root, pictures, folders)
+    splits = _split_folders(root, folders)
     for folder, split in splits.items():
         if split in parts:
             raise DataError(f"{path}: two folders hold the {split} split; keep one of {', '.join(map(str, splits))}")
@@ -64,14 +64,11 @@ def _root(pictures: list[PurePosixPath], folders: list[PurePosixPath]) -> PurePo
         root = inside[0]
 
 
-def _split_folders(
-    root: PurePosixPath, pictures: list[PurePosixPath], folders: list[PurePosixPath]
-) -> dict[PurePosixPath, str]:
+def _split_folders(root: PurePosixPath, folders: list[PurePosixPath]) -> dict[PurePosixPath, str]:
     """Return folder -> split; {root: ""} where no folder of a split's name holds folders of its own."""
-    with_pictures = {picture.parent for picture in pictures}
     with_folders = {folder.parent for folder in folders}
     named = [folder for folder in folders if folder.parent == root and split_of(folder.name)]
-    splits = {folder: split_of(folder.name) for folder in sorted(named) if folder in with_folders - with_pictures}
+    splits = {folder: split_of(folder.name) for folder in sorted(named) if folder in with_folders}
     return splits or {root: ""}
 
 
@@ -96,7 +93,7 @@ def _classes_below(
 def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> LabelledFiles:
     source = f"{path}/{split}" if split else str(path)
     classes = tuple(sorted(tree))
-    if len(classes) < 2:
+    if len(classes) < (2 if split == "train" else 1):
         raise DataError(
             f"{source}: found {len(classes)} class folders; a classifier needs two or more "
             "(CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE)"

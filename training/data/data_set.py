@@ -6,27 +6,41 @@ way; a class of the model is one that has training pictures.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from training.data.class_folders import class_folder_parts
+from training.data.coco_json import read_coco_json
+from training.data.csv_table import read_csv_table
 from training.data.labelled_files import LabelledFiles
+from training.data.listing import listing_parts
 from training.data.options import DataOptions, add_data_arguments, data_options
 from training.data.split_off import split_off
+from training.data.text_list import read_text_list
 from training.errors import DataError
 
 __all__ = [
     "DataOptions",
     "Splits",
+    "TestPart",
     "add_data_arguments",
     "check_exempt",
+    "check_kept",
     "data_options",
+    "fingerprint",
+    "is_list",
     "open_splits",
     "open_test",
+    "options_of",
     "renumbered",
 ]
 
+LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
+_COLUMNS = ("path_column", "label_column", "split_column", "group_column")
+MAX_CLASS_NAME = 200  # as the bundle's manifest has it
 _MOST_NAMED = 5
 
 
@@ -62,8 +76,17 @@ def open_splits(options: DataOptions) -> Splits:
     return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
 
 
-def open_test(options: DataOptions, class_names: tuple[str, ...]) -> tuple[LabelledFiles, str]:
-    """Open the test part alone, for a model that knows `class_names`; return it and the note about it.
+@dataclass(frozen=True)
+class TestPart:
+    """The test part alone; `note` and `is_split_off` as in `Splits`."""
+
+    files: LabelledFiles
+    note: str
+    is_split_off: bool
+
+
+def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
+    """Open the test part alone, for a model that knows `class_names`; some of them may have no pictures in it.
 
     Its pictures are in the order of their classes. Where `options.test` is given, that is all of the part.
 
@@ -72,12 +95,47 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> tuple[Label
     """
     if options.test is not None:
         test, notes = _whole(options.test, options)
-        test = replace(test, source=options.test.name)
+        found = _Divided(None, replace(test, source=options.test.name), notes, is_split_off=False)
     else:
         found = _divide(options)
-        test, notes = found.test, found.notes
-    test = renumbered(test, class_names)
-    return test.part(np.argsort(test.labels, kind="stable")), "; ".join([*notes, *_left_out(test)])
+    test = renumbered(found.test, class_names)
+    return TestPart(test.part(np.argsort(test.labels, kind="stable")), "; ".join(found.notes), found.is_split_off)
+
+
+def is_list(path: Path) -> bool:
+    """Say whether this is a list of pictures, not class folders: by its name."""
+    return path.suffix.lower() in LIST_SUFFIXES and not path.is_dir()
+
+
+def fingerprint(files: LabelledFiles) -> str:
+    """Return a sum over names and classes, the same in whatever order they are."""
+    lines = sorted(f"{name}\0{files.classes[label]}" for name, label in zip(files.names, files.labels, strict=True))
+    return sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
+    """Refuse a test part that is split off and is not the one that was kept from training.
+
+    Args:
+        options: what was opened.
+        part: its test part.
+        kept: fingerprint of the test part of the training.
+
+    Raises:
+        DataError: it is another.
+    """
+    if part.is_split_off and fingerprint(part.files) != kept:
+        raise DataError(
+            f"{options.data}: the test part that is split off here is not what was kept from training; give the data "
+            "and options of the training again, or name pictures of which all are a test with --test"
+        )
+
+
+def options_of(state: dict[str, Any]) -> DataOptions:
+    """Return the data options that a run was trained with."""
+    if "data_options" not in state:  # written by version 0.4 or before
+        return DataOptions(data=Path(state["data_path"]))
+    return DataOptions.from_dict(state["data_options"])
 
 
 def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
@@ -123,6 +181,7 @@ def _divide(options: DataOptions) -> _Divided:
         if "test" in parts:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
         test, more = _whole(options.test, options)
+        _check_apart(options, train, test)
         notes += [f"test part: {options.test.name}", *more]
         return _Divided(train, replace(test, source=options.test.name), notes, is_split_off=False)
     for split in ("test", "val"):
@@ -131,6 +190,7 @@ def _divide(options: DataOptions) -> _Divided:
             if split == "test" and "val" in parts:
                 notes.append(f"its val split ({len(parts['val']):,} pictures) is not used")
             test = replace(parts[split], source=f"{name}, {split} split")
+            notes += _groups_on_both_sides(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
     assert train is not None  # noqa: S101  a data set has a part
     chosen = split_off(train, options.test_share, options.seed)
@@ -140,6 +200,31 @@ def _divide(options: DataOptions) -> _Divided:
     notes.append(f"test part: {how} of {name}, split off with seed {options.seed}")
     source = f"{name}, test part split off with seed {options.seed}"
     return _Divided(train.part(~chosen), replace(train.part(chosen), source=source), notes, is_split_off=True)
+
+
+def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
+    """Refuse two lists that name the same picture."""
+    assert options.test is not None  # noqa: S101  the caller knows
+    if (
+        train is None
+        or not is_list(options.data)
+        or (options.images is None and options.data.parent != options.test.parent)
+    ):
+        return  # their names are of different folders
+    if shared := sorted(set(train.names) & set(test.names)):
+        raise DataError(
+            f"{options.test}: {len(shared):,} of its pictures are in {options.data} too, such as {shared[0]}; a test "
+            "on pictures that were trained on says nothing"
+        )
+
+
+def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
+    if train is None or train.groups is None or test.groups is None:
+        return []
+    shared = np.intersect1d(train.groups, test.groups)
+    return (
+        [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if len(shared) else []
+    )
 
 
 def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
@@ -153,15 +238,34 @@ def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
 
 def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
-    del options
-    return class_folder_parts(path), []
+    suffix, columns = path.suffix.lower(), options.columns
+    if not is_list(path):
+        options.refuse(path, "class folders have", *_COLUMNS, "images", "class_names")
+        return class_folder_parts(path), []
+    if suffix in (".csv", ".tsv"):
+        listing = read_csv_table(path, columns, options.class_names)
+    elif suffix == ".json":
+        options.refuse(path, "a COCO file has", "label_column", "class_names")
+        listing = read_coco_json(path, columns)
+    else:
+        options.refuse(path, "a text list has", *_COLUMNS)
+        listing = read_text_list(path, options.class_names)
+    return listing_parts(listing, options.images)
 
 
 def _with_pictures(files: LabelledFiles) -> LabelledFiles:
     """Leave out the classes without pictures."""
     there = np.flatnonzero(files.class_counts)
     if len(there) < 2:
-        raise DataError(f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more")
+        raise DataError(
+            f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more (CLASS/IMAGE)"
+        )
+    for name in (files.classes[index] for index in there):
+        if not (name.strip() and len(name) <= MAX_CLASS_NAME and name.isprintable()):
+            raise DataError(
+                f"{files.source}: the class name {name[:80]!r} is longer than {MAX_CLASS_NAME} characters, or has one "
+                "that cannot be printed; call it otherwise"
+            )
     return renumbered(files, tuple(files.classes[index] for index in there))
 
 

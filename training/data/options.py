@@ -2,13 +2,14 @@
 
 import argparse
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from training.data.csv_table import Columns
 from training.errors import DataError
 
-__all__ = ["DataOptions", "add_data_arguments", "data_options"]
+__all__ = ["DataOptions", "add_data_arguments", "changed_options", "data_options", "given_options"]
 
 _PATHS = ("data", "test", "images", "class_names")
 
@@ -71,11 +72,28 @@ class DataOptions:
         return cls(**{name: Path(v) if name in _PATHS and v is not None else v for name, v in values.items()})
 
     @property
+    def columns(self) -> Columns:
+        """The columns of a table."""
+        return Columns(self.path_column, self.label_column, self.split_column, self.group_column)
+
+    def refuse(self, path: Path, what: str, *names: str) -> None:
+        """Refuse the options of these names where they are given: nothing is passed over in silence.
+
+        Raises:
+            DataError: one is given; `what` says what has no use for it.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise DataError(f"{path}: {what} no use for --{name.replace('_', '-')}; leave it away")
+
+    @property
     def arguments(self) -> str:
         """The command's arguments that say the same, files by name only: for a card that others read."""
         words: list[str] = []
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "data" and value == self.test:
+                continue
             if field.name == "data" or value != field.default:
                 shown = value.name if isinstance(value, Path) else value
                 words += ["--split-seed" if field.name == "seed" else f"--{field.name.replace('_', '-')}", f"{shown}"]
@@ -115,10 +133,27 @@ def data_options(namespace: argparse.Namespace) -> DataOptions:
     """Return what the arguments of `add_data_arguments` say; where only `--test` is given, it is the data too.
 
     Raises:
-        DataError: an option that makes no sense.
+        DataError: an option that makes no sense, or neither `--data` nor `--test`.
     """
+    return _options(given_options(namespace))
+
+
+def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of `DataOptions` for which the command line says something else than the default."""
     values = {field.name: getattr(namespace, field.name) for field in fields(DataOptions) if field.name != "seed"}
-    values["data"] = values["data"] or values["test"]
-    if values["data"] is None:
+    values["seed"] = namespace.split_seed
+    return {field.name: values[field.name] for field in fields(DataOptions) if values[field.name] != field.default}
+
+
+def changed_options(before: DataOptions, given: dict[str, Any]) -> DataOptions:
+    """Return the options of before with what is given; other data bring all of their own but the exempt class."""
+    if given.keys() & {"data", "test"}:
+        return _options({"exempt_class": before.exempt_class} | given)
+    return replace(before, **given)
+
+
+def _options(given: dict[str, Any]) -> DataOptions:
+    data = given.get("data") or given.get("test")
+    if data is None:
         raise DataError("name the pictures with --data or --test")
-    return DataOptions(**values, seed=namespace.split_seed)
+    return DataOptions(**given | {"data": data})

@@ -88,9 +88,11 @@ def import_official(options: ImportOptions) -> Bundle:
     recipe = _recipe(options, checkpoint.network, preset)
     model = _classifier(options.file, checkpoint, recipe)
     console.print(_description(options, checkpoint, recipe, preset), soft_wrap=True, highlight=False, markup=False)
-    images = None
+    images, source = None, ""
     if options.data:
-        images = load_test_images(options.data, tuple(info.name for info in classes), recipe.image_recipe)
+        names = tuple(info.name for info in classes)
+        images, part = load_test_images(options.data, names, recipe.image_recipe)
+        source = part.files.source
     points = _points(options, preset, has_images=images is not None)
     if options.train_data:
         pictures = _training_images(options.train_data, classes, recipe.image_recipe)
@@ -104,7 +106,7 @@ def import_official(options: ImportOptions) -> Bundle:
         classes=classes,
         provenance=_provenance(options, checkpoint, preset),
     )
-    bundle = write_bundle(place, trained, points, images, f"{options.data.name}, test split" if options.data else "")
+    bundle = write_bundle(place, trained, points, images, source)
     _report(console, bundle)
     return bundle
 
