@@ -1,18 +1,22 @@
-"""`python -m training`: train, export, evaluate, tune."""
+"""`python -m training`: train, export, evaluate, tune, import-official."""
 
 import argparse
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.compare import compare
+from training.data.data_set import add_data_arguments, data_options
+from training.data.options import given_options
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.methods import METHODS, with_method
+from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 from training.tune import TuneOptions, tune_bundle
@@ -53,12 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_train)
     command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
-    command.add_argument(
-        "--data", type=Path, required=True, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE"
-    )
+    add_data_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
     command.add_argument(
-        "--imbalance-ratio", type=float, help="cut the training set to this ratio instead of the recipe's"
+        "--imbalance-ratio",
+        type=_ratio,
+        metavar="R",
+        help="cut class folders to this ratio instead of the recipe's; none takes the data as they are",
     )
     command.add_argument(
         "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
@@ -105,14 +110,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
     )
-    command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one trained from"
-    )
+    add_data_arguments(command, data_required=False)
 
     command = commands.add_parser("evaluate", help="score a bundle on labelled images")
     command.set_defaults(run=_evaluate)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    command.add_argument("--data", type=Path, required=True, help="folder or zip with test/CLASS/IMAGE")
+    add_data_arguments(command, data_required=False)
     command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, per-class recall included")
     command.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
@@ -133,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
+    add_import_official(commands)
     return parser
 
 
@@ -166,10 +170,15 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _ratio(text: str) -> float | Literal["none"]:
+    return "none" if text == "none" else float(text)
+
+
 def _train(options: argparse.Namespace) -> None:
     recipe: Recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
-        recipe = replace(recipe, imbalance_ratio=options.imbalance_ratio)
+        ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
+        recipe = replace(recipe, imbalance_ratio=ratio)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.method is not None:
@@ -182,7 +191,7 @@ def _train(options: argparse.Namespace) -> None:
     train(
         recipe,
         TrainOptions(
-            data=options.data,
+            data=data_options(options),
             out=options.out,
             seed=options.seed,
             device=options.device,
@@ -196,12 +205,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    bundle = export(options.run_folder, options.out, options.data)
+    bundle = export(options.run_folder, options.out, given_options(options))
+    print(f"{bundle.manifest.provenance['data_note']}; {bundle.manifest.metrics['note']}")
     print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    evaluate(options.bundle, options.data, options.json, options.plot, save=options.save)
+    evaluate(options.bundle, data_options(options), options.json, options.plot, save=options.save)
 
 
 def _compare(options: argparse.Namespace) -> None:

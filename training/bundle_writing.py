@@ -49,6 +49,7 @@ class Trained:
         mean_feature: (D,) float32.
         classes: in the order of the logits.
         provenance: everything but `onnx_torch_difference`, which is added here.
+        exempt_class: the index of the class that alpha leaves alone, or None.
     """
 
     model: Classifier
@@ -56,6 +57,7 @@ class Trained:
     mean_feature: Tensor
     classes: tuple[ClassInfo, ...]
     provenance: dict[str, Any]
+    exempt_class: int | None = None
 
 
 def write_bundle(
@@ -64,6 +66,8 @@ def write_bundle(
     points: Mapping[str, OperatingPoint],
     images: LabelledImages | None = None,
     source: str = "",
+    *,
+    arguments: str = "",
 ) -> Bundle:
     """Make the graph, hold it against torch, score it, choose operating points, and save the bundle, or write nothing.
 
@@ -72,9 +76,10 @@ def write_bundle(
         trained: the classifier.
         points: the operating points known already. On labelled images `balanced`, `tail` and, where it is not among
             these, `label_free` are chosen; without images these must hold all three.
-        images: labelled pictures with every class among them, or None: then the graph is compared with torch on random
+        images: labelled pictures, or None: then the graph is compared with torch on random
             pixels, and the bundle holds no figures.
         source: the images' name, for people.
+        arguments: of the command line that scores them again.
     Raises:
         ExportError: a graph that disagrees with torch, or a mean head cosine that is not positive.
         models.errors.BundleError: the bundle would not be one.
@@ -89,10 +94,12 @@ def write_bundle(
     if images is not None:
         logits, cosine = run_graph(graph, images)
         groups = tuple(info.group for info in trained.classes)
-        scores = Scores(logits, tde.head_effect(cosine, effect), images.labels, groups)
-        points = dict(points) | _chosen_points(scores, points.get("label_free") or _by_scored(cosine, source), source)
+        scores = Scores(logits, tde.head_effect(cosine, effect), images.labels, groups, trained.exempt_class)
+        exempt = None if trained.exempt_class is None else trained.classes[trained.exempt_class].name
+        label_free = points.get("label_free") or _by_scored(cosine, source)
+        points = dict(points) | _chosen_points(scores, label_free, source, exempt)
         protocol = evaluate_scores(scores, points["label_free"].alpha)
-        metrics = bundle_metrics(scores, protocol, counts, source)
+        metrics = bundle_metrics(scores, protocol, trained.classes, source, arguments)
         pictures["curve.svg"] = picture_of(place.parent.name, scores, protocol)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -104,7 +111,7 @@ def write_bundle(
         num_heads=head.num_heads,
         tau=head.tau,
         gamma=head.gamma,
-        exempt_class=None,
+        exempt_class=trained.exempt_class,
         operating_points=_in_order(points),
         metrics=metrics,
         provenance=trained.provenance | {"onnx_torch_difference": difference},
@@ -128,9 +135,16 @@ def _by_scored(cosine: npt.NDArray[np.float32], source: str) -> OperatingPoint:
     return OperatingPoint(label_free_alpha(cosine), words)
 
 
-def _chosen_points(scores: Scores, label_free: OperatingPoint, source: str) -> dict[str, OperatingPoint]:
-    labelled = scores.labelled_intervals()
-    on_test = f"on the {len(scores.labels):,} images of {source}"
+def _chosen_points(
+    scores: Scores, label_free: OperatingPoint, source: str, exempt: str | None
+) -> dict[str, OperatingPoint]:
+    others = scores.among_others()
+    labelled = others.labelled_intervals()
+    on_test = f"on the {len(others):,} images of {source}"
+    if exempt is not None:
+        on_test = (
+            f"among the classes other than {exempt!r}, which is exempt, on their {len(others):,} images of {source}"
+        )
     return {
         "label_free": label_free,
         "balanced": OperatingPoint(

@@ -27,6 +27,7 @@ from models.scores import Scores
 from models.tuning import halves
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
+from training.data.data_set import DataOptions, options_of
 from training.export import restore_classifier
 from training.heads import LinearHead, NormalisedHead
 from training.loop import clean_batches
@@ -120,7 +121,9 @@ def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifie
     kept = load_features(run, model)
     if kept is not None:
         return kept
-    images = load_test_images(data or Path(state["data_path"]), tuple(state["classes"]), recipe.image_recipe)
+    where = options_of(state) if data is None else DataOptions.of(data)
+    kept = state.get("test_fingerprint")
+    images, _ = load_test_images(where, tuple(state["classes"]), recipe.image_recipe, kept=kept)
     found = compute_features(model, clean_batches(model, images), images.labels)
     save_features(run, model, found)
     return found
@@ -130,7 +133,9 @@ def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifie
 def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[tuple[str, float | None, Figures]]:
     groups, counts, head = tuple(state["groups"]), np.asarray(state["class_counts"]), model.head
     logits = head(found.features).numpy()
-    adjusted = Scores(logits, logits[0], found.labels, groups).logit_adjustment(counts)
+    named = options_of(state).exempt_class
+    exempt = None if named is None else state["classes"].index(named)
+    adjusted = Scores(logits, logits[0], found.labels, groups, exempt).logit_adjustment(counts)
     fitted = evaluate_scores(adjusted, 1.0)
     rows: list[tuple[str, float | None, Figures]] = [("none", None, fitted["zero"])]
     if isinstance(head, LinearHead):
@@ -141,7 +146,7 @@ def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[
             head.weight.numpy(), state["mean_feature"].numpy(), num_heads=head.num_heads, tau=head.tau, gamma=head.gamma
         )
         cosine = head.projection(found.features, state["mean_feature"]).numpy()
-        scores = Scores(logits, tde.head_effect(cosine, effect), found.labels, groups)
+        scores = Scores(logits, tde.head_effect(cosine, effect), found.labels, groups, exempt)
         label_free = tde.label_free_alpha(state["mean_head_cosine"].numpy()[None])
         protocol = evaluate_scores(scores, label_free)
         rows.append(("TDE, label-free", label_free, protocol["label_free"]))

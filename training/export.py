@@ -12,6 +12,8 @@ from models.manifest import ClassInfo, OperatingPoint
 from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
+from training.data.data_set import check_exempt, options_of
+from training.data.options import changed_options
 from training.errors import CheckpointError, ExportError
 from training.heads import NormalisedHead
 from training.recipe import Recipe
@@ -20,16 +22,17 @@ from training.scoring import load_test_images
 __all__ = ["export", "restore_classifier"]
 
 
-def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
+def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     """Write the run's model as a bundle.
 
     Args:
         run: the folder given to `train --out`.
         out: `NAME/VERSION` of the new bundle, or `NAME` for that model's next version.
-        data: where the test split is; by default where the run trained from.
+        given: fields of `DataOptions` that differ from those the run was trained with, to find its test part.
     Raises:
         CheckpointError: no finished run there.
         ExportError: a head without TDE, or a graph that disagrees with torch.
+        DataError: the test part cannot be read, or is not that of the run any more.
         models.errors.BundleError: the place is taken, or the name is not a bundle's.
     """
     place = bundle_place(out)
@@ -40,20 +43,24 @@ def export(run: Path, out: Path, data: Path | None = None) -> Bundle:
         raise ExportError(
             f"head {recipe.head!r} does not normalise features, so TDE is not defined for it; train another head"
         )
+    data = changed_options(options_of(state), given or {})
+    names = tuple(state["classes"])
+    check_exempt(data, names)
     trained = Trained(
         model=model,
         recipe=recipe,
         mean_feature=state["mean_feature"],
-        classes=tuple(map(ClassInfo, state["classes"], state["class_counts"], state["groups"])),
+        classes=tuple(map(ClassInfo, names, state["class_counts"], state["groups"])),
         provenance=_provenance(recipe, state),
+        exempt_class=None if data.exempt_class is None else names.index(data.exempt_class),
     )
-    data = data or Path(state["data_path"])
-    images = load_test_images(data, tuple(state["classes"]), recipe.image_recipe)
+    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
     label_free = OperatingPoint(
         label_free_alpha(state["mean_head_cosine"].numpy()),
         "1 / mean head cosine of the training set; no labels used",
     )
-    return write_bundle(place, trained, {"label_free": label_free}, images, f"{data.name}, test split")
+    points = {"label_free": label_free}
+    return write_bundle(place, trained, points, images, part.files.source, arguments=data.arguments)
 
 
 def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:
@@ -81,6 +88,9 @@ def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
         "recipe": recipe.name,
         "seed": state["seed"],
         "data": f"{state['data']}, train split",
+        "test_fingerprint": state.get("test_fingerprint", ""),
+        "data_note": state.get("data_note", ""),
+        "unreadable_images": state.get("unreadable_images", {}),
         "imbalance_ratio": recipe.imbalance_ratio,
         "epochs": recipe.epochs,
         "network": recipe.network,

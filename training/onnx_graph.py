@@ -19,7 +19,7 @@ from training.errors import ExportError
 from training.recipe import Recipe
 from training.scoring import open_graph
 
-__all__ = ["class_effect_of", "compare_with_torch", "pixels_to_compare", "to_onnx"]
+__all__ = ["class_effect_of", "compare_with_torch", "features_graph", "pixels_to_compare", "to_onnx"]
 
 OPSET = 18
 COMPARED_IMAGES = 200
@@ -41,18 +41,39 @@ class _Served(nn.Module):
         return self.model.head(features), self.model.head.projection(features, self.mean_feature)
 
 
+class _Features(nn.Module):
+    """(B, H, W, 3) uint8 -> (B, D) features."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.model.backbone(self.model.normalise(images.permute(0, 3, 1, 2)))
+        return features
+
+
 def to_onnx(model: Classifier, mean_feature: Tensor, recipe: Recipe) -> bytes:
     """Return the graph of the bundle's contract, checked by onnx's own checker, batch size open."""
+    return _graph(_Served(model, mean_feature), ["logits", "head_cosine"], recipe)
+
+
+def features_graph(model: Classifier, recipe: Recipe) -> bytes:
+    """Return the graph `images` uint8 (B, H, W, 3) -> `features` (B, D): the backbone without its head."""
+    return _graph(_Features(model), ["features"], recipe)
+
+
+def _graph(module: nn.Module, outputs: list[str], recipe: Recipe) -> bytes:
     example = torch.zeros(2, recipe.height, recipe.width, 3, dtype=torch.uint8)
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals; the result is compared below
         program = torch.onnx.export(
-            _Served(model, mean_feature).eval(),
+            module.eval(),
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["logits", "head_cosine"],
+            output_names=outputs,
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             opset_version=OPSET,
             verbose=False,

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
 from training.classifier import Classifier
-from training.data.class_folders import open_class_folders
+from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
 from training.data.images import LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
 from training.device import describe_hardware, pick_device, pick_precision
@@ -29,14 +29,14 @@ from training.progress import TrainingProgress
 from training.recipe import Recipe
 from training.run_features import RunFeatures, compute_features, save_features
 
-__all__ = ["TrainOptions", "load_split", "train"]
+__all__ = ["TrainOptions", "load_splits", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What the command line says besides the recipe; `weights` is the file of pretrained ones to start from."""
 
-    data: Path
+    data: DataOptions | Path
     out: Path
     seed: int = 0
     device: str = "auto"
@@ -58,17 +58,16 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
-    training_set = load_split(options.data, "train", recipe)
-    test_set = load_split(options.data, "test", recipe)
-    if test_set.classes != training_set.classes:
-        differing = sorted(set(test_set.classes) ^ set(training_set.classes))
-        raise DataError(
-            f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
-        )
-
+    data = DataOptions.of(options.data)
+    training_set, test_set, splits = load_splits(data, recipe)
+    if before and before.get("test_fingerprint") not in {None, fingerprint(splits.test)}:
+        raise CheckpointError(f"{data.data}: the test part is not that of the run any more; pictures came or went")
+    print(
+        f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; {splits.note}"
+    )
     weights = None if before else options.weights  # a run that goes on has its own
     trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision, weights=weights)
-    state = before or _new_state(recipe, options, training_set)
+    state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
     if before:
         _restore(trainer, before)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -82,12 +81,24 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     return state
 
 
-def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
-    """Read one split; the training split is cut to the recipe's imbalance ratio."""
-    files = open_class_folders(path, split)
-    if split == "train" and recipe.imbalance_ratio is not None:
+def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, LabelledImages, Splits]:
+    """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
+
+    Raises:
+        DataError: see `open_splits` and `load_images`; a list is to be cut.
+    """
+    splits = open_splits(data)
+    files = splits.train
+    if recipe.imbalance_ratio is not None:
+        if is_list(data.data):
+            raise DataError(
+                f"{data.data}: the imbalance ratio {recipe.imbalance_ratio:g} keeps the first pictures of each class, "
+                "but a list has no rank order; add --imbalance-ratio none"
+            )
         files = cut_long_tail(files, recipe.imbalance_ratio)
-    return load_images(files, recipe.image_recipe)
+    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable)
+    test = load_images(splits.test, recipe.image_recipe, max_unreadable=data.max_unreadable, every_class=False)
+    return train, test, splits
 
 
 def _train_epochs(
@@ -162,8 +173,6 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "recipe": recipe.to_dict(),
         "seed": options.seed,
         "pretrained": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
-        "data": options.data.name,
-        "data_path": str(options.data.resolve()),
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
@@ -180,6 +189,17 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def _data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
+    """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
+    return {
+        "data": data.data.name,
+        "data_options": data.to_dict(),
+        "data_note": splits.note,
+        "test_fingerprint": fingerprint(splits.test),
+        "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
+    }
+
+
 def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | None:
     """Return the state to continue from, None to start anew; refuse to mix two runs in one folder."""
     exists = (options.out / CHECKPOINT_NAME).exists()
@@ -190,8 +210,9 @@ def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | 
     if not exists:
         return None
     state = load_checkpoint(options.out)
-    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"], "data": state["data"]}
-    asked = {"recipe": recipe, "seed": options.seed, "data": options.data.name}
+    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
+    stored["data"] = options_of(state).arguments
+    asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}
     for what, value in asked.items():
         if stored[what] != value:
             raise CheckpointError(

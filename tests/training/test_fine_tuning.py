@@ -11,11 +11,12 @@ from tests.training.test_run import options
 from training import __main__ as cli
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
+from training.data.data_set import DataOptions
 from training.errors import RecipeError
 from training.loop import Trainer
 from training.networks import build_backbone
 from training.recipe import Recipe
-from training.train import load_split, train
+from training.train import load_splits, train
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
 SMALL = {"network": "resnet18", "height": 32, "width": 32, "resize": 32, "imbalance_ratio": None, "epochs": 1}
@@ -32,7 +33,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_frozen_part_ends_as_it_came_and_the_rest_does_not(folder: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", frozen=("conv1", "bn1", "layer1", "layer2", "layer3"), batch_size=8, **SMALL)
-    trainer = Trainer(recipe, load_split(folder, "train", recipe), weights=weights, **CPU)
+    trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], weights=weights, **CPU)
     given, _ = build_backbone("resnet18", weights)
     trainer.train_epoch(0)
     after = trainer.model.backbone.state_dict()
@@ -57,7 +58,7 @@ def test_the_command_line_fine_tunes_and_says_what_it_started_from(
 
 def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", frozen=("layer9",), batch_size=8, **SMALL)
-    data = load_split(folder, "train", recipe)
+    data = load_splits(DataOptions(data=folder), recipe)[0]
     with pytest.raises(RecipeError, match="cannot freeze 'layer9': it is no part of this network"):
         Trainer(recipe, data, **CPU)
     with pytest.raises(RecipeError, match=r"r18\.safetensors"):

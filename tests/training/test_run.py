@@ -178,12 +178,12 @@ def test_what_cannot_become_a_bundle_says_why(finished: Path, tmp_path: Path, ar
         export(tmp_path / "linear", tmp_path / "models" / "linear")
 
 
-def test_a_test_set_without_one_of_the_classes_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
+def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
     for name in ("blue", "green", "violet"):
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         (tmp_path / "data" / "test" / name / "1.webp").write_bytes((folder / "test/red/00000.webp").read_bytes())
-    with pytest.raises(DataError, match=r"no images of 1 class\(es\): red"):
-        export(finished, tmp_path / "models" / "tiny", tmp_path / "data")
+    with pytest.raises(DataError, match=r"1 of its classes have no training pictures, .*: violet"):
+        export(finished, tmp_path / "models" / "tiny", {"data": tmp_path / "data"})
 
 
 def test_bfloat16_trains_too(folder: Path, tmp_path: Path, recipe: Recipe) -> None:

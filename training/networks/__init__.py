@@ -3,7 +3,8 @@
     cifar_resnet32        the paper's network
     efficientnet_lite0    EfficientNet-Lite0, of the package efficientnet-lite-pytorch
     timm/NAME             any classification network of timm
-    NAME                  any classification network of torchvision
+    NAME                  any classification network of torchvision, and those of its ResNet family that the authors'
+                          code has and torchvision does not name: resnet10, resnext101_32x4d, resnext152_32x4d
 
 The packages of the second and third are optional: dependency group `backbones`.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 import torchvision.models
 from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from training.errors import RecipeError
 from training.networks.cifar_resnet import CifarResNet32
@@ -25,6 +27,11 @@ __all__ = ["EFFICIENTNET_LITE0", "TIMM", "backbone_names", "build_backbone", "in
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 TIMM = "timm/"
+_UNNAMED: dict[str, dict[str, Any]] = {
+    "resnet10": {"block": BasicBlock, "layers": [1, 1, 1, 1]},
+    "resnext101_32x4d": {"block": Bottleneck, "layers": [3, 4, 23, 3], "groups": 32, "width_per_group": 4},
+    "resnext152_32x4d": {"block": Bottleneck, "layers": [3, 8, 36, 3], "groups": 32, "width_per_group": 4},
+}
 _INSTALL = "uv sync --group train --group backbones"
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}  # classifiers that help training only
 
@@ -46,7 +53,8 @@ class _Network:
 
 def backbone_names() -> list[str]:
     """Return every name `build_backbone` knows, timm's 1,000 and more excepted."""
-    return ["cifar_resnet32", EFFICIENTNET_LITE0, *torchvision.models.list_models(module=torchvision.models)]
+    of_torchvision = torchvision.models.list_models(module=torchvision.models)
+    return ["cifar_resnet32", EFFICIENTNET_LITE0, *of_torchvision, *_UNNAMED]
 
 
 def build_backbone(name: str, weights: Path | None = None) -> tuple[nn.Module, int]:
@@ -85,6 +93,9 @@ def _with_classifier(name: str) -> _Network:
         return _of_timm(name.removeprefix(TIMM))
     if name not in backbone_names():
         raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(backbone_names())}, {TIMM}NAME")
+    if name in _UNNAMED:
+        network = ResNet(**_UNNAMED[name])
+        return _Network(network, ("fc",), lambda: _cut_off_classifier(network))
     options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in _AUXILIARY else {}
     network = torchvision.models.get_model(name, weights=None, **options)
     if name.startswith("squeezenet"):
