@@ -4,18 +4,22 @@ Where all pixels fit into memory they are decoded once, into one array; an epoch
 batch. Where they do not fit, each batch is decoded when it is asked for, in threads. Both give the same pixels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.errors import ImageError
 from models.manifest import ImageRecipe
-from models.preprocess import decode_image
+from models.preprocess import decode_image, decode_region
 from training.data.labelled_files import LabelledFiles
+from training.data.random_crops import RandomCrops, mirror
 from training.errors import DataError
 
 __all__ = ["LabelledImages", "load_images"]
@@ -56,11 +60,18 @@ class LabelledImages:
         """(C,) images per class."""
         return self.files.class_counts
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return the pixels of these images, (B, H, W, 3) uint8."""
+    def fetch(self, indices: npt.NDArray[np.int64], crops: RandomCrops | None = None) -> npt.NDArray[np.uint8]:
+        """Return the pixels of these images, (B, H, W, 3) uint8.
+
+        Args:
+            indices: (B,).
+            crops: B random crops, to be cut out and resized to (H, W), of the kept pixels or of the whole files;
+                None takes the images as they are evaluated.
+        """
         if self.pixels is not None:
-            return self.pixels[indices]
-        return _decode(self.files, [self.files.names[i] for i in indices], self.recipe)
+            pixels = self.pixels[indices]
+            return pixels if crops is None else crops.cut(torch.from_numpy(pixels), *pixels.shape[1:3]).numpy()
+        return _decode(self.files, [self.files.names[i] for i in indices], self.recipe, crops)
 
 
 def load_images(
@@ -75,12 +86,18 @@ def load_images(
     return LabelledImages(files, recipe, _decode(files, files.names, recipe) if fits else None)
 
 
-def _decode(files: LabelledFiles, names: Iterable[str], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
-    def one(name: str) -> npt.NDArray[np.uint8]:
+def _decode(
+    files: LabelledFiles, names: Sequence[str], recipe: ImageRecipe, crops: RandomCrops | None = None
+) -> npt.NDArray[np.uint8]:
+    def one(number: int, name: str) -> npt.NDArray[np.uint8]:
         try:
-            return decode_image(files.read(name), recipe)
+            data = files.read(name)
+            if crops is None:
+                return decode_image(data, recipe)
+            return decode_region(data, partial(crops.box, number), height=recipe.height, width=recipe.width)
         except ImageError as error:
             raise DataError(f"{files.source}: {name}: {error}; mend or remove this file") from error
 
     with ThreadPoolExecutor(cpu_count()) as threads:
-        return np.stack(list(threads.map(one, names)))
+        pixels = np.stack(list(threads.map(one, count(), names)))
+    return pixels if crops is None else mirror(torch.from_numpy(pixels), torch.from_numpy(crops.flip)).numpy()
