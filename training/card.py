@@ -34,12 +34,13 @@ def model_card(manifest: Manifest) -> str:
         "calibration error, 15 bins.",
         "## Operating points",
         _operating_points(manifest),
+        *_exempt(manifest),
         "## How it was made",
         f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
         f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
         f"ratio {ratio}, {made['precision']}, {made['training_seconds'] / 60:.0f} minutes of training on: "
         f"{made['hardware']}. Weights: {made['weights']}; mean feature: {made['mean_feature']}. "
-        f"Commit {made['commit']}, {made['date']}.",
+        f"Commit {made['commit']}, {made['date']}." + (f" Data: {made['data_note']}." if made.get("data_note") else ""),
         f"```sh\nuv run --group train {made['command']}\n```",
         "The figures above come from the bundle's own ONNX graph and are had again with",
         f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
@@ -73,6 +74,16 @@ def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
             f"| {name.replace('_', ' ')} | " + " | ".join("–" if v is None else f"{100 * v:.2f}" for v in values) + " |"
         )
     return "\n".join(lines)
+
+
+def _exempt(manifest: Manifest) -> list[str]:
+    if manifest.exempt_class is None:
+        return []
+    name = _cell(manifest.classes[manifest.exempt_class].name)
+    return [
+        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. The "
+        "figures above are of all images and classes, as they are served; α was chosen among the other classes."
+    ]
 
 
 def _operating_points(manifest: Manifest) -> str:

@@ -97,6 +97,7 @@ def test_every_format_becomes_a_bundle_whose_figures_are_had_again(
     assert "cannot be read and are left out: " in captured.err
     assert f"p{CORRUPT}" in captured.err
     card = (tmp_path / "models/tiny/1/README.md").read_text()
+    assert "The class `green` is exempt" in card
     assert f"evaluate models/shipped/tiny/1 {written.metrics['arguments']}" in card
 
 
