@@ -171,7 +171,10 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
 
 
 def _ratio(text: str) -> float | Literal["none"]:
-    return "none" if text == "none" else float(text)
+    try:
+        return "none" if text == "none" else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ def model_card(manifest: Manifest) -> str:
         + (" Figures are percentages; ece is the expected calibration error, 15 bins." if manifest.metrics else ""),
         "## Operating points",
         _operating_points(manifest),
+        *_exempt(manifest),
         "## How it was made",
         *(_import(manifest) if "imported_from" in manifest.provenance else _training(manifest)),
         *_again(manifest),
@@ -52,12 +53,13 @@ def _accuracy(manifest: Manifest) -> list[str]:
 
 def _training(manifest: Manifest) -> list[str]:
     made = manifest.provenance
+    note = f" Data: {made['data_note']}." if made.get("data_note") else ""
     return [
         f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
         f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
         f"ratio {made['imbalance_ratio'] or 'of the data'}, {made['precision']}, {made['training_seconds'] / 60:.0f} "
         f"minutes of training on: {made['hardware']}. Weights: {made['weights']}; mean feature: "
-        f"{made['mean_feature']}. Commit {made['commit']}, {made['date']}.",
+        f"{made['mean_feature']}. Commit {made['commit']}, {made['date']}.{note}",
         f"```sh\nuv run --group train {made['command']}\n```",
     ]
 
@@ -121,6 +123,16 @@ def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
             f"| {name.replace('_', ' ')} | " + " | ".join("–" if v is None else f"{100 * v:.2f}" for v in values) + " |"
         )
     return "\n".join(lines)
+
+
+def _exempt(manifest: Manifest) -> list[str]:
+    if manifest.exempt_class is None:
+        return []
+    name = _cell(manifest.classes[manifest.exempt_class].name)
+    return [
+        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. The "
+        "figures above are of all images and classes, as they are served; α was chosen among the other classes."
+    ]
 
 
 def _operating_points(manifest: Manifest) -> str:

@@ -60,8 +60,11 @@ def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     precision = pick_precision(options.precision, device)
     data = DataOptions.of(options.data)
     training_set, test_set, splits = load_splits(data, recipe)
-    if before and before.get("test_fingerprint") not in {None, fingerprint(splits.test)}:
-        raise CheckpointError(f"{data.data}: the test part is not that of the run any more; pictures came or went")
+    if before and (
+        before["class_counts"] != training_set.class_counts.tolist()
+        or before.get("test_fingerprint") not in {None, fingerprint(splits.test)}
+    ):
+        raise CheckpointError(f"{data.data}: these are not the pictures the run was started with; some came or went")
     print(
         f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; {splits.note}"
     )
