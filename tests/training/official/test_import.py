@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from models import tde
 from models.__main__ import main as models_cli
 from models.bundle import Bundle, load_bundle
 from models.preprocess import decode_image
-from tests.training.official.authors import Authors, resnet, resnet32
+from tests.training.official.authors import Authors, ResNet, resnet, resnet32
 from training import __main__ as cli
+from training.networks import build_backbone
+from training.official.checkpoint import check_fit, network_of
 from training.scoring import open_graph
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -92,22 +95,36 @@ def test_a_resnet10_gives_their_tde_logits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_their_resnext50_on_enlarged_cifar_gives_their_tde_logits(tmp_path: Path) -> None:
+    authors = resnet((3, 4, 6, 3), 10, bottleneck=True, groups=32, width=4)
+    bundle = imported(authors, authors.save_latest(tmp_path / "latest.pth"))
+    recipe = bundle.manifest.input
+    assert (bundle.manifest.provenance["network"], recipe.resize, recipe.height) == ("resnext50_32x4d", 224, 224)
+    assert_same_tde(bundle, authors, CIFAR)
+
+
 @pytest.mark.parametrize(
     ("name", "blocks", "options"),
     [
-        ("resnext50_32x4d", (3, 4, 6, 3), {"groups": 32, "width": 4}),
-        ("resnext101_32x4d", (3, 4, 23, 3), {"groups": 32, "width": 4}),
-        ("resnet152", (3, 8, 36, 3), {}),
+        ("resnet10", (1, 1, 1, 1), {"bottleneck": False}),
+        ("resnet50", (3, 4, 6, 3), {"bottleneck": True}),
+        ("resnet101", (3, 4, 23, 3), {"bottleneck": True}),
+        ("resnet152", (3, 8, 36, 3), {"bottleneck": True}),
+        ("resnext50_32x4d", (3, 4, 6, 3), {"bottleneck": True, "groups": 32, "width": 4}),
+        ("resnext101_32x4d", (3, 4, 23, 3), {"bottleneck": True, "groups": 32, "width": 4}),
+        ("resnext152_32x4d", (3, 8, 36, 3), {"bottleneck": True, "groups": 32, "width": 4}),
     ],
 )
-def test_the_large_networks_give_their_tde_logits(
-    name: str, blocks: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+def test_every_network_of_theirs_is_known_by_its_weights(
+    name: str, blocks: tuple[int, ...], options: dict[str, Any]
 ) -> None:
-    authors = resnet(blocks, 10, bottleneck=True, **options)
-    bundle = imported(authors, authors.save_latest(tmp_path / "latest.pth"))
-    recipe = bundle.manifest.input
-    assert (bundle.manifest.provenance["network"], recipe.resize, recipe.height) == (name, 224, 224)
-    assert_same_tde(bundle, authors, CIFAR)
+    with torch.device("meta"):
+        theirs = ResNet(blocks, **options).state_dict()
+        ours, width = build_backbone(name)
+    weights = {key: value for key, value in theirs.items() if not key.endswith("num_batches_tracked")}
+    assert network_of(Path("their.pth"), "feat_model", weights) == name
+    check_fit(name, weights, ours.state_dict())
+    assert width == (2048 if options["bottleneck"] else 512)
 
 
 def test_with_labelled_pictures_alpha_is_chosen_as_export_does(
