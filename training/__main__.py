@@ -1,4 +1,4 @@
-"""`python -m training`: train, export, evaluate, tune, import-official."""
+"""`python -m training`: train, export, evaluate, tune, import-official, fit."""
 
 import argparse
 import shlex
@@ -14,6 +14,7 @@ from training.data.options import given_options
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
+from training.fit.command import add_fit
 from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
     add_import_official(commands)
+    add_fit(commands)
     return parser
 
 

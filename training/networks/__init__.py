@@ -3,8 +3,8 @@
     cifar_resnet32        the paper's network
     efficientnet_lite0    EfficientNet-Lite0, of the package efficientnet-lite-pytorch
     timm/NAME             any classification network of timm
-    NAME                  any classification network of torchvision, and those of its ResNet family that the authors' code
-                          has and torchvision does not name: resnet10, resnext101_32x4d, resnext152_32x4d
+    NAME                  any classification network of torchvision, and those of its ResNet family that the authors'
+                          code has and torchvision does not name: resnet10, resnext101_32x4d, resnext152_32x4d
 
 The packages of the second and third are optional: dependency group `backbones`.
 """
