@@ -1,4 +1,4 @@
-"""`python -m training`: train, export, evaluate, tune, import-official."""
+"""`python -m training`: train, export, evaluate, tune, import-official, fit."""
 
 import argparse
 import shlex
@@ -15,6 +15,7 @@ from training.data.options import given_options
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export
+from training.fit.command import add_fit
 from training.methods import METHODS, with_method
 from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
     add_import_official(commands)
+    add_fit(commands)
     return parser
 
 

@@ -28,7 +28,7 @@ def model_card(manifest: Manifest) -> str:
         _operating_points(manifest),
         *_exempt(manifest),
         "## How it was made",
-        *(_import(manifest) if "imported_from" in manifest.provenance else _training(manifest)),
+        *_origin(manifest),
         *_again(manifest),
         "ONNX Runtime and torch differ by at most "
         f"{manifest.provenance['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
@@ -48,6 +48,27 @@ def _accuracy(manifest: Manifest) -> list[str]:
         "chosen on one half of the images, scored on the other, both ways. *hindsight* is the best α on the images it "
         "is scored on, an upper bound.",
         _protocol_table(metrics["protocol"]),
+    ]
+
+
+def _origin(manifest: Manifest) -> list[str]:
+    """How it came to be: imported, fitted on a frozen backbone, or trained."""
+    for key, described in (("imported_from", _import), ("pretrained", _fit)):
+        if key in manifest.provenance:
+            return described(manifest)
+    return _training(manifest)
+
+
+def _fit(manifest: Manifest) -> list[str]:
+    made = manifest.provenance
+    return [
+        f"{made['network']}, pretrained and frozen (weights `{made['pretrained']}`, sha256 "
+        f"{made['pretrained_sha256']}), with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
+        f"γ = {manifest.gamma:g}) trained on its features of {made['data']}: {made['epochs']} epochs, learning rate "
+        f"{made['learning_rate']:g}, weight decay {made['weight_decay']:g}, seed {made['seed']}, on "
+        f"{made['hardware']}; features {made['feature_seconds']} s, heads {made['training_seconds']} s. Mean feature: "
+        f"{made['mean_feature']}. {made['data_note']}. Commit {made['commit']}, {made['date']}.",
+        f"```sh\nuv run --group train {made['command']}\n```",
     ]
 
 
@@ -90,6 +111,8 @@ def _limits(manifest: Manifest) -> str:
     pictures = "Trained on small pictures of a benchmark; not for decisions about people."
     if "imported_from" in manifest.provenance:
         pictures = "A network of research code; not for decisions about people."
+    if "pretrained" in manifest.provenance:
+        pictures = "A backbone that was trained on other pictures, and not on these; not for decisions about people."
     if not manifest.metrics:
         return (
             f"{pictures} An α that was not tuned, as the table above says, may be far from the best one: choose it on "
@@ -130,8 +153,8 @@ def _exempt(manifest: Manifest) -> list[str]:
         return []
     name = _cell(manifest.classes[manifest.exempt_class].name)
     return [
-        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. The "
-        "figures above are of all images and classes, as they are served; α was chosen among the other classes."
+        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. "
+        "The figures above are of all images and classes, as they are served; α was chosen among the other classes."
     ]
 
 

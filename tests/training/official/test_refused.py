@@ -174,7 +174,7 @@ def run(root: Path, file: str, *more: str, classes: str = "a,200\nb 20\nc, 2\n")
         (("--resize", "4"), "resize 4 is smaller than the crop 8x8"),
         (("--train-data", "DATA"), "24 images of blue, but --classes says the network was trained on 200"),
         (("--train-data", "DATA", "--classes", "OTHER"), "--classes does not name 1 of these: red"),
-        (("--data", "DATA", "--classes", "OTHER"), "the test set has no images of 1 class(es): violet"),
+        (("--data", "DATA", "--classes", "OTHER"), "have no training pictures, so the model does not know them: red"),
         (("--classes", "SHORT"), "names 2 classes but the classifier in"),
     ],
 )
