@@ -75,6 +75,8 @@ def _fit(manifest: Manifest) -> list[str]:
 def _training(manifest: Manifest) -> list[str]:
     made = manifest.provenance
     note = f" Data: {made['data_note']}." if made.get("data_note") else ""
+    if start := made.get("started_from"):
+        note = f" Started from the weights in `{start['file']}` (sha256 {start['sha256']}).{note}"
     return [
         f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
         f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
@@ -109,6 +111,10 @@ def _again(manifest: Manifest) -> list[str]:
 
 def _limits(manifest: Manifest) -> str:
     pictures = "Trained on small pictures of a benchmark; not for decisions about people."
+    if manifest.provenance.get("imbalance_ratio") is None:
+        pictures = (
+            "Trained on the pictures named above, and good for pictures like them; not for decisions about people."
+        )
     if "imported_from" in manifest.provenance:
         pictures = "A network of research code; not for decisions about people."
     if "pretrained" in manifest.provenance:

@@ -143,7 +143,7 @@ def _train_epochs(
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
     recipe, data = trainer.recipe, trainer.data
-    start = "random weights" if not state.get("pretrained") else f"the weights in {state['pretrained']['file']}"
+    start = "random weights" if not state.get("started_from") else f"the weights in {state['started_from']['file']}"
     if state["epochs_done"]:
         start = f"epoch {state['epochs_done']}"
     return (
@@ -175,7 +175,7 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     return {
         "recipe": recipe.to_dict(),
         "seed": options.seed,
-        "pretrained": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
+        "started_from": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
