@@ -69,7 +69,10 @@ def evaluate(
     for sentence in filter(None, [note, without_images(scores, report["classes"])]):
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(
-        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound.",
+        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound."
+        if scores.exempt_class is None
+        else "alpha chosen among the classes that are not exempt. cross_fitted: on one half, scored on the other, both "
+        "ways. hindsight: on the images it is scored on.",
         style="dim",
     )
     contents: dict[Path, bytes] = {}
