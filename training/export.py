@@ -71,9 +71,9 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     graph = to_onnx(model, state["mean_feature"], recipe)
     difference = compare_with_torch(graph, model, state["mean_feature"], images)
 
-    logits, cosine = run_graph(graph, images)
     class_effect = _class_effect(model, state["mean_feature"])
     exempt = None if data.exempt_class is None else names.index(data.exempt_class)
+    logits, cosine = run_graph(graph, images)
     scores = Scores(logits, tde.head_effect(cosine, class_effect), images.labels, tuple(state["groups"]), exempt)
     protocol = evaluate_scores(scores, label_free)
     classes = tuple(map(ClassInfo, names, state["class_counts"], state["groups"]))
