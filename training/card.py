@@ -160,7 +160,8 @@ def _exempt(manifest: Manifest) -> list[str]:
     name = _cell(manifest.classes[manifest.exempt_class].name)
     return [
         f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. "
-        "The figures above are of all images and classes, as they are served; α was chosen among the other classes."
+        "The figures above are of all images and classes, as they are served; α was chosen among the other classes, so "
+        "hindsight need not be the best of all α."
     ]
 
 
