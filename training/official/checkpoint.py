@@ -134,11 +134,11 @@ def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
         name = str(key).removeprefix("module.")
         if name.endswith(_UNUSED):
             continue
-        if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        if not _is_plain(value):
             raise CheckpointError(f"{path}: {part}: {name} is no tensor of floating-point numbers")
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
         weights[name] = value.detach().float().contiguous()
+        if not torch.isfinite(weights[name]).all():
+            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
     return weights
 
 
@@ -153,8 +153,14 @@ def _class_weights(path: Path, part: str, named: dict[Any, Any]) -> Tensor:
     return weights["weight"]
 
 
-def _mean_feature(path: Path, embed: object, width: int) -> Tensor:
-    if isinstance(embed, Tensor):
+def _is_plain(value: Any) -> bool:
+    """Say whether this is a tensor of floating-point numbers that are there: neither sparse nor without storage."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and value.is_floating_point()
+
+
+def _mean_feature(path: Path, embed: Any, width: int) -> Tensor:
+    if _is_plain(embed):
         embed = embed.detach().float().numpy()
     if not isinstance(embed, np.ndarray):
         raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files hold it")

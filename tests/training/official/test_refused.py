@@ -129,6 +129,8 @@ FAULTS = [
         "wrong shape layer2.0.conv1.weight (the file has (32, 8, 3, 3), the network (32, 16, 3, 3))",
     ),
     (with_tensor("feat_model", CONV, "text"), "layer2.0.conv1.weight is no tensor of floating-point numbers"),
+    (with_tensor("feat_model", CONV, torch.ones(2, device="meta")), "layer2.0.conv1.weight is no tensor of floating"),
+    (lambda state: state.update(embed=torch.ones(128, device="meta")), "no `embed`, the mean feature"),
     (with_tensor("feat_model", CONV, torch.full((2,), torch.inf)), "layer2.0.conv1.weight holds numbers that are not"),
     (
         with_tensor("classifier", "module.fc.bias", torch.ones(3)),
