@@ -150,7 +150,11 @@ def _apply_by_number(rows: Tensor, numbers: Tensor, functions: list[Callable[[Te
 
 @lru_cache(maxsize=2)
 def _pairs(policy: PolicyName) -> list[tuple[tuple[str, float, int | None], tuple[str, float, int | None]]]:
-    return AutoAugment({"cifar10": AutoAugmentPolicy.CIFAR10, "imagenet": AutoAugmentPolicy.IMAGENET}[policy]).policies
+    names = {"cifar10": AutoAugmentPolicy.CIFAR10, "imagenet": AutoAugmentPolicy.IMAGENET}
+    policies: list[tuple[tuple[str, float, int | None], tuple[str, float, int | None]]] = AutoAugment(
+        names[policy]
+    ).policies
+    return policies
 
 
 @lru_cache(maxsize=4)
