@@ -26,7 +26,6 @@ def add_fit(commands: Any) -> None:
         "fit",
         help="a bundle from a pretrained backbone and pictures of your own, in minutes",
         description=ABOUT,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.set_defaults(run=_fit)
     add_data_arguments(command)
@@ -34,11 +33,17 @@ def add_fit(commands: Any) -> None:
     add("--backbone", required=True, help="efficientnet_lite0, a network of torchvision, or timm/NAME")
     add("--weights", type=Path, metavar="FILE", help="its pretrained weights: safetensors, or a torch state_dict")
     add("--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version")
-    add("--cache", type=Path, metavar="DIR", default=default_cache_folder(), help="where features are kept")
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        default=default_cache_folder(),
+        help="where features are kept (%(default)s)",
+    )
     head = HeadRecipe()
-    add("--epochs", type=int, default=head.epochs, help="of the head, over all features")
-    add("--learning-rate", type=float, default=head.learning_rate, help="of the head, at first")
-    add("--weight-decay", type=float, default=head.weight_decay, help="of the head")
+    add("--epochs", type=int, help="of the head, over all features; by default 30, more for few pictures")
+    add("--learning-rate", type=float, default=head.learning_rate, help="of the head, at first (default: %(default)g)")
+    add("--weight-decay", type=float, default=head.weight_decay, help="of the head (default: %(default)g)")
     add("--num-heads", type=int, default=head.num_heads, help="K, into which features are split; must divide them")
     add("--seed", type=int, default=head.seed, help="of the head's weights and of the order")
     add("--size", type=int, metavar="PIXELS", help="side of the square the backbone sees; by default as published")

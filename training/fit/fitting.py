@@ -143,7 +143,7 @@ def _features(
         "input": asdict(frozen.recipe.image_recipe),
         "device": device.type,
     }
-    cache = FeatureCache(options.cache, options.backbone, decides, frozen.model.feature_dim, say)
+    cache = FeatureCache(options.cache, options.backbone, decides, say)
     recipe, parts = frozen.recipe.image_recipe, []
     for files in (splits.train, splits.test):
         part = extract(
@@ -217,7 +217,7 @@ def _provenance(
         "data_note": splits.note,
         "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
         "imbalance_ratio": None,
-        "epochs": options.head.epochs,
+        "epochs": options.head.epochs_for(len(train.files)),
         "learning_rate": options.head.learning_rate,
         "weight_decay": options.head.weight_decay,
         "network": options.backbone,

@@ -65,7 +65,7 @@ def open_frozen(
     Args:
         backbone: a name of `training.networks`.
         weights: its file.
-        head: K, τ, γ and the epochs, for the recipe.
+        head: K, τ and γ.
         changed_input: fields of `ImageRecipe` that are not as published.
         num_classes: C.
     Raises:
@@ -80,7 +80,6 @@ def open_frozen(
         tau=head.tau,
         gamma=head.gamma,
         imbalance_ratio=None,
-        epochs=head.epochs,
         **asdict(shown),
     )
     model = Classifier(recipe, num_classes)
