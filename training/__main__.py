@@ -1,14 +1,17 @@
 """`python -m training`: train, export, evaluate, tune."""
 
 import argparse
+import io
 import shlex
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
-from training.errors import TrainingError
+from training.distributed import Terminated, World, tell_launcher
+from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.methods import METHODS, with_method
@@ -25,18 +28,43 @@ TUNING = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 2 when the user has to mend something."""
-    options = _parser().parse_args(arguments)
+    """Run one command; return its exit code: 0 done, 2 when the user has to mend something.
+
+    Of several processes that `torchrun` started the first speaks for all, unless one has trouble of its own.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if words[:1] == ["train"] else ""
+    world, code, said = World(), 0, ""
     try:
-        options.run(options)
+        world = World.from_environment()
+        with world.connected():
+            options = _parse(words, world)
+            options.run(options)
     except (TrainingError, LongtailError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        code, said = 1 if isinstance(error, LostProcessError) else 2, f"error: {error}"
+        tell_launcher(said)
+        if isinstance(error, ProcessError):
+            world = World()
     except KeyboardInterrupt:
-        hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if options.run is _train else ""
-        print(f"stopped{hint}", file=sys.stderr)
-        return 130
-    return 0
+        code, said = 130, f"stopped{hint}"
+    except Terminated:
+        code, said = 143, f"stopped by SIGTERM{hint}"
+    if said and world.first:
+        print(said, file=sys.stderr)
+    return code
+
+
+def _parse(words: list[str], world: World) -> argparse.Namespace:
+    if world.first:
+        options = _parser().parse_args(words)
+    else:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            options = _parser().parse_args(words)
+    with world.together():
+        if world.size > 1 and options.run is not _train:
+            raise TrainingError(f"`{words[0]}` runs in one process, only `train` in several; start it without torchrun")
+    options.world = world
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,15 +165,21 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _train(options: argparse.Namespace) -> None:
-    recipe: Recipe = load_recipe(options.recipe)
+def _recipe(options: argparse.Namespace) -> Recipe:
+    recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
         recipe = replace(recipe, imbalance_ratio=options.imbalance_ratio)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.method is not None:
         recipe = with_method(recipe, options.method)
-    recipe = recipe.with_settings(options.settings)
+    return recipe.with_settings(options.settings)
+
+
+def _train(options: argparse.Namespace) -> None:
+    world: World = options.world
+    with world.together():
+        recipe = _recipe(options)
     train(
         recipe,
         TrainOptions(
@@ -156,8 +190,9 @@ def _train(options: argparse.Namespace) -> None:
             precision=options.precision,
             threads=options.threads,
             resume=options.resume,
-            command=f"python -m training {shlex.join(sys.argv[1:])}",
+            command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
         ),
+        world,
     )
 
 

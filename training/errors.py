@@ -4,10 +4,20 @@ TrainingError          every error a user can mend; the command prints it and ex
 ├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
 ├── RecipeError        a recipe: an unknown name, a field that makes no sense
 ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
+├── ProcessError       one of several processes cannot go on, and says so itself
+│   └── LostProcessError   as another one is gone; the command exits with 1
 └── ExportError        an export: ONNX and torch disagree, a head that has no TDE
 """
 
-__all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "ExportError",
+    "LostProcessError",
+    "ProcessError",
+    "RecipeError",
+    "TrainingError",
+]
 
 
 class TrainingError(Exception):
@@ -24,6 +34,14 @@ class RecipeError(TrainingError):
 
 class CheckpointError(TrainingError):
     """The run's checkpoint is missing, unfinished or belongs to something else."""
+
+
+class ProcessError(TrainingError):
+    """One of several processes cannot go on, for a reason that the others do not have."""
+
+
+class LostProcessError(ProcessError):
+    """Training over several processes cannot go on without one of them."""
 
 
 class ExportError(TrainingError):

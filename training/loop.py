@@ -19,6 +19,7 @@ from training.classifier import Classifier
 from training.data.augment import auto_augment, crop_and_flip, cutout
 from training.data.images import LabelledImages
 from training.direction import RunningMean
+from training.distributed import World
 from training.heads import LinearHead
 from training.losses import Loss
 from training.recipe import Recipe
@@ -45,19 +46,30 @@ class Trainer:
     """Model, optimiser and averages of one run: all that changes while training."""
 
     def __init__(
-        self, recipe: Recipe, data: LabelledImages, *, seed: int, device: torch.device, precision: torch.dtype
+        self,
+        recipe: Recipe,
+        data: LabelledImages,
+        *,
+        seed: int,
+        device: torch.device,
+        precision: torch.dtype,
+        world: World | None = None,
     ) -> None:
         torch.manual_seed(seed)
+        self.world = world or World()
+        self.world.check_batch(min(recipe.batch_size, len(data)))
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.model = Classifier(recipe, len(data.classes)).to(device, memory_format=torch.channels_last)
-        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device)
+        self.world.share_batch_norm(self.model, device)
+        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
         self.optimizer = self._new_optimizer()
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None
             else None
         )
-        self.running_mean = RunningMean(self.model.feature_dim)
+        self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
+        self.parallel = self.world.parallel(self.model, device)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -80,6 +92,7 @@ class Trainer:
         else:
             head.class_scale.requires_grad_()
         self.optimizer = self._new_optimizer()
+        self.parallel = self.world.parallel(self.model, self.device)
 
     def in_second_stage(self, epoch: int) -> bool:
         """Say whether the network stands still in this epoch."""
@@ -102,10 +115,12 @@ class Trainer:
 
     def train_epoch(self, epoch: int, on_step: Callable[[int], None] = lambda _: None) -> EpochResult:
         """Go once over the training set; `on_step` hears how many images each step took."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = self.world.generator(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
         if self.in_second_stage(epoch) and epoch == self.recipe.first_stage_epochs:
             self.begin_second_stage()
+        if not self.world.first:
+            torch.manual_seed((self.seed + self.world.rank * 7919) * 1_000_003 + epoch)  # dropout of one's own
         self.model.train()
         if self.in_second_stage(epoch):
             self.model.backbone.eval()
@@ -119,13 +134,15 @@ class Trainer:
                 group["lr"] = rate
             loss, logits = self.train_step(images, labels, moment)
             sums += torch.stack((loss * len(labels), (logits.argmax(dim=1) == labels).sum()))
-            seen += len(labels)
-            on_step(len(labels))
-        mean_loss, accuracy = (sums / seen).tolist()
+            seen += len(labels) * self.world.size
+            on_step(len(labels) * self.world.size)
+        mean_loss, accuracy = (self.world.sum(sums) / seen).tolist()
         return EpochResult(epoch, mean_loss, accuracy, rate, seen, time.monotonic() - started)
 
     def train_step(self, images: Tensor, labels: Tensor, moment: float) -> tuple[Tensor, Tensor]:
         """One step of SGD; returns the loss and the (B, C) logits.
+
+        Where several processes share a batch each has B of its images, and the loss is the mean of theirs.
 
         Args:
             images: (B, 3, H, W) normalised and augmented.
@@ -134,7 +151,7 @@ class Trainer:
         """
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            features, logits = self.model(images)
+            features, logits = self.parallel(images)
         loss = self.loss(logits, labels, moment)
         loss.backward()
         self.optimizer.step()
@@ -153,13 +170,16 @@ class Trainer:
         return torch.multinomial(weights, self.images_per_epoch, replacement=True, generator=generator).numpy()
 
     def augmented_batches(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out."""
-        recipe, batch = self.recipe, self.recipe.batch_size
+        """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out.
+
+        Where several processes share a batch, each gets its own images of it.
+        """
+        recipe, batch = self.recipe, self.recipe.batch_size // self.world.size
         order = self.epoch_order(epoch, generator)
-        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // batch) * batch
+        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // recipe.batch_size) * recipe.batch_size
         size = image_size_at(recipe, epoch)
         for start in range(0, len(order), per_chunk):
-            indices = order[start : start + per_chunk]
+            indices = order[start : start + per_chunk][self.world.share]
             pixels = torch.from_numpy(self.data.fetch(indices)).to(self.device)
             labels = torch.from_numpy(self.data.labels[indices]).to(self.device)
             if recipe.crop_padding:
@@ -177,8 +197,11 @@ class Trainer:
                 yield normalised.contiguous(memory_format=torch.channels_last), labels[part : part + batch]
 
 
-def clean_batches(model: Classifier, data: LabelledImages, batch_size: int = 250) -> Iterator[Tensor]:
-    """Yield every image once, in order, normalised and not augmented."""
-    for start in range(0, len(data), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(data)))
-        yield model.prepare(data.fetch(indices)).contiguous(memory_format=torch.channels_last)
+def clean_batches(
+    model: Classifier, data: LabelledImages, batch_size: int = 250, share: slice = slice(None)
+) -> Iterator[Tensor]:
+    """Yield every image, or every one of a share, once, in order, normalised and not augmented."""
+    own = np.arange(len(data))[share]
+    for start in range(0, len(own), batch_size):
+        pixels = data.fetch(own[start : start + batch_size])
+        yield model.prepare(pixels).contiguous(memory_format=torch.channels_last)

@@ -2,8 +2,12 @@
 
 RUN/checkpoint.pt     the state after the last finished epoch, and in the end the mean feature
 RUN/tensorboard/      loss, accuracy, learning rate, images/s
+
+Under `torchrun` several processes train together (`distributed.py`); the first writes all of it.
 """
 
+import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +22,9 @@ from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoin
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
-from training.device import describe_hardware, pick_device, pick_precision
+from training.device import describe_hardware, pick_device, pick_precision, set_threads
 from training.direction import clean_means
+from training.distributed import World
 from training.errors import CheckpointError, DataError
 from training.heads import NormalisedHead
 from training.loop import Trainer, clean_batches
@@ -43,37 +48,55 @@ class TrainOptions:
     command: str = ""
 
 
-def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
+def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> dict[str, Any]:
     """Train to the last epoch and return the finished state, as it was written to `options.out`.
 
+    Args:
+        recipe: what to train.
+        options: the rest of the command line.
+        world: the processes that train together, connected; by default this one is alone.
     Raises:
         DataError, RecipeError, CheckpointError: see each; nothing is half-written.
+        TrainingError: one of these in another process of the world, or the processes do not fit together.
     """
-    before = _state_to_resume(recipe, options)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device = pick_device(options.device)
-    precision = pick_precision(options.precision, device)
-    training_set = load_split(options.data, "train", recipe)
-    test_set = load_split(options.data, "test", recipe)
-    if test_set.classes != training_set.classes:
-        differing = sorted(set(test_set.classes) ^ set(training_set.classes))
-        raise DataError(
-            f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
-        )
+    world = world or World()
+    with world.together():
+        found = _checkpoint_to_resume(options) if world.first else None
+    found = world.broadcast(found)  # so only the first process needs to see the run folder
+    with world.together():
+        before = None if found is None else _state_to_resume(found, recipe, options)
+        set_threads(options.threads, world.local_size)
+        device = pick_device(options.device, world.local_rank, world.local_size)
+        precision = pick_precision(options.precision, device)
+        training_set = load_split(options.data, "train", recipe)
+        test_set = load_split(options.data, "test", recipe)
+        if test_set.classes != training_set.classes:
+            differing = sorted(set(test_set.classes) ^ set(training_set.classes))
+            raise DataError(
+                f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
+            )
+        if world.first:
+            options.out.mkdir(parents=True, exist_ok=True)
+    names = zip(training_set.files.names, training_set.labels, strict=True)
+    world.agree("device and precision", f"{device.type}, {precision}")
+    world.agree("training set", f"{len(training_set)} images, checksum {zlib.crc32(repr([*names]).encode()):08x}")
+    world.use(device)
 
-    trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision)
+    with world.together():  # what fails here fails in all processes alike
+        trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision, world=world)
+        if before:
+            _restore(trainer, before)
     state = before or _new_state(recipe, options, training_set)
-    if before:
-        _restore(trainer, before)
-    options.out.mkdir(parents=True, exist_ok=True)
-    state |= {"hardware": describe_hardware(device), "precision": str(precision).removeprefix("torch.")}
+    hardware = describe_hardware(device) if world.size == 1 else f"{world.size} x {describe_hardware(device)}"
+    state |= {"hardware": hardware, "precision": str(precision).removeprefix("torch.")}
     state |= {"commit": source_commit(), "command": options.command}
-    with SummaryWriter(str(options.out / "tensorboard"), purge_step=state["epochs_done"]) as scalars:
-        _train_epochs(trainer, test_set, state, options.out, scalars)
+    scalars = str(options.out / "tensorboard")
+    with SummaryWriter(scalars, purge_step=state["epochs_done"]) if world.first else nullcontext() as writer:
+        _train_epochs(trainer, test_set, state, options.out, writer)
     if not state["finished"]:
         state |= _means(trainer) | {"finished": True}
-        save_checkpoint(options.out, state)
+        if world.first:
+            save_checkpoint(options.out, state)
     return state
 
 
@@ -86,10 +109,12 @@ def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
 
 
 def _train_epochs(
-    trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter
+    trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter | None
 ) -> None:
     epochs, look_every = trainer.recipe.epochs, trainer.recipe.evaluate_every or trainer.recipe.epochs
-    with TrainingProgress(epochs, trainer.images_per_epoch, done=state["epochs_done"]) as progress:
+    with TrainingProgress(
+        epochs, trainer.images_per_epoch, done=state["epochs_done"], quiet=scalars is None
+    ) as progress:
         for epoch in range(state["epochs_done"], epochs):
             result = trainer.train_epoch(epoch, on_step=progress.advance)
             figures: dict[str, Any] = {
@@ -101,7 +126,7 @@ def _train_epochs(
             }
             if (epoch + 1) % look_every == 0 or epoch + 1 == epochs:
                 figures["test_accuracy"] = _test_accuracy(trainer, test_set)
-            for name, value in figures.items():
+            for name, value in figures.items() if scalars else ():
                 scalars.add_scalar(name, value, epoch + 1)
             progress.epoch_done(figures)
             state["history"].append(figures)
@@ -113,20 +138,22 @@ def _train_epochs(
                 "average": None if trainer.average is None else trainer.average.state_dict(),
                 "running_mean": trainer.running_mean.value,
             }
-            save_checkpoint(out, state)
+            if trainer.world.first:
+                save_checkpoint(out, state)
 
 
 @torch.inference_mode()
 def _test_accuracy(trainer: Trainer, test_set: LabelledImages) -> float:
-    model = trainer.final_model.eval()
-    predicted = torch.cat([model(images)[1].argmax(dim=1).cpu() for images in clean_batches(model, test_set)])
+    model, world = trainer.final_model.eval(), trainer.world
+    own = [model(images)[1].argmax(dim=1).cpu() for images in clean_batches(model, test_set, share=world.share)]
+    predicted = world.gather(torch.cat([torch.empty(0, dtype=torch.int64), *own]))
     return float(np.mean(predicted.numpy() == test_set.labels))
 
 
 def _means(trainer: Trainer) -> dict[str, Any]:
     """Return the mean feature of the recipe's kind and the mean head cosine that belongs to it."""
-    model = trainer.final_model.eval()
-    clean, normalised = clean_means(model, clean_batches(model, trainer.data))
+    model, world = trainer.final_model.eval(), trainer.world
+    clean, normalised = clean_means(model, clean_batches(model, trainer.data, share=world.share), world.sum)
     mean_feature = trainer.running_mean.value if trainer.recipe.mean_feature == "running" else clean
     cosine = None
     if isinstance(model.head, NormalisedHead) and normalised is not None:
@@ -152,16 +179,19 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     }
 
 
-def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | None:
-    """Return the state to continue from, None to start anew; refuse to mix two runs in one folder."""
-    exists = (options.out / CHECKPOINT_NAME).exists()
-    if exists and not options.resume:
+def _checkpoint_to_resume(options: TrainOptions) -> bytes | None:
+    """Return what the run folder holds, None to start anew; refuse to mix two runs in one folder."""
+    path = options.out / CHECKPOINT_NAME
+    if path.exists() and not options.resume:
         raise CheckpointError(
             f"{options.out}: holds a run already; add --resume to continue it, or choose another --out"
         )
-    if not exists:
-        return None
-    state = load_checkpoint(options.out)
+    return path.read_bytes() if path.exists() else None
+
+
+def _state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
+    """Return the state to continue from; it must be of the same run."""
+    state = load_checkpoint(options.out, content)
     stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"], "data": state["data"]}
     asked = {"recipe": recipe, "seed": options.seed, "data": options.data.name}
     for what, value in asked.items():

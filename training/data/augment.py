@@ -16,6 +16,8 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as F
 
+from training.data.draws import integers, uniform
+
 __all__ = ["auto_augment", "crop_and_flip", "cutout"]
 
 FILL = [128.0, 128.0, 128.0]  # what geometric operations leave bare; AutoAugment's own grey
@@ -33,8 +35,8 @@ def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> T
     """
     count, height, width, _ = images.shape
     device = images.device
-    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=generator).to(device)
-    flip = torch.rand((count, 1), generator=generator).to(device) < 0.5
+    offsets = integers(2 * padding + 1, (2, count, 1), generator, images=1).to(device)
+    flip = uniform((count, 1), generator).to(device) < 0.5
     rows = torch.arange(height, device=device) + offsets[0]
     columns = torch.arange(width, device=device).expand(count, width)
     columns = torch.where(flip, columns.flip(1), columns) + offsets[1]
@@ -53,8 +55,8 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """
     count, _, height, width = images.shape
     device = images.device
-    top = torch.randint(0, height, (count, 1), generator=generator).to(device) - size // 2
-    left = torch.randint(0, width, (count, 1), generator=generator).to(device) - size // 2
+    top = integers(height, (count, 1), generator).to(device) - size // 2
+    left = integers(width, (count, 1), generator).to(device) - size // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     in_rows, in_columns = (rows >= top) & (rows < top + size), (columns >= left) & (columns < left + size)
     return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
@@ -71,9 +73,9 @@ def auto_augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     count = len(images)
     policies = _policies()
-    drawn = torch.randint(0, len(policies), (count,), generator=generator)
-    chances = torch.rand((count, 2), generator=generator)
-    signs = torch.randint(0, 2, (count, 2), generator=generator)
+    drawn = integers(len(policies), (count,), generator)
+    chances = uniform((count, 2), generator)
+    signs = integers(2, (count, 2), generator)
     images = images.clone()
     for position in (0, 1):
         for number, policy in enumerate(policies):
