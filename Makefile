@@ -11,10 +11,10 @@ test: $(UV)  ## the tests; training's run where torch is installed
 	$(UV) run --group dev pytest $(ARGS)
 
 test-training: $(UV)  ## training's tests; installs torch first (several GB)
-	$(UV) run --group dev --group train pytest tests/training training $(ARGS)
+	$(UV) run --group dev --group train --group backbones pytest tests/training training $(ARGS)
 
 test-slow: $(UV)  ## the slow tests of everything: a real browser, real data, killed runs; installs torch too
-	$(UV) run --group dev --group train pytest -m slow $(ARGS)
+	$(UV) run --group dev --group train --group backbones pytest -m slow $(ARGS)
 
 check: $(UV)  ## format, lint, types, imports
 	$(UV) run --group dev ruff format --check .

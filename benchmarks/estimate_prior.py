@@ -44,7 +44,9 @@ def main() -> None:
     if not found:
         raise SystemExit(f"there is no shipped model {options.model}")
     bundle = load_bundle(found[-1])
-    images = load_test_images(options.data, tuple(info.name for info in bundle.manifest.classes), bundle.manifest.input)
+    images, _ = load_test_images(
+        options.data, tuple(info.name for info in bundle.manifest.classes), bundle.manifest.input
+    )
     logits, _ = run_graph(bundle.model_path, images)
     train = np.exp(log_prior(bundle.class_counts))
     fitted, rng = halves(images.labels), np.random.default_rng(0)

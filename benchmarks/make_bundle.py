@@ -23,7 +23,7 @@ from models.bundle import save_bundle  # noqa: E402
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint, group_of  # noqa: E402
 from models.preprocess import decode_image  # noqa: E402
 from training.classifier import Classifier  # noqa: E402
-from training.export import to_onnx  # noqa: E402
+from training.onnx_graph import to_onnx  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.scoring import open_graph  # noqa: E402
 

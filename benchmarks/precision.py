@@ -159,7 +159,7 @@ def main() -> None:
             from training.data.images import load_images  # noqa: PLC0415
             from training.scoring import load_test_images  # noqa: PLC0415
 
-            test = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
+            test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
             if importlib.util.find_spec("nncf"):
                 train = load_images(open_class_folders(options.data, "train"), recipe).pixels
                 chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_IMAGES]

@@ -105,6 +105,26 @@ class Scores:
             intervals[rows] = winning_intervals(piece.logits, piece._slope(), piece.labels)
         return LabelledIntervals(self.labels, intervals, self.groups)
 
+    def among_others(self) -> "Scores":
+        """Return the images of the classes that are not exempt, as lines of these classes alone.
+
+        An exempt class keeps its probability whatever alpha is, and the others share the rest as the softmax of their
+        own TDE logits (`tde.exempt_probabilities`). Which of the others is the highest is therefore decided among
+        them, affinely in alpha; whether it is higher than the exempt class is not.
+        """
+        if self.exempt_class is None:
+            return self
+        kept, others = self.labels != self.exempt_class, np.arange(len(self.groups)) != self.exempt_class
+        rows = self.part(kept)
+        return replace(
+            rows,
+            logits=rows.logits[:, others],
+            slope=rows.slope[..., others],
+            labels=rows.labels - (rows.labels > self.exempt_class),
+            groups=tuple(group for index, group in enumerate(self.groups) if index != self.exempt_class),
+            exempt_class=None,
+        )
+
     def part(self, chosen: NDArray[np.bool_] | slice) -> "Scores":
         """Return some of the images, (N,) bool or a slice."""
         logits, labels = self.logits[chosen], self.labels[chosen]

@@ -1,26 +1,33 @@
-"""`python -m training`: train, export, evaluate, tune."""
+"""`python -m training`: train, export, evaluate, tune, import-official."""
 
 import argparse
-import io
 import shlex
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
+from training.compare import compare
+from training.data.data_set import add_data_arguments, data_options
+from training.data.options import given_options
 from training.distributed import Terminated, World, tell_launcher
 from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.methods import METHODS, with_method
+from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 from training.tune import TuneOptions, tune_bundle
 
 __all__ = ["main"]
 
+COMPARING = (
+    "Score finished runs on their test set: the head's own logits, tau-normalised weights, post-hoc logit adjustment "
+    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set, scored on the other, both ways."
+)
 TUNING = (
     "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
     "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
@@ -42,24 +49,22 @@ def main(arguments: list[str] | None = None) -> int:
             options.run(options)
     except (TrainingError, LongtailError, OSError) as error:
         code, said = 1 if isinstance(error, LostProcessError) else 2, f"error: {error}"
-        tell_launcher(said)
         if isinstance(error, ProcessError):
             world = World()
     except KeyboardInterrupt:
         code, said = 130, f"stopped{hint}"
     except Terminated:
         code, said = 143, f"stopped by SIGTERM{hint}"
+    if code == 2:
+        tell_launcher(said)
     if said and world.first:
         print(said, file=sys.stderr)
     return code
 
 
 def _parse(words: list[str], world: World) -> argparse.Namespace:
-    if world.first:
+    with world.silence():
         options = _parser().parse_args(words)
-    else:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            options = _parser().parse_args(words)
     with world.together():
         if world.size > 1 and options.run is not _train:
             raise TrainingError(f"`{words[0]}` runs in one process, only `train` in several; start it without torchrun")
@@ -76,17 +81,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_train)
     command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
-    command.add_argument(
-        "--data", type=Path, required=True, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE"
-    )
+    add_data_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
     command.add_argument(
-        "--imbalance-ratio", type=float, help="cut the training set to this ratio instead of the recipe's"
+        "--imbalance-ratio",
+        type=_ratio,
+        metavar="R",
+        help="cut class folders to this ratio instead of the recipe's; none takes the data as they are",
     )
     command.add_argument(
         "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
     )
     command.add_argument("--method", choices=METHODS, help="a method of the field instead of the recipe's own")
+    command.add_argument("--network", help="a backbone instead of the recipe's (training/README.md, Networks)")
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="pretrained weights of the network to start from: safetensors or torch",
+    )
+    command.add_argument(
+        "--freeze",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="keep this part of the network as it came, such as layer1; repeatable",
+    )
     command.add_argument(
         "--set",
         action="append",
@@ -114,14 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
     )
-    command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one trained from"
-    )
+    add_data_arguments(command, data_required=False)
 
     command = commands.add_parser("evaluate", help="score a bundle on labelled images")
     command.set_defaults(run=_evaluate)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    command.add_argument("--data", type=Path, required=True, help="folder or zip with test/CLASS/IMAGE")
+    add_data_arguments(command, data_required=False)
     command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, per-class recall included")
     command.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
@@ -131,7 +149,18 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
     )
+    command = commands.add_parser(
+        "compare", help="trained runs side by side, under every way of inference", description=COMPARING
+    )
+    command.set_defaults(run=_compare)
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
+    command.add_argument(
+        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
+    add_import_official(commands)
     return parser
 
 
@@ -165,30 +194,40 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _ratio(text: str) -> float | Literal["none"]:
+    return "none" if text == "none" else float(text)
+
+
 def _recipe(options: argparse.Namespace) -> Recipe:
     recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
-        recipe = replace(recipe, imbalance_ratio=options.imbalance_ratio)
+        ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
+        recipe = replace(recipe, imbalance_ratio=ratio)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.method is not None:
         recipe = with_method(recipe, options.method)
+    if options.network is not None:
+        recipe = replace(recipe, network=options.network)
+    if options.freeze:
+        recipe = replace(recipe, frozen=tuple(options.freeze))
     return recipe.with_settings(options.settings)
 
 
 def _train(options: argparse.Namespace) -> None:
     world: World = options.world
     with world.together():
-        recipe = _recipe(options)
+        recipe, data = _recipe(options), data_options(options)
     train(
         recipe,
         TrainOptions(
-            data=options.data,
+            data=data,
             out=options.out,
             seed=options.seed,
             device=options.device,
             precision=options.precision,
             threads=options.threads,
+            weights=options.weights,
             resume=options.resume,
             command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
         ),
@@ -197,12 +236,17 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    bundle = export(options.run_folder, options.out, options.data)
+    bundle = export(options.run_folder, options.out, given_options(options))
+    print(f"{bundle.manifest.provenance['data_note']}; {bundle.manifest.metrics['note']}")
     print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    evaluate(options.bundle, options.data, options.json, options.plot, save=options.save)
+    evaluate(options.bundle, data_options(options), options.json, options.plot, save=options.save)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    compare(options.runs, options.data, options.json, options.markdown)
 
 
 def _tune(options: argparse.Namespace) -> None:

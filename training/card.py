@@ -14,43 +14,91 @@ def model_card(manifest: Manifest) -> str:
     """Return the bundle's README.md."""
     counts = [info.training_count for info in manifest.classes]
     groups = Counter(info.group for info in manifest.classes)
-    made = manifest.provenance
     size = f"{manifest.input.width}×{manifest.input.height}"
-    data, metrics = manifest.metrics["data"], manifest.metrics
-    ratio = made["imbalance_ratio"] or "of the data"
-    on_test = [f"`{name}`" for name, point in manifest.operating_points.items() if data in point.chosen_by]
     sections = [
         f"# {manifest.name}, version {manifest.version}",
         f"An image classifier for {len(counts)} classes, trained on a long tail ({max(counts):,} images of the most "
         f"frequent class, {min(counts):,} of the rarest), for {size} pictures. Each request may choose α: 0 is the "
         "plain classifier, larger values take out more of the learnt preference for frequent classes.",
-        "![Accuracy against α](curve.svg)",
-        f"Accuracy on the {metrics['images']:,} images of {data}. *cross-fitted* is what to expect: α chosen on one "
-        "half of the images, scored on the other, both ways. *hindsight* is the best α on the images it is scored on, "
-        "an upper bound.",
-        _protocol_table(metrics["protocol"]),
+        *_accuracy(manifest),
         f"Groups by training images: many (more than 100) {groups['many']} classes, medium (20 to 100) "
-        f"{groups['medium']}, few (fewer than 20) {groups['few']}. Figures are percentages; ece is the expected "
-        "calibration error, 15 bins.",
+        f"{groups['medium']}, few (fewer than 20) {groups['few']}."
+        + (" Figures are percentages; ece is the expected calibration error, 15 bins." if manifest.metrics else ""),
         "## Operating points",
         _operating_points(manifest),
         "## How it was made",
-        f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
-        f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
-        f"ratio {ratio}, {made['precision']}, {made['training_seconds'] / 60:.0f} minutes of training on: "
-        f"{made['hardware']}. Weights: {made['weights']}; mean feature: {made['mean_feature']}. "
-        f"Commit {made['commit']}, {made['date']}.",
-        f"```sh\nuv run --group train {made['command']}\n```",
-        "The figures above come from the bundle's own ONNX graph and are had again with",
-        f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
-        f"--data {data.split(',')[0]}\n```",
-        f"ONNX Runtime and torch differ by at most {made['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
+        *(_import(manifest) if "imported_from" in manifest.provenance else _training(manifest)),
+        *_again(manifest),
+        "ONNX Runtime and torch differ by at most "
+        f"{manifest.provenance['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
         "## Limits",
-        "Trained on small pictures of a benchmark; not for decisions about people. α was chosen for classes that are "
-        f"equally frequent; where traffic is not, choose it again ({' and '.join(on_test) or 'no point'} used the test "
-        "labels above, `label_free` used none).",
+        _limits(manifest),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _accuracy(manifest: Manifest) -> list[str]:
+    metrics = manifest.metrics
+    if not metrics:
+        return ["**Not evaluated**: there were no labelled pictures when this bundle was made."]
+    return [
+        "![Accuracy against α](curve.svg)",
+        f"Accuracy on the {metrics['images']:,} images of {metrics['data']}. *cross-fitted* is what to expect: α "
+        "chosen on one half of the images, scored on the other, both ways. *hindsight* is the best α on the images it "
+        "is scored on, an upper bound.",
+        _protocol_table(metrics["protocol"]),
+    ]
+
+
+def _training(manifest: Manifest) -> list[str]:
+    made = manifest.provenance
+    return [
+        f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
+        f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
+        f"ratio {made['imbalance_ratio'] or 'of the data'}, {made['precision']}, {made['training_seconds'] / 60:.0f} "
+        f"minutes of training on: {made['hardware']}. Weights: {made['weights']}; mean feature: "
+        f"{made['mean_feature']}. Commit {made['commit']}, {made['date']}.",
+        f"```sh\nuv run --group train {made['command']}\n```",
+    ]
+
+
+def _import(manifest: Manifest) -> list[str]:
+    made = manifest.provenance
+    return [
+        f"Trained by {made['imported_from']} and imported from its checkpoint `{made['file']}` (sha256 "
+        f"{made['file_sha256']}): {made['network']} with a {made['head']} head (K = {manifest.num_heads}, "
+        f"τ = {manifest.tau:g}, γ = {manifest.gamma:g}). Weights: {made['weights']}; mean feature: "
+        f"{made['mean_feature']}; pictures: {made['pictures']}. Commit {made['commit']}, {made['date']}.",
+        f"```sh\nuv run --group train {made['command']}\n```",
+    ]
+
+
+def _again(manifest: Manifest) -> list[str]:
+    if not manifest.metrics:
+        return []
+    arguments = manifest.metrics.get("arguments") or f"--data {manifest.metrics['data'].split(',')[0]}"
+    return [
+        "The figures above come from the bundle's own ONNX graph and are had again with",
+        f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
+        f"{arguments}\n```",
+    ]
+
+
+def _limits(manifest: Manifest) -> str:
+    pictures = "Trained on small pictures of a benchmark; not for decisions about people."
+    if "imported_from" in manifest.provenance:
+        pictures = "A network of research code; not for decisions about people."
+    if not manifest.metrics:
+        return (
+            f"{pictures} An α that was not tuned, as the table above says, may be far from the best one: choose it on "
+            "your own pictures with `python -m training tune`."
+        )
+    points = manifest.operating_points
+    on_test = [f"`{name}`" for name, point in points.items() if manifest.metrics["data"] in point.chosen_by]
+    return (
+        f"{pictures} α was chosen for classes that are equally frequent; where traffic is not, choose it again "
+        f"({' and '.join(on_test) or 'no point'} used the test labels above, `label_free` used none)."
+    )
 
 
 def is_generated(card: bytes, manifest: Manifest) -> bool:

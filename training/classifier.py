@@ -1,5 +1,7 @@
 """The trained thing: a backbone, a head and the recipe's normalisation, from uint8 pixels to features to logits."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,11 +15,17 @@ __all__ = ["Classifier"]
 
 
 class Classifier(nn.Module):
-    """Backbone and head: images to features to logits."""
+    """Backbone and head: images to features to logits.
 
-    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+    Args:
+        recipe: its network and head.
+        num_classes: C.
+        weights: file of pretrained weights for the backbone; None leaves them random.
+    """
+
+    def __init__(self, recipe: Recipe, num_classes: int, weights: Path | None = None) -> None:
         super().__init__()
-        self.backbone, self.feature_dim = build_backbone(recipe.network)
+        self.backbone, self.feature_dim = build_backbone(recipe.network, weights)
         self.head = build_head(
             recipe.head, self.feature_dim, num_classes, num_heads=recipe.num_heads, tau=recipe.tau, gamma=recipe.gamma
         )

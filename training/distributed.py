@@ -8,12 +8,13 @@ Text and tensors are all they exchange, nothing pickled. Over gloo they agree on
 go over gloo on the CPU and over NCCL on GPUs.
 """
 
+import io
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,14 @@ class World:
             ]
             self._error_of_all = TrainingError("\n".join(sentences))
             raise self._error_of_all from error
+
+    def silence(self) -> AbstractContextManager[object]:
+        """Let only the first process print."""
+        quiet = ExitStack()
+        if not self.first:
+            quiet.enter_context(redirect_stdout(io.StringIO()))
+            quiet.enter_context(redirect_stderr(io.StringIO()))
+        return quiet
 
     def agree(self, what: str, value: str) -> None:
         """Refuse to go on where the processes differ in something they must not differ in.

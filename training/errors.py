@@ -3,6 +3,7 @@
 TrainingError          every error a user can mend; the command prints it and exits with 2
 ├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
 ├── RecipeError        a recipe: an unknown name, a field that makes no sense
+│   └── WeightsError   a file of pretrained weights: unreadable, or another network's
 ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
 ├── ProcessError       one of several processes cannot go on, and says so itself
 │   └── LostProcessError   as another one is gone; the command exits with 1
@@ -17,6 +18,7 @@ __all__ = [
     "ProcessError",
     "RecipeError",
     "TrainingError",
+    "WeightsError",
 ]
 
 
@@ -30,6 +32,10 @@ class DataError(TrainingError):
 
 class RecipeError(TrainingError):
     """The recipe is unknown or contradicts itself."""
+
+
+class WeightsError(RecipeError):
+    """The file of pretrained weights cannot be read, or is another network's."""
 
 
 class CheckpointError(TrainingError):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,10 +15,12 @@ from models.bundle import Bundle, load_bundle
 from models.manifest import Manifest
 from models.scores import Scores
 from models.update import check_updatable
-from training.bundle_metrics import bundle_metrics
+from training.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
+from training.data.data_set import DataOptions
+from training.errors import DataError
 from training.outputs import check_place, written_together
 from training.plot import check_format, curve_picture
-from training.protocol import evaluate_scores, group_curves
+from training.protocol import evaluate_scores, group_curves, sampled_curves
 from training.revising import revise_bundle
 from training.scoring import load_test_images, run_graph
 
@@ -28,20 +31,20 @@ SAME_FIGURE = 1e-5  # one image of 10,000 that changes its class moves the accur
 
 
 def evaluate(
-    bundle_path: Path, data: Path, json_file: Path | None, plot_file: Path | None, *, save: bool = False
+    bundle_path: Path, data: DataOptions | Path, json_file: Path | None, plot_file: Path | None, *, save: bool = False
 ) -> dict[str, Any]:
     """Score the bundle on the test split and report; returns what the JSON file holds.
 
     Args:
         bundle_path: NAME/VERSION.
-        data: folder or zip with test/CLASS/IMAGE.
+        data: whose test part is scored.
         json_file: where the report goes.
         plot_file: where the picture goes.
         save: write the figures, the curve and a calibration into the bundle, in the place of what it holds of them.
 
     Raises:
         models.errors.BundleError: the bundle is refused, or cannot be written.
-        DataError: the test set lacks a class, knows others, or has an unreadable image.
+        DataError: the test part has a class the bundle does not know, or more unreadable images than allowed.
     """
     picture_format = check_format(plot_file) if plot_file else "svg"
     for file in (json_file, plot_file):
@@ -49,7 +52,8 @@ def evaluate(
     if save:
         check_updatable(bundle_path)
     bundle = load_bundle(bundle_path)
-    scores, source = score_bundle(bundle, data)
+    data = DataOptions.of(data)
+    scores, source, note = score_bundle(bundle, data)
     protocol = evaluate_scores(scores, bundle.manifest.operating_points["label_free"].alpha)
     report = {
         "model": bundle.manifest.name,
@@ -62,6 +66,8 @@ def evaluate(
     console = Console()
     title = f"{bundle.manifest.name} version {bundle.manifest.version}, {len(scores.labels):,} images"
     console.print(protocol_table(protocol, title))
+    for sentence in filter(None, [note, without_images(scores, report["classes"])]):
+        console.print(sentence, markup=False, soft_wrap=True)
     console.print(
         "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound.",
         style="dim",
@@ -73,19 +79,19 @@ def evaluate(
         contents[plot_file] = picture_of(bundle.manifest.name, scores, protocol, picture_format)
     with written_together(contents):
         if save:
-            console.print(_save(bundle, scores, protocol, source), soft_wrap=True)
+            console.print(_save(bundle, scores, protocol, source, data.arguments), soft_wrap=True)
     for file in contents:
         console.print(f"wrote {file}", soft_wrap=True)
     return report
 
 
-def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], source: str) -> str:
+def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], source: str, arguments: str) -> str:
     """Write the evaluation into the bundle; return the sentence that says so.
 
     Where the bundle's own figures for these images come out again, they and its picture stay, to the last digit: the
     same graph gives logits that differ in the seventh digit from one processor to the next.
     """
-    metrics = bundle_metrics(scores, protocol, bundle.class_counts, source)
+    metrics = bundle_metrics(scores, protocol, bundle.manifest.classes, source, arguments)
     held = bundle.manifest.metrics
     known = all(held.get(key) == metrics[key] for key in ("data", "images")) and _agree(held.get("protocol"), protocol)
     if known:
@@ -113,15 +119,20 @@ def _agree(one: Any, other: Any) -> bool:
     return one is None and other is None
 
 
-def score_bundle(bundle: Bundle, data: Path) -> tuple[Scores, str]:
-    """Run the bundle's graph over the test split; return the scores and the name of what was scored."""
+def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
+    """Run the bundle's graph over the test part; return the scores, the name of what was scored, and the note on it."""
     manifest = bundle.manifest
-    images = load_test_images(data, tuple(info.name for info in manifest.classes), manifest.input)
+    names = tuple(info.name for info in manifest.classes)
+    exempt = None if manifest.exempt_class is None else names[manifest.exempt_class]
+    if data.exempt_class not in {None, exempt}:
+        raise DataError(
+            f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
+        )
+    images, part = load_test_images(data, names, manifest.input, kept=manifest.provenance.get("test_fingerprint"))
     logits, cosine = run_graph(bundle.model_path, images)
     groups = tuple(info.group for info in manifest.classes)
     slope = tde.head_effect(cosine, bundle.class_effect)
-    scores = Scores(logits, slope, images.labels, groups, manifest.exempt_class)
-    return scores, f"{data.name}, test split"
+    return Scores(logits, slope, images.labels, groups, manifest.exempt_class), part.files.source, part.note
 
 
 def picture_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], file_format: str = "svg") -> bytes:
@@ -132,7 +143,13 @@ def picture_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], f
         "cross-fitted": protocol["cross_fitted"]["alpha"],
     }
     title = f"{name}: accuracy on {len(scores.labels):,} test images"
-    return curve_picture(group_curves(scores.labelled_intervals()), Counter(scores.groups), marks, title, file_format)
+    if scores.exempt_class is None:
+        curves = group_curves(scores.labelled_intervals())
+    else:
+        curves = sampled_curves(scores, CURVE_ALPHAS)
+    present = np.bincount(scores.labels, minlength=len(scores.groups)) > 0
+    counted = Counter(np.asarray(scores.groups)[present].tolist())
+    return curve_picture(curves, counted, marks, title, file_format)
 
 
 def protocol_table(protocol: dict[str, dict[str, Any]], title: str) -> Table:

@@ -7,11 +7,12 @@ torch's own, seeded likewise. A run continued after a kill therefore repeats exa
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -22,6 +23,7 @@ from training.direction import RunningMean
 from training.distributed import World
 from training.heads import LinearHead
 from training.losses import Loss
+from training.networks.freezing import freeze
 from training.recipe import Recipe
 from training.schedule import image_size_at, learning_rate_at
 
@@ -43,7 +45,17 @@ class EpochResult:
 
 
 class Trainer:
-    """Model, optimiser and averages of one run: all that changes while training."""
+    """Model, optimiser and averages of one run: all that changes while training.
+
+    Args:
+        recipe: what to train and how.
+        data: the training set.
+        seed: of weights, order and augmentation.
+        device: where to compute.
+        precision: of the backbone, float32 or bfloat16; head and loss are float32 always.
+        weights: file of pretrained weights that the backbone starts from; None for random ones.
+        world: the processes that share each batch; by default this one is alone.
+    """
 
     def __init__(
         self,
@@ -53,14 +65,16 @@ class Trainer:
         seed: int,
         device: torch.device,
         precision: torch.dtype,
+        weights: Path | None = None,
         world: World | None = None,
     ) -> None:
         torch.manual_seed(seed)
         self.world = world or World()
         self.world.check_batch(min(recipe.batch_size, len(data)))
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
-        self.model = Classifier(recipe, len(data.classes)).to(device, memory_format=torch.channels_last)
+        self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
         self.world.share_batch_norm(self.model, device)
+        freeze(self.model.backbone, recipe.frozen)
         self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
         self.optimizer = self._new_optimizer()
         self.average = (
@@ -69,7 +83,7 @@ class Trainer:
             else None
         )
         self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
-        self.parallel = self.world.parallel(self.model, device)
+        self.parallel: nn.Module = self.model
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -92,7 +106,7 @@ class Trainer:
         else:
             head.class_scale.requires_grad_()
         self.optimizer = self._new_optimizer()
-        self.parallel = self.world.parallel(self.model, self.device)
+        self.parallel = self.model
 
     def in_second_stage(self, epoch: int) -> bool:
         """Say whether the network stands still in this epoch."""
@@ -121,6 +135,8 @@ class Trainer:
             self.begin_second_stage()
         if not self.world.first:
             torch.manual_seed((self.seed + self.world.rank * 7919) * 1_000_003 + epoch)  # dropout of one's own
+        if self.parallel is self.model:
+            self.parallel = self.world.parallel(self.model, self.device)
         self.model.train()
         if self.in_second_stage(epoch):
             self.model.backbone.eval()

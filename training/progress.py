@@ -49,6 +49,10 @@ class TrainingProgress:
         """Stop drawing and leave the terminal as it was."""
         self.bar.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self.console.print(line, soft_wrap=True)
+
     def advance(self, images: int) -> None:
         """Count the images of a step."""
         self.bar.advance(self.task, images)
@@ -63,7 +67,7 @@ class TrainingProgress:
         )
         if "test_accuracy" in figures:
             line += f"  test {figures['test_accuracy']:.2%} (alpha 0)"
-        self.console.print(line, soft_wrap=True)
+        self.say(line)
 
 
 def images_progress() -> Progress:

@@ -1,10 +1,7 @@
 """A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
 
 import os
-import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,8 @@ from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from models.scores import Scores
-from training.data.class_folders import open_class_folders
-from training.data.images import LabelledImages, load_images
+from training.data.data_set import DataOptions, TestPart, check_kept, open_test
+from training.data.images import DAMAGED, LabelledImages, load_images
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 from training.progress import images_progress
@@ -33,29 +30,28 @@ Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 BATCH = 64
 MAX_UNREADABLE_SHARE = 0.1  # beyond it something is wrong with the set, not with a picture; one is always forgiven
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
 
 
-def load_test_images(path: Path, class_names: tuple[str, ...], recipe: ImageRecipe) -> LabelledImages:
-    """Read the `test` split of a class-folder tree, its labels numbered as the bundle's classes are.
+def load_test_images(
+    data: DataOptions | Path, class_names: tuple[str, ...], recipe: ImageRecipe, *, kept: str | None = None
+) -> tuple[LabelledImages, TestPart]:
+    """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
+
+    Args:
+        data: whose test part is read.
+        class_names: of the bundle.
+        recipe: how a file becomes pixels.
+        kept: fingerprint of what was kept from training; a test part that is split off must be that.
 
     Raises:
-        DataError: the split lacks one of the bundle's classes or has one the bundle does not know.
+        DataError: it has a class the bundle does not know; it is split off and another than was kept; more pictures
+            than allowed cannot be read.
     """
-    files = open_class_folders(path, "test")
-    missing = [name for name in class_names if name not in files.classes]
-    if missing:
-        raise DataError(
-            f"{files.source}: the test set has no images of {len(missing)} class(es): {', '.join(missing[:5])}"
-        )
-    unknown = [name for name in files.classes if name not in class_names]
-    if unknown:
-        raise DataError(
-            f"{files.source}: the model does not know {len(unknown)} of these classes: {', '.join(unknown[:5])}"
-        )
-    number = np.array([class_names.index(name) for name in files.classes])
-    renumbered = replace(files, classes=class_names, labels=number[files.labels])
-    return load_images(renumbered.part(np.argsort(renumbered.labels, kind="stable")), recipe)
+    options = DataOptions.of(data)
+    part = open_test(options, class_names)
+    check_kept(options, part, kept)
+    images = load_images(part.files, recipe, max_unreadable=options.max_unreadable, every_class=False)
+    return images, part
 
 
 def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float]:
@@ -112,7 +108,7 @@ def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | di
     except ImageError as error:
         codes = {UnsupportedImageError: "unsupported_image", ImageTooLargeError: "image_too_large"}
         code, message = codes.get(type(error), "unreadable_image"), str(error)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         code, message = "unreadable_image", f"cannot be read: {error}"
     return {"name": name, "error": {"code": code, "message": message}}
 
@@ -127,6 +123,9 @@ def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]]) ->
         )
 
 
-def open_graph(model: Path | bytes) -> ort.InferenceSession:
-    """Open a bundle's graph on the CPU."""
-    return ort.InferenceSession(str(model) if isinstance(model, Path) else model, providers=["CPUExecutionProvider"])
+def open_graph(model: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
+    """Open a graph on the CPU; each call computes in so many threads, 0 for one on each core."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -6,7 +6,7 @@ RUN/tensorboard/      loss, accuracy, learning rate, images/s
 Under `torchrun` several processes train together (`distributed.py`); the first writes all of it.
 """
 
-import zlib
+import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
-from training.data.class_folders import open_class_folders
+from training.classifier import Classifier
+from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
 from training.data.images import LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
 from training.device import describe_hardware, pick_device, pick_precision, set_threads
@@ -30,20 +31,22 @@ from training.heads import NormalisedHead
 from training.loop import Trainer, clean_batches
 from training.progress import TrainingProgress
 from training.recipe import Recipe
+from training.run_features import RunFeatures, compute_features, save_features
 
-__all__ = ["TrainOptions", "load_split", "train"]
+__all__ = ["TrainOptions", "load_splits", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What the command line says besides the recipe."""
+    """What the command line says besides the recipe; `weights` is the file of pretrained ones to start from."""
 
-    data: Path
+    data: DataOptions | Path
     out: Path
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    weights: Path | None = None
     resume: bool = False
     command: str = ""
 
@@ -63,30 +66,31 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     with world.together():
         found = _checkpoint_to_resume(options) if world.first else None
     found = world.broadcast(found)  # so only the first process needs to see the run folder
-    with world.together():
+    data = DataOptions.of(options.data)
+    with world.together(), world.silence():
         before = None if found is None else _state_to_resume(found, recipe, options)
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)
-        training_set = load_split(options.data, "train", recipe)
-        test_set = load_split(options.data, "test", recipe)
-        if test_set.classes != training_set.classes:
-            differing = sorted(set(test_set.classes) ^ set(training_set.classes))
-            raise DataError(
-                f"{options.data}: train and test do not have the same classes; these are in one only: {differing}"
-            )
+        training_set, test_set, splits = load_splits(data, recipe)
+        if before and before.get("test_fingerprint") not in {None, fingerprint(splits.test)}:
+            raise CheckpointError(f"{data.data}: the test part is not that of the run any more; pictures came or went")
+        print(
+            f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; "
+            f"{splits.note}"
+        )
         if world.first:
             options.out.mkdir(parents=True, exist_ok=True)
-    names = zip(training_set.files.names, training_set.labels, strict=True)
     world.agree("device and precision", f"{device.type}, {precision}")
-    world.agree("training set", f"{len(training_set)} images, checksum {zlib.crc32(repr([*names]).encode()):08x}")
+    world.agree("training set", f"{len(training_set)} images, fingerprint {fingerprint(training_set.files)[:12]}")
     world.use(device)
-
-    with world.together():  # what fails here fails in all processes alike
-        trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision, world=world)
+    with world.together():
+        weights = None if before else options.weights  # a run that goes on has its own
+        place = {"device": device, "precision": precision, "world": world}
+        trainer = Trainer(recipe, training_set, seed=options.seed, weights=weights, **place)
+        state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
         if before:
             _restore(trainer, before)
-    state = before or _new_state(recipe, options, training_set)
     hardware = describe_hardware(device) if world.size == 1 else f"{world.size} x {describe_hardware(device)}"
     state |= {"hardware": hardware, "precision": str(precision).removeprefix("torch.")}
     state |= {"commit": source_commit(), "command": options.command}
@@ -100,12 +104,24 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     return state
 
 
-def load_split(path: Path, split: str, recipe: Recipe) -> LabelledImages:
-    """Read one split; the training split is cut to the recipe's imbalance ratio."""
-    files = open_class_folders(path, split)
-    if split == "train" and recipe.imbalance_ratio is not None:
+def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, LabelledImages, Splits]:
+    """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
+
+    Raises:
+        DataError: see `open_splits` and `load_images`; a list is to be cut.
+    """
+    splits = open_splits(data)
+    files = splits.train
+    if recipe.imbalance_ratio is not None:
+        if is_list(data.data):
+            raise DataError(
+                f"{data.data}: the imbalance ratio {recipe.imbalance_ratio:g} keeps the first pictures of each class, "
+                "but a list has no rank order; add --imbalance-ratio none"
+            )
         files = cut_long_tail(files, recipe.imbalance_ratio)
-    return load_images(files, recipe.image_recipe)
+    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable)
+    test = load_images(splits.test, recipe.image_recipe, max_unreadable=data.max_unreadable, every_class=False)
+    return train, test, splits
 
 
 def _train_epochs(
@@ -115,6 +131,7 @@ def _train_epochs(
     with TrainingProgress(
         epochs, trainer.images_per_epoch, done=state["epochs_done"], quiet=scalars is None
     ) as progress:
+        progress.say(_what_begins(trainer, state))
         for epoch in range(state["epochs_done"], epochs):
             result = trainer.train_epoch(epoch, on_step=progress.advance)
             figures: dict[str, Any] = {
@@ -125,7 +142,8 @@ def _train_epochs(
                 "images_per_second": result.images / result.seconds,
             }
             if (epoch + 1) % look_every == 0 or epoch + 1 == epochs:
-                figures["test_accuracy"] = _test_accuracy(trainer, test_set)
+                found = _test_features(trainer, test_set)
+                figures["test_accuracy"] = _accuracy(trainer.final_model, found)
             for name, value in figures.items() if scalars else ():
                 scalars.add_scalar(name, value, epoch + 1)
             progress.epoch_done(figures)
@@ -140,14 +158,32 @@ def _train_epochs(
             }
             if trainer.world.first:
                 save_checkpoint(out, state)
+                if epoch + 1 == epochs:
+                    save_features(out, trainer.final_model, found)
+
+
+def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
+    recipe, data = trainer.recipe, trainer.data
+    start = "random weights" if not state.get("pretrained") else f"the weights in {state['pretrained']['file']}"
+    if state["epochs_done"]:
+        start = f"epoch {state['epochs_done']}"
+    return (
+        f"{recipe.name}, {recipe.method}: {recipe.network} on {len(data):,} images of {len(data.classes)} classes, "
+        f"from {start}; {state['hardware']}, {state['precision']}"
+    )
+
+
+def _test_features(trainer: Trainer, test_set: LabelledImages) -> RunFeatures:
+    model, world = trainer.final_model.eval(), trainer.world
+    own = compute_features(model, clean_batches(model, test_set, share=world.share), test_set.labels[world.share])
+    return RunFeatures(world.gather(own.features), test_set.labels)
 
 
 @torch.inference_mode()
-def _test_accuracy(trainer: Trainer, test_set: LabelledImages) -> float:
-    model, world = trainer.final_model.eval(), trainer.world
-    own = [model(images)[1].argmax(dim=1).cpu() for images in clean_batches(model, test_set, share=world.share)]
-    predicted = world.gather(torch.cat([torch.empty(0, dtype=torch.int64), *own]))
-    return float(np.mean(predicted.numpy() == test_set.labels))
+def _accuracy(model: Classifier, found: RunFeatures) -> float:
+    device = next(model.parameters()).device
+    predicted = model.head(found.features.to(device)).argmax(dim=1).cpu()
+    return float(np.mean(predicted.numpy() == found.labels))
 
 
 def _means(trainer: Trainer) -> dict[str, Any]:
@@ -166,8 +202,7 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     return {
         "recipe": recipe.to_dict(),
         "seed": options.seed,
-        "data": options.data.name,
-        "data_path": str(options.data.resolve()),
+        "pretrained": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],
@@ -176,6 +211,22 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
         "seconds": 0.0,
         "history": [],
         "finished": False,
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
+    """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
+    return {
+        "data": data.data.name,
+        "data_options": data.to_dict(),
+        "data_note": splits.note,
+        "test_fingerprint": fingerprint(splits.test),
+        "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
     }
 
 
@@ -192,8 +243,9 @@ def _checkpoint_to_resume(options: TrainOptions) -> bytes | None:
 def _state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     """Return the state to continue from; it must be of the same run."""
     state = load_checkpoint(options.out, content)
-    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"], "data": state["data"]}
-    asked = {"recipe": recipe, "seed": options.seed, "data": options.data.name}
+    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
+    stored["data"] = options_of(state).arguments
+    asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}
     for what, value in asked.items():
         if stored[what] != value:
             raise CheckpointError(

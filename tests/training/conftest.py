@@ -64,7 +64,7 @@ class TinyBackbone(torch.nn.Module):
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A recipe that trains in a moment; its network is `TinyBackbone`."""
-    monkeypatch.setattr(training.classifier, "build_backbone", lambda _: (TinyBackbone(), 8))
+    monkeypatch.setattr(training.classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
     return Recipe(
         name="tiny", height=8, width=8, resize=8, imbalance_ratio=4.0, epochs=3, batch_size=8, learning_rate=0.1,
         warmup_epochs=1, schedule="cosine", crop_padding=1, cutout=2, auto_augment=True, evaluate_every=2,

@@ -10,12 +10,13 @@ import torch
 
 from tests.training.test_run import options, same
 from training.checkpoint import save_checkpoint
+from training.data.data_set import DataOptions
 from training.errors import RecipeError
 from training.loop import Trainer
 from training.methods import METHODS, with_method
 from training.recipe import Recipe, load_recipe
 from training.schedule import learning_rate_at
-from training.train import load_split, train
+from training.train import load_splits, train
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
 
@@ -44,7 +45,7 @@ def test_every_method_trains_and_resumes_to_the_same_weights(
 @pytest.mark.parametrize("method", ["crt", "lws"])
 def test_in_the_second_stage_only_the_head_learns(method: str, folder: Path, recipe: Recipe) -> None:
     recipe = replace(with_method(replace(recipe, epochs=10), method), second_stage_epochs=4)
-    trainer = Trainer(recipe, load_split(folder, "train", recipe), **CPU)
+    trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], **CPU)
     trainer.train_epoch(5)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.train_epoch(6)
@@ -54,7 +55,7 @@ def test_in_the_second_stage_only_the_head_learns(method: str, folder: Path, rec
 
 def test_the_second_stage_draws_classes_equally_often(folder: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=10, second_stage="crt", second_stage_epochs=4)
-    trainer = Trainer(recipe, load_split(folder, "train", recipe), **CPU)
+    trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], **CPU)
     drawn: Counter[int] = Counter()
     for seed in range(40):
         order = trainer.epoch_order(9, torch.Generator().manual_seed(seed))

@@ -16,7 +16,7 @@ import torch
 from models.bundle import load_bundle
 from models.errors import BundleExistsError
 from training import __main__ as cli
-from training import export as exporting
+from training import bundle_writing as writing
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError, DataError, ExportError
 from training.evaluate import evaluate
@@ -149,8 +149,8 @@ def finished(archive: Path, tmp_path: Path, recipe: Recipe) -> Path:
 def test_a_graph_that_disagrees_with_torch_is_not_written(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = exporting.to_onnx
-    monkeypatch.setattr(exporting, "to_onnx", lambda model, mean, recipe: honest(model, mean.flip(0), recipe))
+    honest = writing.to_onnx
+    monkeypatch.setattr(writing, "to_onnx", lambda model, mean, recipe: honest(model, mean.flip(0), recipe))
     with pytest.raises(ExportError, match="ONNX Runtime and torch differ by"):
         export(finished, tmp_path / "models" / "tiny")
     assert not (tmp_path / "models").exists()
@@ -178,12 +178,12 @@ def test_what_cannot_become_a_bundle_says_why(finished: Path, tmp_path: Path, ar
         export(tmp_path / "linear", tmp_path / "models" / "linear")
 
 
-def test_a_test_set_without_one_of_the_classes_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
+def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
     for name in ("blue", "green", "violet"):
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         (tmp_path / "data" / "test" / name / "1.webp").write_bytes((folder / "test/red/00000.webp").read_bytes())
-    with pytest.raises(DataError, match=r"no images of 1 class\(es\): red"):
-        export(finished, tmp_path / "models" / "tiny", tmp_path / "data")
+    with pytest.raises(DataError, match=r"1 of its classes have no training pictures, .*: violet"):
+        export(finished, tmp_path / "models" / "tiny", {"data": tmp_path / "data"})
 
 
 def test_bfloat16_trains_too(folder: Path, tmp_path: Path, recipe: Recipe) -> None:

@@ -1,73 +1,112 @@
-"""A data set as class folders: `SPLIT/CLASS/FILE`, in a folder or in a zip that is never unpacked to disk.
+"""A data set as class folders, in a folder or a zip: `SPLIT/CLASS/IMAGE`, or `CLASS/IMAGE` without a split.
 
 Classes are in alphabetical order, files within a class in the order of their names. That order is the rank by which
-the long tail is cut (`training/data/long_tail.py`), so it has to be the same for everyone.
+the long tail is cut (`training/data/long_tail.py`), so it has to be the same for everyone. The one folder that
+a zip program or a download wraps everything in does not count.
 """
 
-import zipfile
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from models.labelled_paths import IMAGE_SUFFIXES
+from models.labelled_paths import IMAGE_SUFFIXES, is_picture
+from training.data.image_store import ImageStore, open_store
 from training.data.labelled_files import LabelledFiles
+from training.data.split_names import split_of
 from training.errors import DataError
 
-__all__ = ["open_class_folders"]
+__all__ = ["class_folder_parts", "open_class_folders"]
+
+_Tree = dict[str, list[str]]  # class -> names of its pictures
 
 
 def open_class_folders(path: Path, split: str) -> LabelledFiles:
-    """Find the pictures of one split: by class, then by name.
+    """Find the pictures of one split, `train`, `val` or `test`: by class, then by name.
 
-    Args:
-        path: a folder or a `.zip` that holds `SPLIT/CLASS/FILE`.
-        split: `train` or `test`.
     Raises:
-        DataError: nothing there, no such split, fewer than two classes, or a class without images.
+        DataError: as `class_folder_parts`, or there is no such split.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if path.is_dir():
-        return _arrange(f"{path}/{split}", *_in_folder(path, split))
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
-    return _arrange(f"{path}:{split}", *_in_zip(archive, split))
+    parts = class_folder_parts(path)
+    if split not in parts:
+        raise DataError(f"{path}/{split}: found 0 class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)")
+    return parts[split]
 
 
-def _in_folder(root: Path, split: str) -> tuple[set[str], list[str], Callable[[str], bytes]]:
-    base = root / split
-    classes = {entry.name for entry in base.iterdir() if entry.is_dir()} if base.is_dir() else set()
-    files = [entry.relative_to(root).as_posix() for entry in base.glob("*/*") if entry.is_file()]
-    return classes, files, lambda name: (root / name).read_bytes()
+def class_folder_parts(path: Path) -> dict[str, LabelledFiles]:
+    """Find the pictures of a folder or zip by split: `train`, `val`, `test`, or "" for all where there is none.
+
+    Raises:
+        DataError: nothing there, fewer than two classes, a class without images, or a picture in no class folder.
+    """
+    store = open_store(path)
+    pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
+    folders = [name for name in map(PurePosixPath, store.folders()) if not _hidden(name)]
+    root = _root(pictures, folders)
+    parts: dict[str, _Tree] = {}
+    splits = _split_folders(root, folders)
+    for folder, split in splits.items():
+        if split in parts:
+            raise DataError(f"{path}: two folders hold the {split} split; keep one of {', '.join(map(str, splits))}")
+        parts[split] = _classes_below(path, folder, pictures, folders)
+    return {split: _arrange(path, split, tree, store) for split, tree in parts.items()}
 
 
-def _in_zip(archive: zipfile.ZipFile, split: str) -> tuple[set[str], list[str], Callable[[str], bytes]]:
-    entries = [tuple(name.split("/")) for name in archive.namelist() if name.startswith(f"{split}/")]
-    classes = {entry[1] for entry in entries if len(entry) == 3}
-    files = ["/".join(entry) for entry in entries if len(entry) == 3 and entry[2]]
-    return classes, files, archive.read
+def _root(pictures: list[PurePosixPath], folders: list[PurePosixPath]) -> PurePosixPath:
+    """Return the folder in which the splits or classes lie: below folders that hold one folder and no picture."""
+    root = PurePosixPath()
+    while True:
+        inside = [folder for folder in folders if folder.parent == root]
+        if len(inside) != 1 or split_of(inside[0].name) or any(picture.parent == root for picture in pictures):
+            return root
+        if not any(folder.parent == inside[0] for folder in folders):
+            return root  # one class folder is a mistake to be named, not a wrapper
+        root = inside[0]
 
 
-def _arrange(source: str, class_names: set[str], names: list[str], read: Callable[[str], bytes]) -> LabelledFiles:
-    classes = tuple(sorted(name for name in class_names if not name.startswith(".")))
-    if len(classes) < 2:
+def _split_folders(root: PurePosixPath, folders: list[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Return folder -> split; {root: ""} where no folder of a split's name holds folders of its own."""
+    with_folders = {folder.parent for folder in folders}
+    named = [folder for folder in folders if folder.parent == root and split_of(folder.name)]
+    splits = {folder: split_of(folder.name) for folder in sorted(named) if folder in with_folders}
+    return splits or {root: ""}
+
+
+def _classes_below(
+    path: Path, base: PurePosixPath, pictures: list[PurePosixPath], folders: list[PurePosixPath]
+) -> _Tree:
+    tree: _Tree = defaultdict(list)
+    for folder in folders:
+        if folder.parent == base:
+            tree[folder.name] = []
+    depth = len(base.parts)
+    for picture in pictures:
+        if picture.parts[:depth] != base.parts:
+            continue
+        if picture.parent.parent != base or picture.parent == base:
+            what = "lies in no class folder" if picture.parent == base else "lies deeper than CLASS/IMAGE"
+            raise DataError(f"{path}: {picture} {what}; the folder a picture lies in is its class, {base}/CLASS/IMAGE")
+        tree[picture.parent.name].append(str(picture))
+    return tree
+
+
+def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> LabelledFiles:
+    source = f"{path}/{split}" if split else str(path)
+    classes = tuple(sorted(tree))
+    if len(classes) < (2 if split == "train" else 1):
         raise DataError(
-            f"{source}: found {len(classes)} class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)"
+            f"{source}: found {len(classes)} class folders; a classifier needs two or more "
+            "(CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE)"
         )
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and not Path(name).name.startswith("."):
-            by_class[name.split("/")[1]].append(name)
     for name in classes:
-        if not by_class[name]:
+        if not tree[name]:
             raise DataError(
                 f"{source}/{name}: no images in this class folder; remove it or add {sorted(IMAGE_SUFFIXES)} files"
             )
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(by_class[name]) for name in classes])
-    return LabelledFiles(
-        source, classes, tuple(file for name in classes for file in sorted(by_class[name])), labels, read
-    )
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(tree[name]) for name in classes])
+    names = tuple(file for name in classes for file in sorted(tree[name]))
+    return LabelledFiles(source, classes, names, labels, store.read)
+
+
+def _hidden(folder: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in folder.parts)

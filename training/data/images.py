@@ -2,25 +2,38 @@
 
 Where all pixels fit into memory they are decoded once, into one array; an epoch then costs an indexing operation per
 batch. Where they do not fit, each batch is decoded when it is asked for, in threads. Both give the same pixels.
+
+Pictures that are missing or damaged are left out before anything counts them: class counts, groups and the mean feature
+belong to the pictures that are really trained on. Where pixels do not fit, that takes a pass over all files, made only
+if some may be bad; where none may, the first bad one ends the run when it is met.
 """
 
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
+from training.progress import images_progress
 
-__all__ = ["LabelledImages", "load_images"]
+__all__ = ["DAMAGED", "LabelledImages", "load_images"]
 
 FITS_IN_MEMORY_BYTES = 4 << 30
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
+BATCH = 256
+MOST_NAMED = 5
+
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,13 @@ class LabelledImages:
         files: what they are read from when the pixels are not kept.
         recipe: how a file becomes (H, W, 3) pixels.
         pixels: (N, H, W, 3) uint8, or None where they do not fit into memory.
+        unreadable: names of the pictures that were left out.
     """
 
     files: LabelledFiles
     recipe: ImageRecipe
-    pixels: npt.NDArray[np.uint8] | None
+    pixels: Pixels | None
+    unreadable: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return N."""
@@ -56,31 +71,113 @@ class LabelledImages:
         """(C,) images per class."""
         return self.files.class_counts
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Pixels:
         """Return the pixels of these images, (B, H, W, 3) uint8."""
         if self.pixels is not None:
             return self.pixels[indices]
-        return _decode(self.files, [self.files.names[i] for i in indices], self.recipe)
+        with ThreadPoolExecutor(cpu_count()) as threads:
+            found = _decode(self.files, [self.files.names[i] for i in indices], self.recipe, threads)
+        if bad := [each for each in found if isinstance(each, _Bad)]:
+            raise DataError(_sentence(self.files, bad))
+        return np.stack(found)
 
 
 def load_images(
-    files: LabelledFiles, recipe: ImageRecipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
+    files: LabelledFiles,
+    recipe: ImageRecipe,
+    *,
+    max_unreadable: float = 0.0,
+    every_class: bool = True,
+    memory_bytes: int = FITS_IN_MEMORY_BYTES,
 ) -> LabelledImages:
     """Decode a split into one uint8 array, or prepare to decode batch by batch where that would exceed `memory_bytes`.
 
+    Pictures that cannot be read are left out, and said on standard error, up to a share.
+
+    Args:
+        files: N pictures.
+        recipe: how a file becomes pixels.
+        max_unreadable: the share of N that may be missing or damaged.
+        every_class: whether each class that has pictures must keep one, as to train on.
+        memory_bytes: what the pixels may take.
+
     Raises:
-        DataError: an image cannot be read; the message names the file.
+        DataError: more pictures than that cannot be read, or all, or all of a class; the message names files.
     """
     fits = len(files) * recipe.height * recipe.width * 3 <= memory_bytes
-    return LabelledImages(files, recipe, _decode(files, files.names, recipe) if fits else None)
+    pixels = np.empty((len(files) if fits else 0, recipe.height, recipe.width, 3), np.uint8)
+    if not fits and not max_unreadable:
+        return LabelledImages(files, recipe, None)
+    filled, readable, bad = 0, np.ones(len(files), dtype=bool), list[_Bad]()
+    with images_progress() as progress, ThreadPoolExecutor(cpu_count()) as threads:
+        task = progress.add_task("reading" if fits else "looking at every picture", total=len(files))
+        for start in range(0, len(files), BATCH):
+            names = files.names[start : start + BATCH]
+            for index, found in enumerate(_decode(files, names, recipe, threads), start):
+                if isinstance(found, _Bad):
+                    bad.append(found)
+                    readable[index] = False
+                elif fits:
+                    pixels[filled] = found
+                    filled += 1
+            if len(bad) > max_unreadable * len(files):
+                raise DataError(_sentence(files, bad, max_unreadable))
+            progress.advance(task, len(names))
+    if not bad:
+        return LabelledImages(files, recipe, pixels if fits else None)
+    left = files.part(readable)
+    if every_class:
+        _check_classes(files, left)
+    Console(stderr=True, highlight=False).print(_left_out(files, bad), markup=False, soft_wrap=True, style="yellow")
+    return LabelledImages(left, recipe, pixels[:filled] if fits else None, tuple(each.name for each in bad))
 
 
-def _decode(files: LabelledFiles, names: Iterable[str], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
-    def one(name: str) -> npt.NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Bad:
+    """A picture that cannot be read."""
+
+    name: str
+    why: str
+
+
+def _decode(
+    files: LabelledFiles, names: Sequence[str], recipe: ImageRecipe, threads: ThreadPoolExecutor
+) -> list[Pixels | _Bad]:
+    def one(name: str) -> Pixels | _Bad:
         try:
             return decode_image(files.read(name), recipe)
         except ImageError as error:
-            raise DataError(f"{files.source}: {name}: {error}; mend or remove this file") from error
+            return _Bad(name, str(error))
+        except DAMAGED as error:
+            return _Bad(name, f"it cannot be read ({error})")
 
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        return np.stack(list(threads.map(one, names)))
+    return list(threads.map(one, names))
+
+
+def _sentence(files: LabelledFiles, bad: list[_Bad], allowed: float = 0.0) -> str:
+    first = bad[0]
+    if not allowed:
+        return (
+            f"{files.source}: {first.name}: {first.why}; mend or remove this file, or let a share of the pictures be "
+            "left out with --max-unreadable"
+        )
+    return (
+        f"{_left_out(files, bad)}. That is more than --max-unreadable {allowed:g} allows; mend or remove them, or "
+        "check that --data and --images are what is meant"
+    )
+
+
+def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
+    shown = "; ".join(f"{each.name}: {each.why}" for each in bad[:MOST_NAMED])
+    more = f"; and {len(bad) - MOST_NAMED:,} more" if len(bad) > MOST_NAMED else ""
+    return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}{more}"
+
+
+def _check_classes(files: LabelledFiles, left: LabelledFiles) -> None:
+    """Refuse to go on where a class lost all its pictures."""
+    gone = np.flatnonzero((files.class_counts > 0) & (left.class_counts == 0))
+    if len(gone):
+        raise DataError(
+            f"{files.source}: no picture of the class {files.classes[gone[0]]!r} can be read; mend one, or "
+            "remove the class"
+        )

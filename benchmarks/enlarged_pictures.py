@@ -1,0 +1,55 @@
+"""`python benchmarks/enlarged_pictures.py cifar10-lt.zip OUT`: small pictures as a folder of photograph-sized JPEGs.
+
+What `python -m training fit` is timed on: OUT/train/CLASS/IMAGE.jpg, cut to a long tail, and OUT/test/CLASS/IMAGE.jpg.
+Larger files of the same pictures take as long to read, decode and compute as photographs of that size do.
+"""
+
+import argparse
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.data.class_folders import open_class_folders
+from training.data.labelled_files import LabelledFiles
+from training.data.long_tail import long_tail_counts
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--largest", type=int, default=2000, help="training pictures of the most frequent class")
+    parser.add_argument("--imbalance-ratio", type=float, default=100.0)
+    parser.add_argument("--test", type=int, default=100, help="test pictures of each class; 0 leaves the test part out")
+    parser.add_argument("--side", type=int, default=256, help="pixels")
+    options = parser.parse_args()
+    for split in ("train", "test"):
+        files = open_class_folders(options.data, split)
+        classes = len(files.classes)
+        counts = long_tail_counts(options.largest, classes, options.imbalance_ratio)
+        if split == "test":
+            counts = [options.test] * classes
+        chosen = [np.flatnonzero(files.labels == label)[:count] for label, count in enumerate(counts)]
+        write(files.part(np.concatenate(chosen)), options.out, options.side)
+
+
+def write(files: LabelledFiles, out: Path, side: int) -> None:
+    """Write each picture enlarged."""
+
+    def one(name: str) -> None:
+        picture = Image.open(io.BytesIO(files.read(name))).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        target = (out / name).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(target, "JPEG", quality=90)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(one, files.names))
+    print(f"{out}: {len(files):,} pictures from {files.source}")
+
+
+if __name__ == "__main__":
+    main()

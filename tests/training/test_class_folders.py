@@ -1,0 +1,99 @@
+"""Class folders with and without a split, in a folder and in a zip, and what is refused of them."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from training.data.class_folders import class_folder_parts
+from training.data.data_set import DataOptions, open_splits
+from training.errors import DataError
+
+
+def made(root: Path, kind: str, *names: str) -> Path:
+    """Write files of these names into a folder or a zip; a name that ends in / is an empty folder."""
+    if kind == "zip":
+        with zipfile.ZipFile(root / "data.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"" if name.endswith("/") else name)
+        return root / "data.zip"
+    for name in names:
+        file = root / "data" / name
+        (file if name.endswith("/") else file.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            file.write_text(name)
+    return root / "data"
+
+
+both_kinds = pytest.mark.parametrize("kind", ["folder", "zip"])
+PLAIN = ("cat/1.png", "cat/2.JPG", "dog/1.webp", "dog/notes.txt", "dog/.2.png", ".thumbs/cat/1.png")
+
+
+@both_kinds
+@pytest.mark.parametrize("wrapper", ["", "pets/", "a/b/"])
+def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper: str) -> None:
+    names = [wrapper + name for name in PLAIN] + ["__MACOSX/pets/cat/._1.png"]
+    parts = class_folder_parts(made(tmp_path, kind, *names))
+    assert list(parts) == [""]
+    files = parts[""]
+    assert (files.classes, files.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
+    assert [files.read(name).decode() for name in files.names] == [wrapper + n for n in PLAIN[:3]]
+
+
+@both_kinds
+def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Path, kind: str) -> None:
+    names = [f"set/{split}/{name}/1.png" for split in ("Training", "validation", "test") for name in ("a", "b")]
+    path = made(tmp_path, kind, *names, "set/licence.png")
+    assert {split: len(files) for split, files in class_folder_parts(path).items()} == {"train": 2, "val": 2, "test": 2}
+    splits = open_splits(DataOptions(data=path))
+    assert splits.test.names == ("set/test/a/1.png", "set/test/b/1.png")
+    assert "its val split (2 pictures) is not used" in splits.note
+
+
+def test_the_val_split_is_the_test_part_where_there_is_no_other(tmp_path: Path) -> None:
+    path = made(tmp_path, "zip", *(f"{split}/{name}/1.png" for split in ("train", "val") for name in ("a", "b")))
+    splits = open_splits(DataOptions(data=path))
+    assert (splits.test.source, splits.is_split_off) == ("data.zip, val split", False)
+
+
+def test_classes_may_be_called_as_splits_are(tmp_path: Path) -> None:
+    assert class_folder_parts(made(tmp_path, "folder", "test/1.png", "train/1.png"))[""].classes == ("test", "train")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["train/cat/1.png", "test/cat/1.png"], "found 1 class folders; a classifier needs two or more"),
+        (["notes.txt"], "found 0 class folders"),
+        (["cat/1.png", "dog/"], r"dog: no images in this class folder"),
+        (["cat/1.png", "dog/1.png", "2.png"], "2.png lies in no class folder"),
+        (["cat/1.png", "dog/1.png", "dog/x/2.png"], "dog/x/2.png lies deeper than CLASS/IMAGE"),
+        (["train/a/1.png", "train/b/1.png", "train/2.png", "test/a/1.png"], "train/2.png lies in no class"),
+        (["train/a/1.png", "train/b/1.png", "training/a/1.png"], "two folders hold the train split"),
+    ],
+)
+@both_kinds
+def test_what_is_no_data_set_says_why(tmp_path: Path, kind: str, names: list[str], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        class_folder_parts(made(tmp_path, kind, *names))
+
+
+def test_test_pictures_of_a_class_without_training_are_refused_and_classes_without_a_test_named(tmp_path: Path) -> None:
+    path = made(tmp_path, "folder", "train/a/1.png", "train/b/1.png", "test/a/2.png", "test/c/2.png")
+    with pytest.raises(DataError, match=r"data, test split: 1 of its classes have no training pictures, .*: c"):
+        open_splits(DataOptions(data=path))
+    (path / "test" / "b").mkdir()
+    (path / "test" / "c").rename(path / "test" / "b" / "c")
+    other = made(tmp_path / "other", "folder", "a/2.png", "b/3.png")
+    splits = open_splits(
+        DataOptions(data=made(tmp_path / "third", "folder", "a/1.png", "b/1.png", "z/1.png"), test=other)
+    )
+    assert splits.test.class_counts.tolist() == [1, 1, 0]
+    assert "1 of 3 classes have no test pictures and no figure: z" in splits.note
+
+
+def test_columns_mean_nothing_to_class_folders_and_say_so(tmp_path: Path) -> None:
+    path = made(tmp_path, "folder", "a/1.png", "b/1.png")
+    for option in ("group_column", "label_column", "images", "class_names"):
+        with pytest.raises(DataError, match=f"class folders have no use for --{option.replace('_', '-')}"):
+            open_splits(DataOptions(data=path, **{option: Path("x") if option in {"images", "class_names"} else "x"}))

@@ -1,0 +1,86 @@
+"""Runs side by side: every way of inference their heads allow, from features that are computed once."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.test_run import options
+from training import compare as comparing
+from training.checkpoint import load_checkpoint
+from training.compare import compare, rows_of, tau_norm
+from training.evaluate import evaluate
+from training.export import export, restore_classifier
+from training.heads import LinearHead
+from training.methods import with_method
+from training.recipe import Recipe
+from training.run_features import FILE_NAME, RunFeatures, load_features
+from training.train import train
+
+
+@pytest.fixture
+def linear(archive: Path, tmp_path: Path, recipe: Recipe) -> Path:
+    """A finished run with a linear head."""
+    train(replace(with_method(recipe, "cross-entropy"), epochs=2), options(archive, tmp_path / "linear"))
+    return tmp_path / "linear"
+
+
+@pytest.fixture
+def deconfounded(archive: Path, tmp_path: Path, recipe: Recipe) -> Path:
+    """A finished run with the de-confounded head."""
+    train(replace(recipe, epochs=2), options(archive, tmp_path / "deconfounded"))
+    return tmp_path / "deconfounded"
+
+
+def test_each_head_has_its_ways_of_inference(linear: Path, deconfounded: Path, tmp_path: Path) -> None:
+    rows = compare([linear, deconfounded], None, tmp_path / "rows.json", tmp_path / "table.md")
+    assert [(row.run, row.inference) for row in rows] == [
+        ("linear", "none"), ("linear", "tau-norm"), ("linear", "logit adjustment"),
+        ("deconfounded", "none"), ("deconfounded", "logit adjustment"),
+        ("deconfounded", "TDE, label-free"), ("deconfounded", "TDE"),
+    ]  # fmt: skip
+    assert [row["inference"] for row in json.loads((tmp_path / "rows.json").read_text())] == [r.inference for r in rows]
+    table = (tmp_path / "table.md").read_text().splitlines()
+    assert len(table) == 2 + len(rows)
+    assert {line.count("|") for line in table} == {10}
+
+
+def test_its_figures_are_those_of_the_exported_bundle(deconfounded: Path, archive: Path, tmp_path: Path) -> None:
+    rows = {row.inference: row.figures for row in rows_of(deconfounded)}
+    protocol = evaluate(export(deconfounded, tmp_path / "models" / "tiny").path, archive, None, None)["protocol"]
+    for inference, name in (("none", "zero"), ("TDE, label-free", "label_free"), ("TDE", "cross_fitted")):
+        assert rows[inference]["overall"] == pytest.approx(protocol[name]["overall"])
+
+
+def test_the_features_training_kept_are_not_computed_again(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [row.figures for row in rows_of(linear)]
+    monkeypatch.setattr(comparing, "load_test_images", None)
+    assert [row.figures for row in rows_of(linear)] == expected
+
+
+@pytest.mark.parametrize("damage", ["absent", "broken", "other weights"])
+def test_features_that_cannot_be_used_are_computed_anew(linear: Path, deconfounded: Path, damage: str) -> None:
+    expected, file = [row.figures["overall"] for row in rows_of(linear)], linear / FILE_NAME
+    file.unlink()
+    if damage == "broken":
+        file.write_bytes(b"broken")
+    if damage == "other weights":
+        file.write_bytes((deconfounded / FILE_NAME).read_bytes())
+    assert [row.figures["overall"] for row in rows_of(linear)] == expected
+    state = load_checkpoint(linear)
+    assert load_features(linear, restore_classifier(state, Recipe.from_dict(state["recipe"]))) is not None
+
+
+@torch.inference_mode()
+def test_tau_norm_takes_out_what_long_weights_gain() -> None:
+    head = LinearHead(2, 2)
+    head.weight.copy_(torch.tensor([[10.0, 0.0], [0.0, 1.0]]))  # the frequent class has the longer weights
+    rare = torch.tensor([[0.2, 1.0]]).repeat(6, 1)
+    found = RunFeatures(torch.cat((torch.flip(rare, (1,)), rare)), np.repeat([0, 1], 6))
+    assert head(found.features).argmax(dim=1).tolist() == [0] * 12
+    tau, figures = tau_norm(head, found, ("many", "few"))
+    assert 0.3 < tau <= 1.5  # 0.2 · 10^(1 − τ) is below 1 from τ = 0.3 on
+    assert figures["overall"] == figures["few"] == 1.0

@@ -1,0 +1,73 @@
+"""A network that starts from somebody's weights, and keeps part of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.training.test_run import options
+from training import __main__ as cli
+from training.checkpoint import load_checkpoint
+from training.classifier import Classifier
+from training.data.data_set import DataOptions
+from training.errors import RecipeError
+from training.loop import Trainer
+from training.networks import build_backbone
+from training.recipe import Recipe
+from training.train import load_splits, train
+
+CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
+SMALL = {"network": "resnet18", "height": 32, "width": 32, "resize": 32, "imbalance_ratio": None, "epochs": 1}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A ResNet-18's weights, random, as a safetensors file."""
+    torch.manual_seed(1)
+    network, _ = build_backbone("resnet18")
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, tmp_path / "r18.safetensors")
+    return tmp_path / "r18.safetensors"
+
+
+def test_a_frozen_part_ends_as_it_came_and_the_rest_does_not(folder: Path, weights: Path) -> None:
+    recipe = Recipe(name="tiny", frozen=("conv1", "bn1", "layer1", "layer2", "layer3"), batch_size=8, **SMALL)
+    trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], weights=weights, **CPU)
+    given, _ = build_backbone("resnet18", weights)
+    trainer.train_epoch(0)
+    after = trainer.model.backbone.state_dict()
+    changed = {name.split(".")[0] for name, value in given.state_dict().items() if not torch.equal(value, after[name])}
+    assert changed == {"layer4"}
+
+
+def test_the_command_line_fine_tunes_and_says_what_it_started_from(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"train fine-tune --data {folder} --out {tmp_path}/run --weights {weights} --network resnet18 --epochs 1"
+    more = "--device cpu --precision float32 --freeze conv1 --freeze bn1 --set height=32 --set width=32 --set resize=32"
+    assert cli.main([*words.split(), *more.split()]) == 0
+    assert "from the weights in r18.safetensors" in capsys.readouterr().out
+    state = load_checkpoint(tmp_path / "run")
+    recipe = Recipe.from_dict(state["recipe"])
+    assert (recipe.network, recipe.frozen, recipe.height) == ("resnet18", ("conv1", "bn1"), 32)
+    assert state["pretrained"]["file"] == "r18.safetensors"
+    given, _ = build_backbone("resnet18", weights)
+    assert torch.equal(state["model"]["backbone.conv1.weight"], given.conv1.weight)
+
+
+def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
+    recipe = Recipe(name="tiny", frozen=("layer9",), batch_size=8, **SMALL)
+    data = load_splits(DataOptions(data=folder), recipe)[0]
+    with pytest.raises(RecipeError, match="cannot freeze 'layer9': it is no part of this network"):
+        Trainer(recipe, data, **CPU)
+    with pytest.raises(RecipeError, match=r"r18\.safetensors"):
+        Classifier(replace(recipe, frozen=(), network="resnet34"), 3, weights)
+
+
+def test_a_run_that_goes_on_needs_the_weights_file_no_more(folder: Path, tmp_path: Path, weights: Path) -> None:
+    recipe = Recipe(name="tiny", batch_size=8, **SMALL)
+    train(recipe, options(folder, tmp_path / "run", weights=weights))
+    weights.unlink()
+    state = train(recipe, options(folder, tmp_path / "run", weights=weights, resume=True))
+    assert state["finished"]

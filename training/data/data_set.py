@@ -1,0 +1,282 @@
+"""A data set in whatever format it comes: two lists of labelled pictures, one to train on and one to test on.
+
+Where the data have no test part, one is split off (`split_off.py`). Both parts number the same classes in the same
+way; a class of the model is one that has training pictures.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.class_folders import class_folder_parts
+from training.data.coco_json import read_coco_json
+from training.data.csv_table import read_csv_table
+from training.data.labelled_files import LabelledFiles
+from training.data.listing import listing_parts
+from training.data.options import DataOptions, add_data_arguments, data_options
+from training.data.split_off import split_off
+from training.data.text_list import read_text_list
+from training.errors import DataError
+
+__all__ = [
+    "DataOptions",
+    "Splits",
+    "TestPart",
+    "add_data_arguments",
+    "check_exempt",
+    "check_kept",
+    "data_options",
+    "fingerprint",
+    "is_list",
+    "open_splits",
+    "open_test",
+    "options_of",
+    "renumbered",
+]
+
+LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
+_COLUMNS = ("path_column", "label_column", "split_column", "group_column")
+MAX_CLASS_NAME = 200  # as the bundle's manifest has it
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The two parts of a data set.
+
+    Attributes:
+        train: to train on; each of its classes has pictures.
+        test: to score on, its classes numbered as those of `train`; some may have no pictures.
+        note: how the test part came about and what was left out, for people and for provenance.
+        is_split_off: the test part was split off here, so it is only had again from the same data.
+    """
+
+    train: LabelledFiles
+    test: LabelledFiles
+    note: str
+    is_split_off: bool = False
+
+
+def open_splits(options: DataOptions) -> Splits:
+    """Open a data set.
+
+    Raises:
+        DataError: whatever is wrong with it; the message says where and what would work.
+    """
+    found = _divide(options)
+    if found.train is None:
+        raise DataError(f"{options.data}: there is no train part here; there is nothing to learn from")
+    train = replace(_with_pictures(found.train), source=f"{options.data.name}, train split")
+    check_exempt(options, train.classes)
+    test = renumbered(found.test, train.classes)
+    return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """The test part alone; `note` and `is_split_off` as in `Splits`."""
+
+    files: LabelledFiles
+    note: str
+    is_split_off: bool
+
+
+def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
+    """Open the test part alone, for a model that knows `class_names`; some of them may have no pictures in it.
+
+    Its pictures are in the order of their classes. Where `options.test` is given, that is all of the part.
+
+    Raises:
+        DataError: as `open_splits`, or it has a class that the model does not know.
+    """
+    if options.test is not None:
+        test, notes = _whole(options.test, options)
+        found = _Divided(None, replace(test, source=options.test.name), notes, is_split_off=False)
+    else:
+        found = _divide(options)
+    test = renumbered(found.test, class_names)
+    return TestPart(test.part(np.argsort(test.labels, kind="stable")), "; ".join(found.notes), found.is_split_off)
+
+
+def is_list(path: Path) -> bool:
+    """Say whether this is a list of pictures, not class folders: by its name."""
+    return path.suffix.lower() in LIST_SUFFIXES and not path.is_dir()
+
+
+def fingerprint(files: LabelledFiles) -> str:
+    """Return a sum over names and classes, the same in whatever order they are."""
+    lines = sorted(f"{name}\0{files.classes[label]}" for name, label in zip(files.names, files.labels, strict=True))
+    return sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
+    """Refuse a test part that is split off and is not the one that was kept from training.
+
+    Args:
+        options: what was opened.
+        part: its test part.
+        kept: fingerprint of the test part of the training.
+
+    Raises:
+        DataError: it is another.
+    """
+    if part.is_split_off and fingerprint(part.files) != kept:
+        raise DataError(
+            f"{options.data}: the test part that is split off here is not what was kept from training; give the data "
+            "and options of the training again, or name pictures of which all are a test with --test"
+        )
+
+
+def options_of(state: dict[str, Any]) -> DataOptions:
+    """Return the data options that a run was trained with."""
+    if "data_options" not in state:  # written by version 0.4 or before
+        return DataOptions(data=Path(state["data_path"]))
+    return DataOptions.from_dict(state["data_options"])
+
+
+def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
+    """Return the pictures with their classes numbered as `class_names`.
+
+    Raises:
+        DataError: there are pictures of a class that is not among them.
+    """
+    number = {name: index for index, name in enumerate(class_names)}
+    counts = files.class_counts
+    unknown = [name for name, count in zip(files.classes, counts, strict=True) if count and name not in number]
+    if unknown:
+        raise DataError(
+            f"{files.source}: {len(unknown)} of its classes have no training pictures, so the model does not know "
+            f"them: {_listed(unknown)}; leave their pictures out, or train with them"
+        )
+    numbers = np.array([number.get(name, -1) for name in files.classes], np.int64)
+    return replace(files, classes=class_names, labels=numbers[files.labels])
+
+
+def check_exempt(options: DataOptions, class_names: tuple[str, ...]) -> None:
+    """Refuse an exempt class that is none of the classes, or the only one but one."""
+    name = options.exempt_class
+    if name is not None and name not in class_names:
+        raise DataError(f"--exempt-class {name!r} is none of the classes; there are: {_listed(class_names)}")
+    if name is not None and len(class_names) < 3:
+        raise DataError(f"--exempt-class {name!r}: alpha needs two other classes to choose between, there is one")
+
+
+@dataclass(frozen=True)
+class _Divided:
+    train: LabelledFiles | None
+    test: LabelledFiles
+    notes: list[str]
+    is_split_off: bool
+
+
+def _divide(options: DataOptions) -> _Divided:
+    """Say which pictures are whose; nothing is renumbered yet."""
+    parts, notes = _parts(options.data, options)
+    name, train = options.data.name, parts.get("train", parts.get(""))
+    if options.test is not None:
+        if "test" in parts:
+            raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
+        test, more = _whole(options.test, options)
+        _check_apart(options, train, test)
+        notes += [f"test part: {options.test.name}", *more]
+        return _Divided(train, replace(test, source=options.test.name), notes, is_split_off=False)
+    for split in ("test", "val"):
+        if split in parts:
+            notes.append(f"test part: the {split} split of {name}")
+            if split == "test" and "val" in parts:
+                notes.append(f"its val split ({len(parts['val']):,} pictures) is not used")
+            test = replace(parts[split], source=f"{name}, {split} split")
+            notes += _groups_on_both_sides(train, test, options)
+            return _Divided(train, test, notes, is_split_off=False)
+    assert train is not None  # noqa: S101  a data set has a part
+    chosen = split_off(train, options.test_share, options.seed)
+    how = f"{options.test_share:.3g} of each class"
+    if train.groups is not None:
+        how += f" in whole groups of {options.group_column}"
+    notes.append(f"test part: {how} of {name}, split off with seed {options.seed}")
+    source = f"{name}, test part split off with seed {options.seed}"
+    return _Divided(train.part(~chosen), replace(train.part(chosen), source=source), notes, is_split_off=True)
+
+
+def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
+    """Refuse two lists that name the same picture."""
+    assert options.test is not None  # noqa: S101  the caller knows
+    if (
+        train is None
+        or not is_list(options.data)
+        or (options.images is None and options.data.parent != options.test.parent)
+    ):
+        return  # their names are of different folders
+    if shared := sorted(set(train.names) & set(test.names)):
+        raise DataError(
+            f"{options.test}: {len(shared):,} of its pictures are in {options.data} too, such as {shared[0]}; a test "
+            "on pictures that were trained on says nothing"
+        )
+
+
+def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
+    if train is None or train.groups is None or test.groups is None:
+        return []
+    shared = np.intersect1d(train.groups, test.groups)
+    return (
+        [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if len(shared) else []
+    )
+
+
+def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
+    """Open what is all test part: its test or val split where it has splits."""
+    parts, notes = _parts(path, options)
+    for split in ("test", "val", ""):
+        if split in parts:
+            return parts[split], notes
+    raise DataError(f"--test {path}: it has a train part only; name a file or folder of test pictures")
+
+
+def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
+    """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
+    suffix, columns = path.suffix.lower(), options.columns
+    if not is_list(path):
+        options.refuse(path, "class folders have", *_COLUMNS, "images", "class_names")
+        return class_folder_parts(path), []
+    if suffix in (".csv", ".tsv"):
+        listing = read_csv_table(path, columns, options.class_names)
+    elif suffix == ".json":
+        options.refuse(path, "a COCO file has", "label_column", "class_names")
+        listing = read_coco_json(path, columns)
+    else:
+        options.refuse(path, "a text list has", *_COLUMNS)
+        listing = read_text_list(path, options.class_names)
+    return listing_parts(listing, options.images)
+
+
+def _with_pictures(files: LabelledFiles) -> LabelledFiles:
+    """Leave out the classes without pictures."""
+    there = np.flatnonzero(files.class_counts)
+    if len(there) < 2:
+        raise DataError(
+            f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more (CLASS/IMAGE)"
+        )
+    for name in (files.classes[index] for index in there):
+        if not (name.strip() and len(name) <= MAX_CLASS_NAME and name.isprintable()):
+            raise DataError(
+                f"{files.source}: the class name {name[:80]!r} is longer than {MAX_CLASS_NAME} characters, or has one "
+                "that cannot be printed; call it otherwise"
+            )
+    return renumbered(files, tuple(files.classes[index] for index in there))
+
+
+def _left_out(test: LabelledFiles) -> list[str]:
+    """Name the classes without test pictures."""
+    missing = [name for name, count in zip(test.classes, test.class_counts, strict=True) if not count]
+    if not missing:
+        return []
+    return [f"{len(missing)} of {len(test.classes)} classes have no test pictures and no figure: {_listed(missing)}"]
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:_MOST_NAMED]) + (", ..." if len(every) > _MOST_NAMED else "")

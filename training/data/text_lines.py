@@ -1,0 +1,71 @@
+"""The lines of a text file from a stranger, one at a time: UTF-8 of bounded length, or a sentence that names one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.errors import DataError
+
+__all__ = ["MAX_LIST_BYTES", "check_list", "read_lines", "read_names"]
+
+MAX_LIST_BYTES = 2 << 30  # ten million pictures at 200 bytes each
+MAX_LINE_BYTES = 1 << 16
+
+
+def check_list(path: Path) -> None:
+    """Refuse what is no file, empty, or too large to be a list of pictures.
+
+    Raises:
+        DataError: one of these.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: this is no plain file")
+    size = path.stat().st_size
+    if not size:
+        raise DataError(f"{path}: the file is empty; a list has at least one picture of each of two classes")
+    if size > MAX_LIST_BYTES:
+        raise DataError(f"{path}: {size:,} bytes are more than a list may have ({MAX_LIST_BYTES:,}); split it")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, line ends included; a byte order mark is not part of the first.
+
+    Raises:
+        DataError: as `check_list`; a line is too long, or not UTF-8.
+    """
+    check_list(path)
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(f"{path}: line {number} is longer than {MAX_LINE_BYTES:,} bytes; is this a list?")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                raise DataError(
+                    f"{path}: line {number}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+                ) from error
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a file with one a line: that of line 1 is class 0.
+
+    Raises:
+        DataError: as `read_lines`; a name is empty, or there twice.
+    """
+    names = [line.strip() for line in read_lines(path)]
+    while names and not names[-1]:
+        names.pop()
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise DataError(f"{path}: line {number} is empty; one class name a line, line 1 is class 0")
+        if name in first:
+            raise DataError(
+                f"{path}: line {number}: {name!r} is the name of line {first[name]} already; tell them apart"
+            )
+        first[name] = number
+    if len(names) < 2:
+        raise DataError(f"{path}: {len(names)} class names; a classifier has two or more, one a line")
+    return tuple(names)

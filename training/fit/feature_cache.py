@@ -1,0 +1,97 @@
+"""Features on disk, so that no picture goes through the backbone twice, also after a kill or when pictures are added.
+
+    CACHE/NAME-KEY/recipe.json             what the features were computed with; KEY is its sha256
+    CACHE/NAME-KEY/SHA256.safetensors      a chunk: `features` (n, D) float32, `pictures` (n, 32) uint8
+
+A picture is known by the sha256 of its file, so one that changes is computed anew, whatever its name and time say, and
+one that is moved or listed elsewhere is not. A chunk is named after its own sha256 and put in place in one step: a
+killed run leaves whole chunks, and one that was damaged since does not have its name, is said, and is computed again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from models.durable_files import sync_folder, write_file
+
+__all__ = ["FeatureCache", "default_cache_folder"]
+
+FORMAT = 1
+DIGEST_BYTES = 32
+Float32 = NDArray[np.float32]
+
+
+def default_cache_folder() -> Path:
+    """Return `$XDG_CACHE_HOME/longtail/features`, by default below `~/.cache`.
+
+    Not beside the bundle: servers watch that folder.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / "features"
+
+
+class FeatureCache:
+    """The features computed so far with one backbone, one file of weights and one input recipe.
+
+    Args:
+        root: the cache's folder, made where it is not there.
+        name: of the backbone.
+        recipe: whatever else decides the features, as plain values; another recipe is another cache.
+        feature_dim: D.
+        say: told of what was damaged.
+    """
+
+    def __init__(
+        self, root: Path, name: str, recipe: dict[str, Any], feature_dim: int, say: Callable[[str], None]
+    ) -> None:
+        text = json.dumps({"format": FORMAT, "backbone": name, **recipe}, indent=2, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.folder = root / f"{name.replace('/', '-')}-{key}"
+        self._dim = feature_dim
+        self._rows: dict[bytes, Float32] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _put(self.folder / "recipe.json", text.encode())
+        for chunk in sorted(self.folder.glob("*.safetensors")):
+            self._take(chunk, say)
+
+    def __contains__(self, picture: bytes) -> bool:
+        """Say whether the features of the picture with this sha256 are there."""
+        return picture in self._rows
+
+    def features(self, pictures: list[bytes]) -> Float32:
+        """Return (N, D) for pictures that are all there."""
+        return np.stack([self._rows[picture] for picture in pictures])
+
+    def add(self, pictures: list[bytes], features: Float32) -> None:
+        """Keep the features, (n, D); when this returns they are on the disk."""
+        keys = np.frombuffer(b"".join(pictures), np.uint8).reshape(len(pictures), DIGEST_BYTES)
+        content = safetensors.numpy.save({"features": np.ascontiguousarray(features, np.float32), "pictures": keys})
+        _put(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
+        self._rows |= zip(pictures, features, strict=True)
+
+    def _take(self, chunk: Path, say: Callable[[str], None]) -> None:
+        content = chunk.read_bytes()
+        if hashlib.sha256(content).hexdigest() != chunk.stem:
+            say(f"{chunk} is damaged; it is removed and its pictures are computed again")
+            chunk.unlink()
+            return
+        tensors = safetensors.numpy.load(content)
+        features, keys = tensors["features"], tensors["pictures"]
+        self._rows |= zip((key.tobytes() for key in keys), features, strict=True)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; another process that writes the same one is no harm."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_file(part, content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)

@@ -1,0 +1,176 @@
+"""The authors' checkpoint layout: which network it is, its weights, the class weights, the mean feature.
+
+    {"epoch", "state_dict": {"feat_model": {...}, "classifier": {...}}, "embed"}        latest_model_checkpoint.pth
+    {"epoch", "best_epoch", "state_dict_best": {...}, "best_acc", "embed"}              final_model_checkpoint.pth
+
+Weights are named `module.conv1.weight` (DataParallel). `embed` is the running sum m ← μ·m + batch mean of the last
+epoch, also beside the weights of the best one; only the direction of each of its heads' parts matters.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.errors import CheckpointError
+from training.official.pickled import read_torch_file
+
+__all__ = ["OfficialCheckpoint", "check_fit", "read_official"]
+
+# (blocks of layer1 to layer4, three convolutions a block, channels of the first block's first convolution) -> network
+_NETWORKS = {
+    ((1, 1, 1, 1), False, 64): "resnet10",
+    ((3, 4, 6, 3), True, 64): "resnet50",
+    ((3, 4, 23, 3), True, 64): "resnet101",
+    ((3, 8, 36, 3), True, 64): "resnet152",
+    ((3, 4, 6, 3), True, 128): "resnext50_32x4d",
+    ((3, 4, 23, 3), True, 128): "resnext101_32x4d",
+    ((3, 8, 36, 3), True, 128): "resnext152_32x4d",
+}
+_SHOWN = 5  # names of weights in a sentence; the others are counted
+_UNUSED = ".num_batches_tracked"  # counts training steps; torch before 0.4.1 has none
+
+
+@dataclass(frozen=True)
+class OfficialCheckpoint:
+    """What one file says.
+
+    Attributes:
+        network: as in `training.networks`.
+        backbone: name -> float32 tensor, without `module.` and without counters.
+        weight: (C, D) class weights.
+        mean_feature: (D,) float32, `embed`.
+        best: these are the weights of the best epoch on the authors' validation set, not the last one's.
+        epoch: of the weights; None where the file does not say.
+    """
+
+    network: str
+    backbone: dict[str, Tensor]
+    weight: Tensor
+    mean_feature: Tensor
+    best: bool
+    epoch: int | None
+
+
+def read_official(path: Path) -> OfficialCheckpoint:
+    """Read a checkpoint that the authors' `save_latest` or `save_model` wrote.
+
+    Raises:
+        CheckpointError: unreadable, pickled code, or not their layout; the sentence says what is missing or unexpected.
+    """
+    content = read_torch_file(path)
+    kinds = [kind for kind in ("state_dict_best", "state_dict") if kind in content]
+    if len(kinds) != 1:
+        raise CheckpointError(
+            f"{path}: holds {_few(map(str, content))}; the authors' files hold one of state_dict_best and state_dict"
+        )
+    (kind,) = kinds
+    networks = content[kind]
+    for part in ("feat_model", "classifier"):
+        if not isinstance(networks, dict) or not isinstance(networks.get(part), dict):
+            raise CheckpointError(f"{path}: {kind} has no {part}; the authors' files have feat_model and classifier")
+    backbone = _weights(path, f"{kind}.feat_model", networks["feat_model"])
+    weight = _class_weights(path, f"{kind}.classifier", networks["classifier"])
+    epoch = content.get("best_epoch" if kind == "state_dict_best" else "epoch")
+    return OfficialCheckpoint(
+        network=_network_of(path, f"{kind}.feat_model", backbone),
+        backbone=backbone,
+        weight=weight,
+        mean_feature=_mean_feature(path, content.get("embed"), weight.shape[1]),
+        best=kind == "state_dict_best",
+        epoch=epoch if type(epoch) is int and epoch >= 0 else None,
+    )
+
+
+def check_fit(what: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not exactly a network's: missing, unexpected, or of another shape.
+
+    Raises:
+        CheckpointError: the sentence names them, shapes with both sides.
+    """
+    wanted = {name: tensor for name, tensor in expected.items() if not name.endswith(_UNUSED)}
+    faults = []
+    if missing := [name for name in wanted if name not in given]:
+        faults.append(f"missing {_few(missing)}")
+    if unexpected := [name for name in given if name not in wanted]:
+        faults.append(f"unexpected {_few(unexpected)}")
+    shapes = [
+        f"{name} (the file has {tuple(given[name].shape)}, the network {tuple(tensor.shape)})"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if shapes:
+        faults.append(f"wrong shape {_few(shapes)}")
+    if faults:
+        raise CheckpointError(f"{what} does not fit: {'; '.join(faults)}")
+
+
+def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for key, value in named.items():
+        name = str(key).removeprefix("module.")
+        if name.endswith(_UNUSED):
+            continue
+        if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+            raise CheckpointError(f"{path}: {part}: {name} is no tensor of floating-point numbers")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
+        weights[name] = value.detach().float().contiguous()
+    return weights
+
+
+def _class_weights(path: Path, part: str, named: dict[Any, Any]) -> Tensor:
+    weights = _weights(path, part, named)
+    if weights.keys() != {"weight"} or weights["weight"].ndim != 2:
+        found = _few(f"{name} {tuple(value.shape)}" for name, value in weights.items())
+        raise CheckpointError(
+            f"{path}: {part} holds {found}; TDE is defined for Causal_Norm_Classifier, which has one `weight` of shape "
+            "(classes, features)"
+        )
+    return weights["weight"]
+
+
+def _mean_feature(path: Path, embed: object, width: int) -> Tensor:
+    if isinstance(embed, Tensor):
+        embed = embed.detach().float().numpy()
+    if not isinstance(embed, np.ndarray):
+        raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files hold it")
+    values = embed.astype(np.float32).reshape(-1)
+    if len(values) != width:
+        raise CheckpointError(f"{path}: embed has {len(values)} numbers but the classifier's weights have {width}")
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{path}: embed holds numbers that are not finite; training went astray")
+    if (values < 0).any():
+        raise CheckpointError(
+            f"{path}: embed has negative numbers, but the features of these networks end in a ReLU, so their mean has "
+            "none; a network trained with `last_relu: false` or with PCA cannot be imported"
+        )
+    return torch.from_numpy(values)
+
+
+def _network_of(path: Path, part: str, backbone: dict[str, Tensor]) -> str:
+    if "cb_block.conv1.weight" in backbone:
+        return "cifar_resnet32"
+    first = backbone.get("layer1.0.conv1.weight")
+    stages = tuple(_blocks(backbone, f"layer{stage}.") for stage in (1, 2, 3, 4))
+    network = first is not None and _NETWORKS.get((stages, "layer1.0.conv3.weight" in backbone, first.shape[0]))
+    if not network:
+        raise CheckpointError(
+            f"{path}: {part} is none of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
+            f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {_few(backbone)}"
+        )
+    return network
+
+
+def _blocks(backbone: Mapping[str, Tensor], stage: str) -> int:
+    return len({name.split(".")[1] for name in backbone if name.startswith(stage)})
+
+
+def _few(names: Any) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return (", ".join(listed[:_SHOWN]) or "nothing") + more

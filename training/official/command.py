@@ -1,0 +1,91 @@
+"""The command line of `import-official`."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from training.official.importing import ImportOptions, import_official
+from training.official.presets import PRESETS
+
+__all__ = ["add_import_official"]
+
+DESCRIPTION = (
+    "Turn a checkpoint of github.com/KaihuaTang/Long-Tailed-Recognition.pytorch (classification) into a bundle that "
+    "gives the same TDE logits. Nothing pickled in it is run."
+)
+
+
+def add_import_official(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "import-official", help="turn a checkpoint of the authors' code into a bundle", description=DESCRIPTION
+    )
+    command.set_defaults(run=_run)
+    command.add_argument(
+        "file", type=Path, metavar="FILE.pth", help="latest_model_checkpoint.pth or final_model_checkpoint.pth"
+    )
+    command.add_argument(
+        "--classes",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="`name,training_count` a line, or a JSON list, in the order of the labels it was trained with",
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
+    )
+    command.add_argument(
+        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE: figures, and alpha chosen as `export` does"
+    )
+    command.add_argument(
+        "--train-data",
+        type=Path,
+        help="folder or zip with train/CLASS/IMAGE, of which each class's first training_count files count: the "
+        "label-free alpha, 1 / mean head cosine",
+    )
+    _add_numbers(command)
+
+
+def _add_numbers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="whose pictures and alpha; by default that of the data set with as many classes",
+    )
+    command.add_argument("--size", type=int, help="pixels of the centre crop, instead of the preset's")
+    command.add_argument("--resize", type=int, help="pixels of the shorter side before it, instead of the preset's")
+    command.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
+    command.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
+    command.add_argument("--num-heads", type=int, default=2, help="num_head of its configuration (default: 2)")
+    command.add_argument("--tau", type=float, default=16.0, help="tau of its configuration (default: 16)")
+    command.add_argument("--gamma", type=float, default=1 / 32, help="gamma of its configuration (default: 0.03125)")
+    command.add_argument(
+        "--alpha", type=float, help="alpha of its configuration, kept as the operating point `authors`"
+    )
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where --train-data is looked at"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    import_official(
+        ImportOptions(
+            file=options.file,
+            classes=options.classes,
+            out=options.out,
+            data=options.data,
+            train_data=options.train_data,
+            preset=options.preset,
+            size=options.size,
+            resize=options.resize,
+            mean=tuple(options.mean) if options.mean else None,
+            std=tuple(options.std) if options.std else None,
+            num_heads=options.num_heads,
+            tau=options.tau,
+            gamma=options.gamma,
+            alpha=options.alpha,
+            device=options.device,
+            command=f"python -m training {shlex.join(sys.argv[1:])}",
+        )
+    )

@@ -1,0 +1,245 @@
+"""`python -m training import-official`: a checkpoint of the authors' code becomes a bundle, or nothing is written.
+
+The bundle gives the TDE logits that their code gives, at any alpha. What their file does not hold comes from elsewhere:
+class names and training counts from `--classes`; pictures, and alpha where nothing better is known, from their
+configuration (`presets.py`); the mean head cosine from the training pictures, if given; figures from labelled ones.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from models.bundle import Bundle
+from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
+from models.tde import MAX_ALPHA
+from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
+from training.checkpoint import source_commit
+from training.classifier import Classifier
+from training.data.class_folders import open_class_folders
+from training.data.images import LabelledImages, load_images
+from training.device import pick_device
+from training.direction import clean_means
+from training.errors import CheckpointError, DataError, RecipeError
+from training.evaluate import protocol_table
+from training.loop import clean_batches
+from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
+from training.official.class_list import read_class_list
+from training.official.presets import Preset, image_recipe_for, preset_for
+from training.recipe import Recipe
+from training.scoring import load_test_images
+
+__all__ = ["ImportOptions", "import_official"]
+
+SOURCE = "github.com/KaihuaTang/Long-Tailed-Recognition.pytorch"
+BATCH_PIXELS = 2_500_000  # 49 pictures of 224 pixels a side
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What the command line says."""
+
+    file: Path
+    classes: Path
+    out: Path
+    data: Path | None = None
+    train_data: Path | None = None
+    preset: str | None = None
+    size: int | None = None
+    resize: int | None = None
+    mean: Colour | None = None
+    std: Colour | None = None
+    num_heads: int = 2
+    tau: float = 16.0
+    gamma: float = 1 / 32
+    alpha: float | None = None
+    device: str = "auto"
+    command: str = ""
+
+
+def import_official(options: ImportOptions) -> Bundle:
+    """Write the bundle and say what it is.
+
+    Raises:
+        CheckpointError: the file cannot be read without running code, or is not of the authors' layout and networks.
+        DataError: the class list or the pictures do not fit.
+        RecipeError: numbers that make no sense, or a data set whose pictures are not known.
+        ExportError: the graph disagrees with torch.
+        models.errors.BundleError: the place is taken, or the bundle would not be one.
+    """
+    console = Console()
+    place = bundle_place(options.out)
+    device = pick_device(options.device)
+    classes = read_class_list(options.classes)
+    checkpoint = read_official(options.file)
+    if len(classes) != len(checkpoint.weight):
+        raise DataError(
+            f"--classes {options.classes} names {len(classes)} classes but the classifier in {options.file} has "
+            f"weights for {len(checkpoint.weight)}; list each class once, in the order of the labels it was trained on"
+        )
+    preset = preset_for(len(classes), options.preset)
+    recipe = _recipe(options, checkpoint.network, preset)
+    model = _classifier(options.file, checkpoint, recipe)
+    console.print(_description(options, checkpoint, recipe, preset), soft_wrap=True, highlight=False, markup=False)
+    images, source = None, ""
+    if options.data:
+        names = tuple(info.name for info in classes)
+        images, part = load_test_images(options.data, names, recipe.image_recipe)
+        source = part.files.source
+    points = _points(options, preset, has_images=images is not None)
+    if options.train_data:
+        pictures = _training_images(options.train_data, classes, recipe.image_recipe)
+        cosine = _mean_head_cosine(model.to(device), checkpoint.mean_feature, pictures)
+        words = f"1 / mean head cosine of {len(pictures):,} training images, {options.train_data.name}; no labels used"
+        points["label_free"] = OperatingPoint(label_free_alpha(cosine), words)
+    trained = Trained(
+        model=model.cpu(),
+        recipe=recipe,
+        mean_feature=checkpoint.mean_feature,
+        classes=classes,
+        provenance=_provenance(options, checkpoint, preset),
+    )
+    bundle = write_bundle(place, trained, points, images, source)
+    _report(console, bundle)
+    return bundle
+
+
+def _recipe(options: ImportOptions, network: str, preset: Preset) -> Recipe:
+    if not (np.isfinite(options.tau) and options.tau > 0 and np.isfinite(options.gamma) and options.gamma >= 0):
+        raise RecipeError(f"--tau {options.tau:g} --gamma {options.gamma:g}: tau must be above 0, gamma at least 0")
+    pictures = image_recipe_for(network, preset, options.size, options.resize)
+    return Recipe(
+        name="import-official",
+        network=network,
+        head="deconfounded",
+        num_heads=options.num_heads,
+        tau=options.tau,
+        gamma=options.gamma,
+        height=pictures.height,
+        width=pictures.width,
+        resize=pictures.resize,
+        mean=options.mean or pictures.mean,
+        std=options.std or pictures.std,
+        imbalance_ratio=None,
+        mean_feature="running",
+    )
+
+
+def _classifier(file: Path, checkpoint: OfficialCheckpoint, recipe: Recipe) -> Classifier:
+    """Return the network with the file's weights, in evaluation mode."""
+    model = Classifier(recipe, len(checkpoint.weight))
+    check_fit(f"{file}: feat_model, a {checkpoint.network},", checkpoint.backbone, model.backbone.state_dict())
+    check_fit(f"{file}: classifier", {"weight": checkpoint.weight}, model.head.state_dict())
+    model.backbone.load_state_dict(checkpoint.backbone, strict=False)  # all but the counters of training steps
+    model.head.load_state_dict({"weight": checkpoint.weight})
+    empty = (checkpoint.mean_feature.view(recipe.num_heads, -1).norm(dim=1) == 0).nonzero().flatten().tolist()
+    if empty:
+        raise CheckpointError(
+            f"{file}: embed is zero in all of head {empty[0]}, so there is no direction to take out; was it saved "
+            "before the first epoch had ended?"
+        )
+    return model.eval()
+
+
+def _points(options: ImportOptions, preset: Preset, *, has_images: bool) -> dict[str, OperatingPoint]:
+    """Return the authors' alpha as the point `authors`, and as all others where there are no pictures to choose on."""
+    words = f"the authors' alpha for {preset.name}; not tuned on any picture"
+    if options.alpha is not None:
+        words = "given with --alpha; not tuned on any picture"
+    alpha = preset.alpha if options.alpha is None else options.alpha
+    if not abs(alpha) <= MAX_ALPHA:
+        raise RecipeError(f"--alpha {alpha:g}: it must be a number between -{MAX_ALPHA:g} and {MAX_ALPHA:g}")
+    names = ("authors",) if has_images else ("label_free", "balanced", "tail", "authors")
+    return dict.fromkeys(names, OperatingPoint(alpha, words))
+
+
+def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRecipe) -> LabelledImages:
+    """Return the first training_count files of every class of the `train` split, in the order of their names."""
+    files = open_class_folders(path, "train")
+    if unknown := sorted(set(files.classes) - {info.name for info in classes}):
+        raise DataError(f"{files.source}: --classes does not name {len(unknown)} of these: {', '.join(unknown[:5])}")
+    held = dict(zip(files.classes, files.class_counts.tolist(), strict=True))
+    for info in classes:
+        if held.get(info.name, 0) < info.training_count:
+            raise DataError(
+                f"{files.source}: {held.get(info.name, 0):,} images of {info.name}, but --classes says the network was "
+                f"trained on {info.training_count:,}"
+            )
+    start = np.cumsum([0, *files.class_counts])
+    position = {name: index for index, name in enumerate(files.classes)}
+    chosen = [np.arange(info.training_count) + start[position[info.name]] for info in classes if info.training_count]
+    return load_images(files.part(np.concatenate(chosen)), recipe)
+
+
+def _mean_head_cosine(model: Classifier, mean_feature: Tensor, images: LabelledImages) -> np.ndarray[Any, Any]:
+    """Return the mean of x̂_k·d̂_k over the images, (K,) float32."""
+    batch = max(1, min(250, BATCH_PIXELS // (images.recipe.height * images.recipe.width)))
+    _, normalised = clean_means(model, clean_batches(model, images, batch))
+    direction = torch.nn.functional.normalize(mean_feature.view(model.head.num_heads, -1), dim=1)
+    cosine: np.ndarray[Any, Any] = (normalised * direction).sum(dim=1).numpy()
+    return cosine
+
+
+def _which_weights(checkpoint: OfficialCheckpoint, preset: Preset) -> str:
+    epoch = "" if checkpoint.epoch is None else f", {checkpoint.epoch}"
+    if not checkpoint.best:
+        return f"last epoch{epoch}"
+    chosen_on = "the test set, as their code does for CIFAR" if preset.name.startswith("cifar") else "validation"
+    return f"best epoch{epoch}, chosen on {chosen_on}"
+
+
+def _provenance(options: ImportOptions, checkpoint: OfficialCheckpoint, preset: Preset) -> dict[str, Any]:
+    with options.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "imported_from": SOURCE,
+        "file": options.file.name,
+        "file_sha256": digest,
+        "network": checkpoint.network,
+        "head": "deconfounded",
+        "mean_feature": "running, of the last epoch (embed)",
+        "weights": _which_weights(checkpoint, preset),
+        "pictures": f"as the authors test {preset.name}",
+        "commit": source_commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": options.command,
+    }
+
+
+def _description(options: ImportOptions, checkpoint: OfficialCheckpoint, recipe: Recipe, preset: Preset) -> str:
+    return (
+        f"{options.file.name}: {checkpoint.network}, {len(checkpoint.weight)} classes, "
+        f"{len(checkpoint.mean_feature)} features; weights of the {_which_weights(checkpoint, preset)}\n"
+        f"K = {recipe.num_heads}, tau = {recipe.tau:g}, gamma = {recipe.gamma:g}; not in the file: these must be those "
+        "of its configuration\n"
+        f"pictures as of {preset.name}: shorter side to {recipe.resize}, centre {recipe.height} x {recipe.width}, "
+        f"mean {_colours(recipe.mean)}, std {_colours(recipe.std)}"
+    )
+
+
+def _report(console: Console, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    if "protocol" in manifest.metrics:
+        title = f"{manifest.name} version {manifest.version}, {manifest.metrics['images']:,} images"
+        console.print(protocol_table(manifest.metrics["protocol"], title))
+    difference = manifest.provenance["onnx_torch_difference"]
+    pixels = "real pictures" if manifest.metrics else "random pixels"
+    lines = [f"ONNX Runtime and torch differ by at most {difference:.1g} in a TDE logit, on {pixels}"]
+    lines += [
+        f"{name:10} alpha {point.alpha:.4f}  {point.chosen_by}" for name, point in manifest.operating_points.items()
+    ]
+    if not manifest.metrics:
+        lines.append("no figures: give labelled pictures with --data, or later to `evaluate --save` and `tune`")
+    lines.append(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+
+
+def _colours(numbers: Colour) -> str:
+    return " ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,66 @@
+"""The test set's features under a run's final weights, kept in its folder, so that nobody computes them again.
+
+RUN/test_features.safetensors: `features` (N, D) float32, `labels` (N,) int64, and the weights they belong to, by their
+SHA-256. Whatever only needs the head, such as comparing ways of inference, reads no picture and runs no network.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.classifier import Classifier
+from training.outputs import written_together
+
+__all__ = ["RunFeatures", "compute_features", "load_features", "save_features", "weights_digest"]
+
+FILE_NAME = "test_features.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFeatures:
+    """Features (N, D) float32 and labels (N,) of a run's test set."""
+
+    features: Tensor
+    labels: npt.NDArray[np.int64]
+
+
+def weights_digest(model: Classifier) -> str:
+    """Return the SHA-256 of all weights and buffers, names included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def compute_features(model: Classifier, batches: Iterable[Tensor], labels: npt.NDArray[np.int64]) -> RunFeatures:
+    """Run a model in evaluation mode over normalised images (B, 3, H, W), each once, in the order of the labels."""
+    found = [model.backbone(images).float().cpu() for images in batches]
+    return RunFeatures(torch.cat([torch.empty(0, model.feature_dim), *found]), labels)
+
+
+def save_features(run: Path, model: Classifier, found: RunFeatures) -> None:
+    """Write the features beside the checkpoint, whole or not at all."""
+    tensors = {"features": found.features, "labels": torch.from_numpy(found.labels)}
+    with written_together({run / FILE_NAME: save(tensors, metadata={"weights": weights_digest(model)})}):
+        pass
+
+
+def load_features(run: Path, model: Classifier) -> RunFeatures | None:
+    """Return what is kept of these very weights; None where there is nothing, or of other weights, or damaged."""
+    try:
+        with safe_open(run / FILE_NAME, framework="pt") as file:
+            if (file.metadata() or {}).get("weights") != weights_digest(model):
+                return None
+            return RunFeatures(file.get_tensor("features"), file.get_tensor("labels").numpy())
+    except (FileNotFoundError, SafetensorError):
+        return None
