@@ -27,6 +27,7 @@ RECIPE = Recipe(
     name="tiny", height=8, width=8, resize=8, imbalance_ratio=4.0, warmup_epochs=1, schedule="cosine", crop_padding=1,
     cutout=2, auto_augment=True, evaluate_every=2,
 )  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, some 15 steps; each differs in the order sums are rounded in
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,13 +80,17 @@ def run(recipe: Recipe, data: Path, out: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=_work, args=(rank, port, recipe, data, out)) for rank in range(2)]
+    # a forked process has torch imported already; elsewhere than on Linux, forking is not safe
+    start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    processes = [start.Process(target=_work, args=(rank, port, recipe, data, out), daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(100)
-    assert [process.exitcode for process in processes] == [0, 0]
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0, 0]
 
 
 def _work(rank: int, port: int, recipe: Recipe, data: Path, out: Path) -> None:
