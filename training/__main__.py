@@ -1,4 +1,4 @@
-"""`python -m training`: train, export, evaluate, tune, import-official."""
+"""`python -m training`: train, export, evaluate, tune, import-official, fit."""
 
 import argparse
 import shlex
@@ -16,6 +16,7 @@ from training.distributed import Terminated, World, tell_launcher
 from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
 from training.export import export
+from training.fit.command import add_fit
 from training.methods import METHODS, with_method
 from training.official.command import add_import_official
 from training.recipe import Recipe, load_recipe, recipe_names
@@ -161,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
     add_import_official(commands)
+    add_fit(commands)
     return parser
 
 
@@ -195,7 +197,10 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
 
 
 def _ratio(text: str) -> float | Literal["none"]:
-    return "none" if text == "none" else float(text)
+    try:
+        return "none" if text == "none" else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

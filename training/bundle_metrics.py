@@ -14,6 +14,10 @@ from training.protocol import figures_at_alphas
 __all__ = ["CURVE_ALPHAS", "bundle_metrics", "without_images"]
 
 NOTE = "alpha is chosen for balanced accuracy; cross_fitted is what to expect, hindsight an upper bound"
+NOTE_EXEMPT = (
+    "alpha is chosen for balanced accuracy among the classes that are not exempt; cross_fitted is what to expect, "
+    "hindsight was chosen on the images it is scored on"
+)
 CURVE_LOW, CURVE_HIGH, CURVE_POINTS = -2.0, 5.0, 71
 CURVE_ALPHAS = np.round(np.linspace(CURVE_LOW, CURVE_HIGH, CURVE_POINTS), 12)
 CURVE_FIGURES = ("overall", "balanced", "many", "medium", "few")
@@ -50,7 +54,7 @@ def bundle_metrics(
         "images": len(scores),
         "data": data,
         "arguments": arguments,
-        "note": "; ".join(filter(None, [NOTE, absent])),
+        "note": "; ".join(filter(None, [NOTE if scores.exempt_class is None else NOTE_EXEMPT, absent])),
         "curve": {"alphas": _rounded(points["alphas"]), "figures": figures},
     }
     class_counts = np.array([info.training_count for info in classes])

@@ -26,8 +26,9 @@ def model_card(manifest: Manifest) -> str:
         + (" Figures are percentages; ece is the expected calibration error, 15 bins." if manifest.metrics else ""),
         "## Operating points",
         _operating_points(manifest),
+        *_exempt(manifest),
         "## How it was made",
-        *(_import(manifest) if "imported_from" in manifest.provenance else _training(manifest)),
+        *_origin(manifest),
         *_again(manifest),
         "ONNX Runtime and torch differ by at most "
         f"{manifest.provenance['onnx_torch_difference']:.1g} in a TDE logit, α from −1 to 8.",
@@ -50,14 +51,38 @@ def _accuracy(manifest: Manifest) -> list[str]:
     ]
 
 
+def _origin(manifest: Manifest) -> list[str]:
+    """How it came to be: imported, fitted on a frozen backbone, or trained."""
+    for key, described in (("imported_from", _import), ("pretrained", _fit)):
+        if key in manifest.provenance:
+            return described(manifest)
+    return _training(manifest)
+
+
+def _fit(manifest: Manifest) -> list[str]:
+    made = manifest.provenance
+    return [
+        f"{made['network']}, pretrained and frozen (weights `{made['pretrained']}`, sha256 "
+        f"{made['pretrained_sha256']}), with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
+        f"γ = {manifest.gamma:g}) trained on its features of {made['data']}: {made['epochs']} epochs, learning rate "
+        f"{made['learning_rate']:g}, weight decay {made['weight_decay']:g}, seed {made['seed']}, on "
+        f"{made['hardware']}; features {made['feature_seconds']} s, heads {made['training_seconds']} s. Mean feature: "
+        f"{made['mean_feature']}. {made['data_note']}. Commit {made['commit']}, {made['date']}.",
+        f"```sh\nuv run --group train {made['command']}\n```",
+    ]
+
+
 def _training(manifest: Manifest) -> list[str]:
     made = manifest.provenance
+    note = f" Data: {made['data_note']}." if made.get("data_note") else ""
+    if start := made.get("started_from"):
+        note = f" Started from the weights in `{start['file']}` (sha256 {start['sha256']}).{note}"
     return [
         f"{made['network']} with a {made['head']} head (K = {manifest.num_heads}, τ = {manifest.tau:g}, "
         f"γ = {manifest.gamma:g}), recipe `{made['recipe']}`, {made['epochs']} epochs, seed {made['seed']}, imbalance "
         f"ratio {made['imbalance_ratio'] or 'of the data'}, {made['precision']}, {made['training_seconds'] / 60:.0f} "
         f"minutes of training on: {made['hardware']}. Weights: {made['weights']}; mean feature: "
-        f"{made['mean_feature']}. Commit {made['commit']}, {made['date']}.",
+        f"{made['mean_feature']}. Commit {made['commit']}, {made['date']}.{note}",
         f"```sh\nuv run --group train {made['command']}\n```",
     ]
 
@@ -86,8 +111,14 @@ def _again(manifest: Manifest) -> list[str]:
 
 def _limits(manifest: Manifest) -> str:
     pictures = "Trained on small pictures of a benchmark; not for decisions about people."
+    if manifest.provenance.get("imbalance_ratio") is None:
+        pictures = (
+            "Trained on the pictures named above, and good for pictures like them; not for decisions about people."
+        )
     if "imported_from" in manifest.provenance:
         pictures = "A network of research code; not for decisions about people."
+    if "pretrained" in manifest.provenance:
+        pictures = "A backbone that was trained on other pictures, and not on these; not for decisions about people."
     if not manifest.metrics:
         return (
             f"{pictures} An α that was not tuned, as the table above says, may be far from the best one: choose it on "
@@ -121,6 +152,17 @@ def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
             f"| {name.replace('_', ' ')} | " + " | ".join("–" if v is None else f"{100 * v:.2f}" for v in values) + " |"
         )
     return "\n".join(lines)
+
+
+def _exempt(manifest: Manifest) -> list[str]:
+    if manifest.exempt_class is None:
+        return []
+    name = _cell(manifest.classes[manifest.exempt_class].name)
+    return [
+        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. "
+        "The figures above are of all images and classes, as they are served; α was chosen among the other classes, so "
+        "hindsight need not be the best of all α."
+    ]
 
 
 def _operating_points(manifest: Manifest) -> str:

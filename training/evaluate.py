@@ -64,14 +64,7 @@ def evaluate(
         "protocol": protocol,
     }
     console = Console()
-    title = f"{bundle.manifest.name} version {bundle.manifest.version}, {len(scores.labels):,} images"
-    console.print(protocol_table(protocol, title))
-    for sentence in filter(None, [note, without_images(scores, report["classes"])]):
-        console.print(sentence, markup=False, soft_wrap=True)
-    console.print(
-        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound.",
-        style="dim",
-    )
+    _print_figures(console, bundle, scores, protocol, note)
     contents: dict[Path, bytes] = {}
     if json_file:
         contents[json_file] = (json.dumps(report, indent=2) + "\n").encode()
@@ -83,6 +76,23 @@ def evaluate(
     for file in contents:
         console.print(f"wrote {file}", soft_wrap=True)
     return report
+
+
+def _print_figures(
+    console: Console, bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], note: str
+) -> None:
+    """Print the table, what was scored, and what counts in no figure."""
+    title = f"{bundle.manifest.name} version {bundle.manifest.version}, {len(scores.labels):,} images"
+    console.print(protocol_table(protocol, title))
+    for sentence in filter(None, [note, without_images(scores, [info.name for info in bundle.manifest.classes])]):
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(
+        "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound."
+        if scores.exempt_class is None
+        else "alpha chosen among the classes that are not exempt. cross_fitted: on one half, scored on the other, both "
+        "ways. hindsight: on the images it is scored on.",
+        style="dim",
+    )
 
 
 def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], source: str, arguments: str) -> str:

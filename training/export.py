@@ -96,7 +96,7 @@ def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
         "network": recipe.network,
         "head": recipe.head,
         "method": recipe.method,
-        "pretrained": state.get("pretrained"),
+        "started_from": state.get("started_from"),
         "mean_feature": recipe.mean_feature,
         "weights": "moving average" if recipe.ema_decay is not None else "last epoch",
         "commit": state["commit"],

@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.classifier import Classifier
-from training.data.augment import auto_augment, crop_and_flip, cutout
+from training.data.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
 from training.data.images import LabelledImages
+from training.data.pixels import TrainingPixels
+from training.data.random_crops import RandomCrops
 from training.direction import RunningMean
 from training.distributed import World
 from training.heads import LinearHead
@@ -72,6 +74,7 @@ class Trainer:
         self.world = world or World()
         self.world.check_batch(min(recipe.batch_size, len(data)))
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
+        self.pixels = TrainingPixels(data, device)
         self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
         self.world.share_batch_norm(self.model, device)
         freeze(self.model.backbone, recipe.frozen)
@@ -148,14 +151,16 @@ class Trainer:
             rate = learning_rate_at(self.recipe, moment)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss, logits = self.train_step(images, labels, moment)
+            loss, logits = self.train_step(images, labels, moment, generator)
             sums += torch.stack((loss * len(labels), (logits.argmax(dim=1) == labels).sum()))
             seen += len(labels) * self.world.size
             on_step(len(labels) * self.world.size)
         mean_loss, accuracy = (self.world.sum(sums) / seen).tolist()
         return EpochResult(epoch, mean_loss, accuracy, rate, seen, time.monotonic() - started)
 
-    def train_step(self, images: Tensor, labels: Tensor, moment: float) -> tuple[Tensor, Tensor]:
+    def train_step(
+        self, images: Tensor, labels: Tensor, moment: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """One step of SGD; returns the loss and the (B, C) logits.
 
         Where several processes share a batch each has B of its images, and the loss is the mean of theirs.
@@ -164,11 +169,16 @@ class Trainer:
             images: (B, 3, H, W) normalised and augmented.
             labels: (B,) class indices.
             moment: epochs done, fractions included.
+            generator: on the CPU, for mixup.
         """
+        if self.recipe.mixup:
+            images, (labels, others, share) = mixup(images, labels, self.recipe.mixup, generator)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             features, logits = self.parallel(images)
         loss = self.loss(logits, labels, moment)
+        if self.recipe.mixup:
+            loss = share * loss + (1.0 - share) * self.loss(logits, others, moment)
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
@@ -190,27 +200,35 @@ class Trainer:
 
         Where several processes share a batch, each gets its own images of it.
         """
-        recipe, batch = self.recipe, self.recipe.batch_size // self.world.size
+        recipe, batch, share = self.recipe, self.recipe.batch_size // self.world.size, self.world.share
         order = self.epoch_order(epoch, generator)
-        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // recipe.batch_size) * recipe.batch_size
+        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // recipe.batch_size) * batch
+        crops = RandomCrops.draw(len(order), generator).part(share) if recipe.random_resized_crop else None
         size = image_size_at(recipe, epoch)
-        for start in range(0, len(order), per_chunk):
-            indices = order[start : start + per_chunk][self.world.share]
-            pixels = torch.from_numpy(self.data.fetch(indices)).to(self.device)
-            labels = torch.from_numpy(self.data.labels[indices]).to(self.device)
-            if recipe.crop_padding:
-                images = crop_and_flip(pixels, recipe.crop_padding, generator)
-            else:
-                images = pixels.permute(0, 3, 1, 2)
-            if recipe.auto_augment:
-                images = auto_augment(images, generator)
-            for part in range(0, len(indices), batch):
+        for pixels, labels in self.pixels.chunks(order[share], per_chunk, crops):
+            images = self._augment(pixels, generator)
+            for part in range(0, len(labels), batch):
                 normalised = self.model.normalise(images[part : part + batch])
                 if recipe.cutout:
                     normalised = cutout(normalised, recipe.cutout, generator)
                 if size is not None:
                     normalised = F.interpolate(normalised, size=size, mode="bilinear", antialias=True)
                 yield normalised.contiguous(memory_format=torch.channels_last), labels[part : part + batch]
+
+    def _augment(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) uint8, moved, mirrored and recoloured as the recipe says."""
+        recipe = self.recipe
+        images = pixels.permute(0, 3, 1, 2)
+        if recipe.crop_padding:
+            images = crop_and_flip(pixels, recipe.crop_padding, generator)
+        if (share := recipe.color_jitter) > 0:
+            images = color_jitter(images, generator, brightness=share, contrast=share, saturation=share)
+        if recipe.auto_augment:
+            images = auto_augment(images, generator)
+        if recipe.rand_augment is not None:
+            count, magnitude = recipe.rand_augment
+            images = rand_augment(images, generator, count=count, magnitude=magnitude)
+        return images
 
 
 def clean_batches(

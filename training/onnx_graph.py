@@ -23,7 +23,7 @@ __all__ = ["class_effect_of", "compare_with_torch", "features_graph", "pixels_to
 
 OPSET = 18
 COMPARED_IMAGES = 200
-COMPARED_PIXELS = 2_000_000  # at most; beyond it fewer images, or a large network's activations would take gigabytes
+COMPARED_PIXELS = 1_000_000  # at most; beyond it fewer images, or a large network's activations would take gigabytes
 COMPARED_ALPHAS = (-1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 8.0)
 TOLERANCE = 2e-3  # logits span about ±τ = 16; float32 convolutions summed in another order differ by up to 1e-4 of that
 

@@ -125,6 +125,11 @@ class Recipe:
             raise RecipeError(
                 f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}"
             )
+        if self.random_resized_crop and self.crop_padding:
+            raise RecipeError(
+                f"recipe {self.name}: random_resized_crop and crop_padding {self.crop_padding} both crop; "
+                "set crop_padding=0"
+            )
         if self.loss == "ldam" and self.head == "linear":
             raise RecipeError(f"recipe {self.name}: LDAM's margin is one of cosines; take head cosine or deconfounded")
         if self.second_stage == "lws" and self.head != "linear":

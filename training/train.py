@@ -73,8 +73,13 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)
         training_set, test_set, splits = load_splits(data, recipe)
-        if before and before.get("test_fingerprint") not in {None, fingerprint(splits.test)}:
-            raise CheckpointError(f"{data.data}: the test part is not that of the run any more; pictures came or went")
+        if before and (
+            before["class_counts"] != training_set.class_counts.tolist()
+            or before.get("test_fingerprint") not in {None, fingerprint(splits.test)}
+        ):
+            raise CheckpointError(
+                f"{data.data}: these are not the pictures the run was started with; some came or went"
+            )
         print(
             f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; "
             f"{splits.note}"
@@ -164,7 +169,7 @@ def _train_epochs(
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
     recipe, data = trainer.recipe, trainer.data
-    start = "random weights" if not state.get("pretrained") else f"the weights in {state['pretrained']['file']}"
+    start = "random weights" if not state.get("started_from") else f"the weights in {state['started_from']['file']}"
     if state["epochs_done"]:
         start = f"epoch {state['epochs_done']}"
     return (
@@ -202,7 +207,7 @@ def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> d
     return {
         "recipe": recipe.to_dict(),
         "seed": options.seed,
-        "pretrained": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
+        "started_from": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
         "classes": list(data.classes),
         "class_counts": data.class_counts.tolist(),
         "groups": [group_of(int(count)) for count in data.class_counts],

@@ -309,3 +309,26 @@ def test_no_image_of_the_objectives_group_is_said() -> None:
     scores = long_tailed()
     with pytest.raises(TuningError, match="no labelled image of a few-shot class"):
         tune(scores.part(scores.labels != 3), COUNTS, Objective("few"))
+
+
+@pytest.mark.parametrize("exempt", [0, 1, 3])
+def test_among_the_others_the_winner_is_that_of_the_exempt_probabilities(exempt: int) -> None:
+    scores = replace(long_tailed(), exempt_class=exempt)
+    others = np.delete(np.arange(len(scores.groups)), exempt)
+    left = scores.among_others()
+    kept = scores.labels != exempt
+    assert (left.exempt_class, len(left), left.groups) == (None, kept.sum(), tuple(scores.groups[i] for i in others))
+    np.testing.assert_array_equal(others[left.labels], scores.labels[kept])
+    for alpha in (-1.0, 0.0, 0.7, 3.0):
+        served = scores.probabilities(alpha)[kept][:, others]
+        np.testing.assert_array_equal(left.top_1(alpha)[0], served.argmax(axis=1))
+    assert long_tailed().among_others().exempt_class is None
+
+
+def test_among_the_others_slopes_are_worked_out_from_head_cosines_too() -> None:
+    whole = replace(long_tailed(), exempt_class=2)
+    cosine = np.random.default_rng(0).uniform(0.3, 0.9, size=(400, 2))
+    pieces = replace(whole, slope=EFFECT, head_cosine=cosine)
+    whole = replace(whole, slope=tde.head_effect(cosine, EFFECT))
+    for one, other in zip(pieces.among_others().top_1(1.3), whole.among_others().top_1(1.3), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)  # float32 confidences

@@ -2,13 +2,10 @@
 
 import pytest
 import torch
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
-from torchvision.transforms.autoaugment import _apply_op
 
-from training.data.augment import FILL, apply_operation, auto_augment, crop_and_flip, cutout
-
-POLICY = AutoAugment(AutoAugmentPolicy.CIFAR10)
-SPACE = POLICY._augmentation_space(10, (32, 32))
+from training.classifier import Classifier
+from training.data.augment import crop_and_flip, cutout, mixup
+from training.recipe import Recipe
 
 
 def noise(count: int = 4, side: int = 32) -> torch.Tensor:
@@ -17,34 +14,6 @@ def noise(count: int = 4, side: int = 32) -> torch.Tensor:
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("operation", sorted(SPACE))
-def test_every_operation_equals_torchvision_s(operation: str) -> None:
-    magnitudes, signed = SPACE[operation]
-    for level in range(10) if magnitudes.ndim else [None]:
-        for sign in (-1, 1) if signed else (1,):
-            magnitude = 0.0 if level is None else magnitudes[level].item() * sign
-            expected = _apply_op(noise(), operation, magnitude, InterpolationMode.NEAREST, FILL)
-            given = apply_operation(noise(), operation, level, sign)
-            assert (given.int() - expected.int()).abs().max() <= 1, (
-                operation,
-                level,
-                sign,
-            )  # v1 and v2 round differently
-
-
-def test_a_seed_gives_the_same_pictures_and_another_seed_others() -> None:
-    one, again, other = (auto_augment(noise(64), seeded(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-    assert one.dtype == torch.uint8
-
-
-def test_augmentation_leaves_its_input_alone() -> None:
-    images = noise(32)
-    auto_augment(images, seeded())
-    assert torch.equal(images, noise(32))
 
 
 def test_a_crop_is_a_shifted_and_perhaps_mirrored_picture() -> None:
@@ -67,3 +36,41 @@ def test_cutout_blanks_one_square_that_may_hang_over_the_edge() -> None:
     assert (blanked[:, 0] == blanked[:, 1]).all()
     assert blanked.max() == 36
     assert 9 <= blanked.min() < 36
+
+
+def test_mixup_mixes_images_as_it_says_the_labels_are_to_be_mixed() -> None:
+    images, labels = torch.eye(6).view(6, 1, 1, 6).expand(6, 3, 4, 6), torch.arange(6)
+    mixed, (ours, theirs, share) = mixup(images, labels, 0.4, seeded(3))
+    expected = share * images + (1 - share) * images[theirs]
+    torch.testing.assert_close(mixed, expected)
+    assert torch.equal(ours, labels)
+    assert torch.equal(theirs.sort().values, labels)
+    assert 0 < share < 1
+
+
+def test_mixup_draws_its_share_from_beta() -> None:
+    generator, images, labels = seeded(), torch.zeros(2, 3, 1, 1), torch.zeros(2)
+    shares = torch.tensor([mixup(images, labels, 0.5, generator)[1][2] for _ in range(2000)])
+    assert abs(shares.mean() - 0.5) < 0.03  # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)) = 1/8
+    assert abs(shares.var() - 1 / 8) < 0.01
+
+
+def test_mixup_is_the_same_for_the_same_seed_and_refuses_an_alpha_of_zero() -> None:
+    images, labels = torch.rand(4, 3, 2, 2), torch.arange(4)
+    one, again = (mixup(images, labels, 1.0, seeded(5)) for _ in range(2))
+    assert torch.equal(one[0], again[0])
+    assert one[1][2] == again[1][2]
+    with pytest.raises(ValueError, match="not above 0"):
+        mixup(images, labels, 0.0, seeded())
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_normalising_takes_off_the_mean_and_divides_by_the_spread(recipe: Recipe, channels_last: bool) -> None:
+    model = Classifier(recipe, 3)
+    images = noise(4, 8)
+    given = model.normalise(
+        images.contiguous(memory_format=torch.channels_last) if channels_last else images.contiguous()
+    )
+    expected = (images / 255.0 - torch.tensor(recipe.mean).view(3, 1, 1)) / torch.tensor(recipe.std).view(3, 1, 1)
+    torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
+    assert given.is_contiguous(memory_format=torch.channels_last) == channels_last

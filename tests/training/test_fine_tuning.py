@@ -51,7 +51,7 @@ def test_the_command_line_fine_tunes_and_says_what_it_started_from(
     state = load_checkpoint(tmp_path / "run")
     recipe = Recipe.from_dict(state["recipe"])
     assert (recipe.network, recipe.frozen, recipe.height) == ("resnet18", ("conv1", "bn1"), 32)
-    assert state["pretrained"]["file"] == "r18.safetensors"
+    assert state["started_from"]["file"] == "r18.safetensors"
     given, _ = build_backbone("resnet18", weights)
     assert torch.equal(state["model"]["backbone.conv1.weight"], given.conv1.weight)
 

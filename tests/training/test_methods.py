@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from tests.training.test_run import options, same
 from training.checkpoint import save_checkpoint
 from training.data.data_set import DataOptions
+from training.data.images import load_images
 from training.errors import RecipeError
 from training.loop import Trainer
 from training.methods import METHODS, with_method
@@ -21,6 +23,23 @@ from training.train import load_splits, train
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
 
 
+def stopped_and_resumed(
+    recipe: Recipe, data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
+) -> bool:
+    """A run stopped before its last epoch, then resumed, ends as the whole one did."""
+
+    def stop_before_the_last(run: Path, state: dict[str, Any]) -> None:
+        save_checkpoint(run, state)
+        if state["epochs_done"] == recipe.epochs - 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.train.save_checkpoint", stop_before_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, options(data, run))
+    return same(whole, train(recipe, options(data, run, resume=True)))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_resumes_to_the_same_weights(
     method: str, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
@@ -29,17 +48,22 @@ def test_every_method_trains_and_resumes_to_the_same_weights(
     if recipe.second_stage != "none":
         recipe = replace(recipe, second_stage_epochs=2)
     whole = train(recipe, options(folder, tmp_path / "whole"))
+    assert stopped_and_resumed(recipe, folder, tmp_path / "parts", monkeypatch, whole)
 
-    def stop_after_three(run: Path, state: dict[str, Any]) -> None:
-        save_checkpoint(run, state)
-        if state["epochs_done"] == 3:
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr("training.train.save_checkpoint", stop_after_three)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, options(folder, tmp_path / "parts"))
-    assert same(whole, train(recipe, options(folder, tmp_path / "parts", resume=True)))
+@pytest.mark.parametrize("memory_bytes", [0, 1 << 30], ids=["from files", "from memory"])
+def test_random_crops_and_colour_jitter_train_and_resume_too(
+    memory_bytes: int, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = replace(recipe, auto_augment=False, cutout=0, crop_padding=0, random_resized_crop=True, color_jitter=0.4)
+    monkeypatch.setattr("training.train.load_images", partial(load_images, memory_bytes=memory_bytes))
+    whole = train(big, options(folder, tmp_path / "whole"))
+    assert stopped_and_resumed(big, folder, tmp_path / "parts", monkeypatch, whole)
+
+
+def test_two_ways_to_crop_are_refused(recipe: Recipe) -> None:
+    with pytest.raises(RecipeError, match="both crop; set crop_padding=0"):
+        replace(recipe, random_resized_crop=True)
 
 
 @pytest.mark.parametrize("method", ["crt", "lws"])

@@ -13,16 +13,20 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from rich.console import Console
 
 from models.errors import ImageError
 from models.manifest import ImageRecipe
-from models.preprocess import decode_image
+from models.preprocess import decode_image, decode_region
 from training.data.labelled_files import LabelledFiles
+from training.data.random_crops import RandomCrops, mirror
 from training.errors import DataError
 from training.progress import images_progress
 
@@ -71,15 +75,23 @@ class LabelledImages:
         """(C,) images per class."""
         return self.files.class_counts
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> Pixels:
-        """Return the pixels of these images, (B, H, W, 3) uint8."""
+    def fetch(self, indices: npt.NDArray[np.int64], crops: RandomCrops | None = None) -> Pixels:
+        """Return the pixels of these images, (B, H, W, 3) uint8.
+
+        Args:
+            indices: (B,).
+            crops: B random crops, to be cut out and resized to (H, W), of the kept pixels or of the whole files;
+                None takes the images as they are evaluated.
+        """
         if self.pixels is not None:
-            return self.pixels[indices]
+            pixels = self.pixels[indices]
+            return pixels if crops is None else crops.cut(torch.from_numpy(pixels), *pixels.shape[1:3]).numpy()
         with ThreadPoolExecutor(cpu_count()) as threads:
-            found = _decode(self.files, [self.files.names[i] for i in indices], self.recipe, threads)
+            found = _decode(self.files, [self.files.names[i] for i in indices], self.recipe, threads, crops)
         if bad := [each for each in found if isinstance(each, _Bad)]:
             raise DataError(_sentence(self.files, bad))
-        return np.stack(found)
+        pixels = np.stack(found)
+        return pixels if crops is None else mirror(torch.from_numpy(pixels), torch.from_numpy(crops.flip)).numpy()
 
 
 def load_images(
@@ -141,17 +153,24 @@ class _Bad:
 
 
 def _decode(
-    files: LabelledFiles, names: Sequence[str], recipe: ImageRecipe, threads: ThreadPoolExecutor
+    files: LabelledFiles,
+    names: Sequence[str],
+    recipe: ImageRecipe,
+    threads: ThreadPoolExecutor,
+    crops: RandomCrops | None = None,
 ) -> list[Pixels | _Bad]:
-    def one(name: str) -> Pixels | _Bad:
+    def one(number: int, name: str) -> Pixels | _Bad:
         try:
-            return decode_image(files.read(name), recipe)
+            data = files.read(name)
+            if crops is None:
+                return decode_image(data, recipe)
+            return decode_region(data, partial(crops.box, number), height=recipe.height, width=recipe.width)
         except ImageError as error:
             return _Bad(name, str(error))
         except DAMAGED as error:
             return _Bad(name, f"it cannot be read ({error})")
 
-    return list(threads.map(one, names))
+    return list(threads.map(one, count(), names))
 
 
 def _sentence(files: LabelledFiles, bad: list[_Bad], allowed: float = 0.0) -> str:

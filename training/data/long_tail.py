@@ -42,7 +42,7 @@ def cut_long_tail(files: LabelledFiles, imbalance_ratio: float) -> LabelledFiles
         if count > most:
             raise DataError(
                 f"{files.source}: ratio {imbalance_ratio:g} needs {count} images of class {name!r}, "
-                f"there are {most}; take a larger ratio"
+                f"there are {most}; take a larger ratio, or --imbalance-ratio none"
             )
     by_class = [np.flatnonzero(files.labels == label)[:count] for label, count in enumerate(counts)]
     return files.part(np.concatenate(by_class))

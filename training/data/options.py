@@ -142,7 +142,8 @@ def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of `DataOptions` for which the command line says something else than the default."""
     values = {field.name: getattr(namespace, field.name) for field in fields(DataOptions) if field.name != "seed"}
     values["seed"] = namespace.split_seed
-    return {field.name: values[field.name] for field in fields(DataOptions) if values[field.name] != field.default}
+    defaults = {field.name: field.default for field in fields(DataOptions)}
+    return {name: value for name, value in values.items() if value is not None and value != defaults[name]}
 
 
 def changed_options(before: DataOptions, given: dict[str, Any]) -> DataOptions:

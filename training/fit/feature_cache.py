@@ -11,6 +11,7 @@ killed run leaves whole chunks, and one that was damaged since does not have its
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["FeatureCache", "default_cache_folder"]
 
 FORMAT = 1
 DIGEST_BYTES = 32
+STALE_SECONDS = 3600  # no chunk takes that long to write
 Float32 = NDArray[np.float32]
 
 
@@ -43,20 +45,19 @@ class FeatureCache:
         root: the cache's folder, made where it is not there.
         name: of the backbone.
         recipe: whatever else decides the features, as plain values; another recipe is another cache.
-        feature_dim: D.
         say: told of what was damaged.
     """
 
-    def __init__(
-        self, root: Path, name: str, recipe: dict[str, Any], feature_dim: int, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, root: Path, name: str, recipe: dict[str, Any], say: Callable[[str], None]) -> None:
         text = json.dumps({"format": FORMAT, "backbone": name, **recipe}, indent=2, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = root / f"{name.replace('/', '-')}-{key}"
-        self._dim = feature_dim
         self._rows: dict[bytes, Float32] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         _put(self.folder / "recipe.json", text.encode())
+        for part in self.folder.glob(".*.part"):  # of a run that was killed, if it is old
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink(missing_ok=True)
         for chunk in sorted(self.folder.glob("*.safetensors")):
             self._take(chunk, say)
 
@@ -88,7 +89,7 @@ class FeatureCache:
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; another process that writes the same one is no harm."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write_file(part, content)
         part.replace(path)

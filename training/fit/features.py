@@ -21,6 +21,7 @@ from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from training.classifier import Classifier
+from training.data.images import DAMAGED
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError, TrainingError
 from training.fit.feature_cache import FeatureCache
@@ -29,13 +30,13 @@ from training.progress import images_progress
 from training.recipe import Recipe
 from training.scoring import open_graph
 
-__all__ = ["Extracted", "extract", "open_backbone"]
+__all__ = ["Backbone", "Extracted", "extract", "open_backbone"]
 
 BATCH = 8  # images; ONNX Runtime with one thread is no faster with more (LOG.md), and a thread holds one batch
 BATCH_ON_GPU = 64
 CHUNK_BATCHES = 16  # between two writes: what a kill can cost
 MOST_NAMED = 5
-_DAMAGED = (ImageError, OSError, ValueError, RuntimeError, EOFError)  # zipfile and zlib raise the last four
+_DAMAGED = (ImageError, *DAMAGED)
 
 Float32 = NDArray[np.float32]
 Backbone = Callable[[NDArray[np.uint8]], Float32]
@@ -58,10 +59,10 @@ class Extracted:
     computed: int
 
 
-def open_backbone(model: Classifier, recipe: Recipe, device: torch.device, threads: int) -> tuple[Backbone, int]:
-    """Return (B, H, W, 3) uint8 -> (B, D) features, to be called from `threads` threads, and the size of a batch."""
+def open_backbone(model: Classifier, recipe: Recipe, device: torch.device) -> tuple[Backbone, int]:
+    """Return (B, H, W, 3) uint8 -> (B, D) features, to be called from several threads, and the size of a batch."""
     if device.type == "cpu":
-        session = open_graph(features_graph(model, recipe), threads=1 if threads > 1 else 0)
+        session = open_graph(features_graph(model, recipe), threads=1)
         return lambda pixels: session.run(["features"], {"images": pixels})[0], BATCH
     model = model.to(device, memory_format=torch.channels_last)
     one_at_a_time = threading.Lock()
@@ -202,6 +203,6 @@ def _check_unreadable(files: LabelledFiles, unreadable: dict[int, str], most: fl
     if len(unreadable) > most * len(files):
         raise DataError(
             f"{files.source}: {len(unreadable)} of {len(files):,} pictures cannot be read, such as "
-            f"{'; '.join(list(unreadable.values())[:MOST_NAMED])}; mend or remove them, or let so many be left out "
-            "with --max-unreadable"
+            f"{'; '.join(list(unreadable.values())[:MOST_NAMED])}; mend or remove them, or let a share of the pictures "
+            "be left out with --max-unreadable"
         )

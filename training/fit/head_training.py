@@ -5,6 +5,7 @@ leaves in the weights. Features are scaled by one number before (and the weights
 learning rate fits every backbone; a head that normalises does not see it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from torch.nn import functional as F
 from training.errors import TrainingError
 from training.heads import LinearHead, build_head
 
-__all__ = ["HeadRecipe", "train_head"]
+__all__ = ["LINEAR", "HeadRecipe", "train_head"]
 
+EPOCHS, LEAST_STEPS = 30, 500
 Float32 = NDArray[np.float32]
 
 
@@ -26,7 +28,7 @@ class HeadRecipe:
     """How a head is trained; the defaults are those of a study, training/LOG.md.
 
     Attributes:
-        epochs: times over all features.
+        epochs: times over all features; None is 30, and more for few features, so that there are 500 steps.
         learning_rate: at first; it falls to 0 along half a cosine.
         weight_decay: of the class weights.
         batch_size: features a step.
@@ -35,9 +37,9 @@ class HeadRecipe:
         seed: of weights and order.
     """
 
-    epochs: int = 100
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
+    epochs: int | None = None
+    learning_rate: float = 0.5
+    weight_decay: float = 2e-3
     batch_size: int = 256
     momentum: float = 0.9
     num_heads: int = 2
@@ -47,13 +49,24 @@ class HeadRecipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
-        if self.epochs < 1:
+        if self.epochs is not None and self.epochs < 1:
             raise TrainingError(f"--epochs {self.epochs}: at least 1")
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
             raise TrainingError(
                 f"learning rate {self.learning_rate:g}, weight decay {self.weight_decay:g}: the first must be above 0, "
                 "the second not below"
             )
+
+    def steps_per_epoch(self, count: int) -> int:
+        """Return how many whole batches so many features make; fewer than one batch are one step."""
+        return max(1, count // self.batch_size)
+
+    def epochs_for(self, count: int) -> int:
+        """Return how often so many features are gone through."""
+        return self.epochs or max(EPOCHS, math.ceil(LEAST_STEPS / self.steps_per_epoch(count)))
+
+
+LINEAR = HeadRecipe(learning_rate=0.01, weight_decay=5e-3)  # its own best, as its logits have no bound
 
 
 def train_head(
@@ -79,7 +92,7 @@ def train_head(
     )
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
     scale = float(x.square().mean().sqrt()) or 1.0
-    steps_per_epoch = max(1, len(x) // recipe.batch_size)
+    steps_per_epoch, epochs = recipe.steps_per_epoch(len(x)), recipe.epochs_for(len(x))
     optimiser = torch.optim.SGD(
         head.parameters(),
         lr=recipe.learning_rate,
@@ -87,8 +100,8 @@ def train_head(
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * steps_per_epoch)
-    for _ in range(recipe.epochs):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
+    for _ in range(epochs):
         order = torch.randperm(len(x), generator=generator)[: steps_per_epoch * recipe.batch_size]
         for chosen in order.split(recipe.batch_size):
             loss = _step(head, optimiser, x[chosen] / scale, y[chosen])

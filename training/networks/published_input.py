@@ -18,7 +18,6 @@ from training.recipe import Recipe
 __all__ = ["published_input"]
 
 Triple = tuple[float, float, float]
-_IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _TRANSFORMED = ("googlenet", "inception_v3")  # torchvision turns ImageNet's normalisation into this inside the network
 
@@ -36,7 +35,7 @@ def published_input(name: str, weights: Path | None = None) -> ImageRecipe:
     if name == "cifar_resnet32":
         return Recipe(name="cifar").image_recipe
     if name == EFFICIENTNET_LITE0:
-        return ImageRecipe(224, 224, 256, *_IMAGENET)  # README.md of efficientnet-lite-pytorch
+        return ImageRecipe(224, 224, 256, *_HALF)  # as they were trained; the package's README says ImageNet's (LOG.md)
     if name.startswith(TIMM):
         return _of_timm(name)
     try:

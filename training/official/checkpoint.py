@@ -19,7 +19,7 @@ from torch import Tensor
 from training.errors import CheckpointError
 from training.official.pickled import read_torch_file
 
-__all__ = ["OfficialCheckpoint", "check_fit", "read_official"]
+__all__ = ["OfficialCheckpoint", "check_fit", "network_of", "read_official"]
 
 # (blocks of layer1 to layer4, three convolutions a block, channels of the first block's first convolution) -> network
 _NETWORKS = {
@@ -77,13 +77,32 @@ def read_official(path: Path) -> OfficialCheckpoint:
     weight = _class_weights(path, f"{kind}.classifier", networks["classifier"])
     epoch = content.get("best_epoch" if kind == "state_dict_best" else "epoch")
     return OfficialCheckpoint(
-        network=_network_of(path, f"{kind}.feat_model", backbone),
+        network=network_of(path, f"{kind}.feat_model", backbone),
         backbone=backbone,
         weight=weight,
         mean_feature=_mean_feature(path, content.get("embed"), weight.shape[1]),
         best=kind == "state_dict_best",
         epoch=epoch if type(epoch) is int and epoch >= 0 else None,
     )
+
+
+def network_of(path: Path, part: str, backbone: Mapping[str, Tensor]) -> str:
+    """Return the network's name by its weights' names and one shape.
+
+    Raises:
+        CheckpointError: none of the authors' networks.
+    """
+    if "cb_block.conv1.weight" in backbone:
+        return "cifar_resnet32"
+    first = backbone.get("layer1.0.conv1.weight")
+    stages = tuple(_blocks(backbone, f"layer{stage}.") for stage in (1, 2, 3, 4))
+    network = first is not None and _NETWORKS.get((stages, "layer1.0.conv3.weight" in backbone, first.shape[0]))
+    if not network:
+        raise CheckpointError(
+            f"{path}: {part} is none of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
+            f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {_few(backbone)}"
+        )
+    return network
 
 
 def check_fit(what: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -115,11 +134,11 @@ def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
         name = str(key).removeprefix("module.")
         if name.endswith(_UNUSED):
             continue
-        if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        if not _is_plain(value):
             raise CheckpointError(f"{path}: {part}: {name} is no tensor of floating-point numbers")
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
         weights[name] = value.detach().float().contiguous()
+        if not torch.isfinite(weights[name]).all():
+            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
     return weights
 
 
@@ -134,8 +153,14 @@ def _class_weights(path: Path, part: str, named: dict[Any, Any]) -> Tensor:
     return weights["weight"]
 
 
-def _mean_feature(path: Path, embed: object, width: int) -> Tensor:
-    if isinstance(embed, Tensor):
+def _is_plain(value: Any) -> bool:
+    """Say whether this is a tensor of floating-point numbers that are there: neither sparse nor without storage."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and value.is_floating_point()
+
+
+def _mean_feature(path: Path, embed: Any, width: int) -> Tensor:
+    if _is_plain(embed):
         embed = embed.detach().float().numpy()
     if not isinstance(embed, np.ndarray):
         raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files hold it")
@@ -150,20 +175,6 @@ def _mean_feature(path: Path, embed: object, width: int) -> Tensor:
             "none; a network trained with `last_relu: false` or with PCA cannot be imported"
         )
     return torch.from_numpy(values)
-
-
-def _network_of(path: Path, part: str, backbone: dict[str, Tensor]) -> str:
-    if "cb_block.conv1.weight" in backbone:
-        return "cifar_resnet32"
-    first = backbone.get("layer1.0.conv1.weight")
-    stages = tuple(_blocks(backbone, f"layer{stage}.") for stage in (1, 2, 3, 4))
-    network = first is not None and _NETWORKS.get((stages, "layer1.0.conv3.weight" in backbone, first.shape[0]))
-    if not network:
-        raise CheckpointError(
-            f"{path}: {part} is none of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
-            f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {_few(backbone)}"
-        )
-    return network
 
 
 def _blocks(backbone: Mapping[str, Tensor], stage: str) -> int:

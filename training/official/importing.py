@@ -96,9 +96,7 @@ def import_official(options: ImportOptions) -> Bundle:
     points = _points(options, preset, has_images=images is not None)
     if options.train_data:
         pictures = _training_images(options.train_data, classes, recipe.image_recipe)
-        cosine = _mean_head_cosine(model.to(device), checkpoint.mean_feature, pictures)
-        words = f"1 / mean head cosine of {len(pictures):,} training images, {options.train_data.name}; no labels used"
-        points["label_free"] = OperatingPoint(label_free_alpha(cosine), words)
+        points["label_free"] = _label_free(model.to(device), checkpoint.mean_feature, pictures, options.train_data.name)
     trained = Trained(
         model=model.cpu(),
         recipe=recipe,
@@ -178,13 +176,16 @@ def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRe
     return load_images(files.part(np.concatenate(chosen)), recipe)
 
 
-def _mean_head_cosine(model: Classifier, mean_feature: Tensor, images: LabelledImages) -> np.ndarray[Any, Any]:
-    """Return the mean of x̂_k·d̂_k over the images, (K,) float32."""
+def _label_free(model: Classifier, mean_feature: Tensor, images: LabelledImages, source: str) -> OperatingPoint:
+    """Return α = 1 / mean over images and heads of x̂_k·d̂_k."""
     batch = max(1, min(250, BATCH_PIXELS // (images.recipe.height * images.recipe.width)))
     _, normalised = clean_means(model, clean_batches(model, images, batch))
     direction = torch.nn.functional.normalize(mean_feature.view(model.head.num_heads, -1), dim=1)
-    cosine: np.ndarray[Any, Any] = (normalised * direction).sum(dim=1).numpy()
-    return cosine
+    words = (
+        f"1 / mean head cosine of {len(images):,} images of {source}, train split: of each class the first, as many as "
+        "it was trained on; no test labels used"
+    )
+    return OperatingPoint(label_free_alpha((normalised * direction).sum(dim=1).numpy()), words)
 
 
 def _which_weights(checkpoint: OfficialCheckpoint, preset: Preset) -> str:

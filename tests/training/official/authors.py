@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Authors", "resnet", "resnet32"]
+__all__ = ["Authors", "ResNet", "resnet", "resnet32"]
 
 
 def conv(inside: int, outside: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -108,7 +108,7 @@ class Authors:
     def __init__(self, network: nn.Module, width: int, classes: int, side: int, batch: int = 8) -> None:
         self.network, self.side = network, side
         generator = torch.Generator().manual_seed(0)
-        self.weight = (torch.rand(classes, width, generator=generator) * 2 - 1) / width**0.5
+        self.weight = (torch.rand(classes, width, generator=generator) * 2 - 1) * (10 / width**0.5)
         noise = torch.randn(batch, 3, side, side, generator=generator)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -160,10 +160,13 @@ def colour(numbers: Any) -> Tensor:
     return torch.tensor(numbers).view(1, 3, 1, 1)
 
 
-def resnet32(classes: int = 10, side: int = 32) -> Authors:
-    return Authors(ResNet32(), 128, classes, side)
+def resnet32(classes: int, side: int = 32) -> Authors:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Authors(ResNet32(), 128, classes, side)
 
 
 def resnet(blocks: tuple[int, ...], classes: int, **options: Any) -> Authors:
-    bottleneck = bool(options.get("bottleneck"))
-    return Authors(ResNet(blocks, **options), 2048 if bottleneck else 512, classes, 224, batch=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Authors(ResNet(blocks, **options), 2048 if options["bottleneck"] else 512, classes, 224, batch=4)

@@ -129,6 +129,8 @@ FAULTS = [
         "wrong shape layer2.0.conv1.weight (the file has (32, 8, 3, 3), the network (32, 16, 3, 3))",
     ),
     (with_tensor("feat_model", CONV, "text"), "layer2.0.conv1.weight is no tensor of floating-point numbers"),
+    (with_tensor("feat_model", CONV, torch.ones(2, device="meta")), "layer2.0.conv1.weight is no tensor of floating"),
+    (lambda state: state.update(embed=torch.ones(128, device="meta")), "no `embed`, the mean feature"),
     (with_tensor("feat_model", CONV, torch.full((2,), torch.inf)), "layer2.0.conv1.weight holds numbers that are not"),
     (
         with_tensor("classifier", "module.fc.bias", torch.ones(3)),
@@ -174,7 +176,7 @@ def run(root: Path, file: str, *more: str, classes: str = "a,200\nb 20\nc, 2\n")
         (("--resize", "4"), "resize 4 is smaller than the crop 8x8"),
         (("--train-data", "DATA"), "24 images of blue, but --classes says the network was trained on 200"),
         (("--train-data", "DATA", "--classes", "OTHER"), "--classes does not name 1 of these: red"),
-        (("--data", "DATA", "--classes", "OTHER"), "the test set has no images of 1 class(es): violet"),
+        (("--data", "DATA", "--classes", "OTHER"), "have no training pictures, so the model does not know them: red"),
         (("--classes", "SHORT"), "names 2 classes but the classifier in"),
     ],
 )

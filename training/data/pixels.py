@@ -1,0 +1,78 @@
+"""Where a training loop takes its pixels from, whatever holds them: the GPU's memory, this machine's, or files.
+
+On a GPU a small data set is copied to it once; an epoch then moves nothing but indices. What is decoded from files is
+decoded one chunk ahead, while the network trains on the chunk before.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.ahead import ahead
+from training.data.images import LabelledImages
+from training.data.random_crops import RandomCrops
+
+__all__ = ["TrainingPixels"]
+
+LARGEST_SHARE_OF_GPU = 0.5  # of its free memory; the network needs the rest
+
+
+class TrainingPixels:
+    """A data set's pixels and labels, chunk by chunk, on the device that trains.
+
+    Attributes:
+        resident: (N, H, W, 3) uint8 on the device, where the whole data set lies there; else None.
+        labels: (N,) int64 on the device.
+    """
+
+    def __init__(self, data: LabelledImages, device: torch.device) -> None:
+        self.data, self.device = data, device
+        self.labels = torch.from_numpy(data.labels).to(device)
+        self.resident: Tensor | None = None
+        if data.pixels is not None and (device.type == "cpu" or data.pixels.nbytes <= _room(device)):
+            self.resident = torch.from_numpy(data.pixels).to(device)  # on the CPU the same memory, not a copy
+
+    def chunks(
+        self, order: NDArray[np.int64], per_chunk: int, crops: RandomCrops | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (b, H, W, 3) uint8 pixels and (b,) labels, both on the device; the last chunk may be smaller.
+
+        Args:
+            order: (n,) indices of images.
+            per_chunk: images in a chunk.
+            crops: n random crops, one for each of `order`; None takes the images as they are evaluated.
+        Raises:
+            DataError: a file cannot be read.
+        """
+        parts = [slice(start, start + per_chunk) for start in range(0, len(order), per_chunk)]
+        if self.resident is not None:
+            for part in parts:
+                yield self._resident_chunk(self.resident, order[part], None if crops is None else crops.part(part))
+            return
+        fetched = (self._fetch(order[part], None if crops is None else crops.part(part)) for part in parts)
+        for part, pixels in zip(parts, ahead(fetched), strict=True):
+            yield pixels.to(self.device, non_blocking=True), self._labels(order[part])
+
+    def _resident_chunk(
+        self, resident: Tensor, indices: NDArray[np.int64], crops: RandomCrops | None
+    ) -> tuple[Tensor, Tensor]:
+        pixels = resident.index_select(0, torch.from_numpy(indices).to(self.device, non_blocking=True))
+        if crops is not None:
+            pixels = crops.cut(pixels, *pixels.shape[1:3])
+        return pixels, self._labels(indices)
+
+    def _fetch(self, indices: NDArray[np.int64], crops: RandomCrops | None) -> Tensor:
+        pixels = torch.from_numpy(self.data.fetch(indices, crops))
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+    def _labels(self, indices: NDArray[np.int64]) -> Tensor:
+        return self.labels.index_select(0, torch.from_numpy(indices).to(self.device, non_blocking=True))
+
+
+def _room(device: torch.device) -> float:
+    """Return how many bytes of pixels the GPU may hold."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return LARGEST_SHARE_OF_GPU * free
