@@ -12,7 +12,8 @@ from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.compare import compare
 from training.data.data_set import add_data_arguments, data_options
 from training.data.options import given_options
-from training.errors import TrainingError
+from training.distributed import Terminated, World, tell_launcher
+from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.fit.command import add_fit
@@ -35,18 +36,41 @@ TUNING = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 2 when the user has to mend something."""
-    options = _parser().parse_args(arguments)
+    """Run one command; return its exit code: 0 done, 2 when the user has to mend something.
+
+    Of several processes that `torchrun` started the first speaks for all, unless one has trouble of its own.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if words[:1] == ["train"] else ""
+    world, code, said = World(), 0, ""
     try:
-        options.run(options)
+        world = World.from_environment()
+        with world.connected():
+            options = _parse(words, world)
+            options.run(options)
     except (TrainingError, LongtailError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        code, said = 1 if isinstance(error, LostProcessError) else 2, f"error: {error}"
+        if isinstance(error, ProcessError):
+            world = World()
     except KeyboardInterrupt:
-        hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if options.run is _train else ""
-        print(f"stopped{hint}", file=sys.stderr)
-        return 130
-    return 0
+        code, said = 130, f"stopped{hint}"
+    except Terminated:
+        code, said = 143, f"stopped by SIGTERM{hint}"
+    if code == 2:
+        tell_launcher(said)
+    if said and world.first:
+        print(said, file=sys.stderr)
+    return code
+
+
+def _parse(words: list[str], world: World) -> argparse.Namespace:
+    with world.silence():
+        options = _parser().parse_args(words)
+    with world.together():
+        if world.size > 1 and options.run is not _train:
+            raise TrainingError(f"`{words[0]}` runs in one process, only `train` in several; start it without torchrun")
+    options.world = world
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,8 +203,8 @@ def _ratio(text: str) -> float | Literal["none"]:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
 
 
-def _train(options: argparse.Namespace) -> None:
-    recipe: Recipe = load_recipe(options.recipe)
+def _recipe(options: argparse.Namespace) -> Recipe:
+    recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
         ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
         recipe = replace(recipe, imbalance_ratio=ratio)
@@ -192,11 +216,17 @@ def _train(options: argparse.Namespace) -> None:
         recipe = replace(recipe, network=options.network)
     if options.freeze:
         recipe = replace(recipe, frozen=tuple(options.freeze))
-    recipe = recipe.with_settings(options.settings)
+    return recipe.with_settings(options.settings)
+
+
+def _train(options: argparse.Namespace) -> None:
+    world: World = options.world
+    with world.together():
+        recipe, data = _recipe(options), data_options(options)
     train(
         recipe,
         TrainOptions(
-            data=data_options(options),
+            data=data,
             out=options.out,
             seed=options.seed,
             device=options.device,
@@ -204,8 +234,9 @@ def _train(options: argparse.Namespace) -> None:
             threads=options.threads,
             weights=options.weights,
             resume=options.resume,
-            command=f"python -m training {shlex.join(sys.argv[1:])}",
+            command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
         ),
+        world,
     )
 
 

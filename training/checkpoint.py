@@ -3,6 +3,7 @@
 Only tensors and plain values go in, and it is read with `weights_only`, so a checkpoint can carry no code.
 """
 
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -29,17 +30,21 @@ def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
     part.replace(target)
 
 
-def load_checkpoint(run: Path) -> dict[str, Any]:
+def load_checkpoint(run: Path, content: bytes | None = None) -> dict[str, Any]:
     """Read a run's state, tensors on the CPU.
 
+    Args:
+        run: the folder.
+        content: of its checkpoint, where another process has read it.
     Raises:
         CheckpointError: there is none, it cannot be read, or it is not one of ours.
     """
     path = run / CHECKPOINT_NAME
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise CheckpointError(f"{run}: no {CHECKPOINT_NAME} here; is this the folder given to `train --out`?")
+    source = path if content is None else io.BytesIO(content)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); train again or restore it"

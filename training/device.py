@@ -1,5 +1,6 @@
 """Where to compute and how precisely, decided once and said aloud."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -7,16 +8,39 @@ import torch
 
 from training.errors import TrainingError
 
-__all__ = ["describe_hardware", "pick_device", "pick_precision"]
+__all__ = ["describe_hardware", "pick_device", "pick_precision", "set_threads"]
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; asking for a GPU that is not there is an error."""
+def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`; asking for a GPU that is not there is an error.
+
+    Of several processes on a machine each takes the GPU of its number.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_size > 1:
+        if local_size > torch.cuda.device_count():
+            raise TrainingError(
+                f"{local_size} processes on this machine, which has {torch.cuda.device_count()} CUDA device(s); start "
+                "one process for each, or use --device cpu"
+            )
+        return torch.device("cuda", local_rank)
     return torch.device(name)
+
+
+def set_threads(threads: int | None, local_size: int) -> None:
+    """Let torch use so many CPU threads; by default, processes on one machine share its cores.
+
+    torchrun sets OMP_NUM_THREADS=1 where it is not set, so one's own number cannot be told from torchrun's: it is not
+    looked at.
+    """
+    if threads is None and local_size > 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = max(1, cores // local_size)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:

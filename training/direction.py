@@ -6,7 +6,7 @@ mixes augmented images, train-mode batch norm and the last few dozen batches; it
 direction matters: TDE does not change when m is scaled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ __all__ = ["RunningMean", "clean_means"]
 
 
 @torch.inference_mode()
-def clean_means(model: Classifier, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+def clean_means(
+    model: Classifier, batches: Iterable[Tensor], sum_of_shares: Callable[[Tensor], Tensor] = lambda share: share
+) -> tuple[Tensor, Tensor | None]:
     """Return the mean feature and the mean normalised feature over all images.
 
     The second gives the mean head cosine without another pass, for any direction d: mean(x̂_k·d̂_k) = mean(x̂_k)·d̂_k.
@@ -26,29 +28,43 @@ def clean_means(model: Classifier, batches: Iterable[Tensor]) -> tuple[Tensor, T
     Args:
         model: in evaluation mode.
         batches: normalised images (B, 3, H, W), each training image exactly once.
+        sum_of_shares: where several processes share the images, their sum of a tensor.
     Returns:
         mean x, (D,) float32 on the CPU; mean x̂, (K, D/K) float32 on the CPU, None for a head that does not normalise.
     """
     feature_sum = torch.zeros(model.feature_dim, dtype=torch.float64)
-    normalised_sum: Tensor | None = None
-    count = 0
+    heads = model.head.num_heads if isinstance(model.head, NormalisedHead) else 1
+    normalised_sum = torch.zeros(heads, model.feature_dim // heads, dtype=torch.float64)
+    count = torch.zeros((), dtype=torch.float64)
     for images in batches:
         features = model.backbone(images).float()
         feature_sum += features.double().sum(dim=0).cpu()
         count += len(features)
         if isinstance(model.head, NormalisedHead):
-            part = model.head.normalise(features).double().sum(dim=0).cpu()
-            normalised_sum = part if normalised_sum is None else normalised_sum + part
-    return (feature_sum / count).float(), None if normalised_sum is None else (normalised_sum / count).float()
+            normalised_sum += model.head.normalise(features).double().sum(dim=0).cpu()
+    count = sum_of_shares(count)
+    mean, normalised_mean = ((sum_of_shares(total) / count).float() for total in (feature_sum, normalised_sum))
+    return mean, normalised_mean if isinstance(model.head, NormalisedHead) else None
 
 
 class RunningMean:
-    """The authors' running mean: m ← μ·m + mean of the batch's features."""
+    """The authors' running mean: m ← μ·m + mean of the batch's features.
 
-    def __init__(self, feature_dim: int, momentum: float = 0.9) -> None:
-        self.momentum = momentum
+    Args:
+        feature_dim: D.
+        momentum: μ.
+        mean_of_shares: where several processes share a batch, their mean of a tensor.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        momentum: float = 0.9,
+        mean_of_shares: Callable[[Tensor], Tensor] = lambda share: share,
+    ) -> None:
+        self.momentum, self.mean_of_shares = momentum, mean_of_shares
         self.value = torch.zeros(feature_dim)
 
     def update(self, features: Tensor) -> None:
-        """Take in a batch of features, (B, D)."""
-        self.value = self.momentum * self.value + features.detach().float().mean(dim=0).cpu()
+        """Take in a batch of features, (B, D), or one's share of it."""
+        self.value = self.momentum * self.value + self.mean_of_shares(features.detach().float().mean(dim=0)).cpu()

@@ -5,10 +5,21 @@ TrainingError          every error a user can mend; the command prints it and ex
 ├── RecipeError        a recipe: an unknown name, a field that makes no sense
 │   └── WeightsError   a file of pretrained weights: unreadable, or another network's
 ├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
+├── ProcessError       one of several processes cannot go on, and says so itself
+│   └── LostProcessError   as another one is gone; the command exits with 1
 └── ExportError        an export: ONNX and torch disagree, a head that has no TDE
 """
 
-__all__ = ["CheckpointError", "DataError", "ExportError", "RecipeError", "TrainingError", "WeightsError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "ExportError",
+    "LostProcessError",
+    "ProcessError",
+    "RecipeError",
+    "TrainingError",
+    "WeightsError",
+]
 
 
 class TrainingError(Exception):
@@ -29,6 +40,14 @@ class WeightsError(RecipeError):
 
 class CheckpointError(TrainingError):
     """The run's checkpoint is missing, unfinished or belongs to something else."""
+
+
+class ProcessError(TrainingError):
+    """One of several processes cannot go on, for a reason that the others do not have."""
+
+
+class LostProcessError(ProcessError):
+    """Training over several processes cannot go on without one of them."""
 
 
 class ExportError(TrainingError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -22,6 +22,7 @@ from training.data.images import LabelledImages
 from training.data.pixels import TrainingPixels
 from training.data.random_crops import RandomCrops
 from training.direction import RunningMean
+from training.distributed import World
 from training.heads import LinearHead
 from training.losses import Loss
 from training.networks.freezing import freeze
@@ -55,6 +56,7 @@ class Trainer:
         device: where to compute.
         precision: of the backbone, float32 or bfloat16; head and loss are float32 always.
         weights: file of pretrained weights that the backbone starts from; None for random ones.
+        world: the processes that share each batch; by default this one is alone.
     """
 
     def __init__(
@@ -66,20 +68,25 @@ class Trainer:
         device: torch.device,
         precision: torch.dtype,
         weights: Path | None = None,
+        world: World | None = None,
     ) -> None:
         torch.manual_seed(seed)
+        self.world = world or World()
+        self.world.check_batch(min(recipe.batch_size, len(data)))
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.pixels = TrainingPixels(data, device)
         self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
+        self.world.share_batch_norm(self.model, device)
         freeze(self.model.backbone, recipe.frozen)
-        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device)
+        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
         self.optimizer = self._new_optimizer()
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None
             else None
         )
-        self.running_mean = RunningMean(self.model.feature_dim)
+        self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
+        self.parallel: nn.Module = self.model
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -102,6 +109,7 @@ class Trainer:
         else:
             head.class_scale.requires_grad_()
         self.optimizer = self._new_optimizer()
+        self.parallel = self.model
 
     def in_second_stage(self, epoch: int) -> bool:
         """Say whether the network stands still in this epoch."""
@@ -124,10 +132,14 @@ class Trainer:
 
     def train_epoch(self, epoch: int, on_step: Callable[[int], None] = lambda _: None) -> EpochResult:
         """Go once over the training set; `on_step` hears how many images each step took."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = self.world.generator(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
         if self.in_second_stage(epoch) and epoch == self.recipe.first_stage_epochs:
             self.begin_second_stage()
+        if not self.world.first:
+            torch.manual_seed((self.seed + self.world.rank * 7919) * 1_000_003 + epoch)  # dropout of one's own
+        if self.parallel is self.model:
+            self.parallel = self.world.parallel(self.model, self.device)
         self.model.train()
         if self.in_second_stage(epoch):
             self.model.backbone.eval()
@@ -141,15 +153,17 @@ class Trainer:
                 group["lr"] = rate
             loss, logits = self.train_step(images, labels, moment, generator)
             sums += torch.stack((loss * len(labels), (logits.argmax(dim=1) == labels).sum()))
-            seen += len(labels)
-            on_step(len(labels))
-        mean_loss, accuracy = (sums / seen).tolist()
+            seen += len(labels) * self.world.size
+            on_step(len(labels) * self.world.size)
+        mean_loss, accuracy = (self.world.sum(sums) / seen).tolist()
         return EpochResult(epoch, mean_loss, accuracy, rate, seen, time.monotonic() - started)
 
     def train_step(
         self, images: Tensor, labels: Tensor, moment: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """One step of SGD; returns the loss and the (B, C) logits.
+
+        Where several processes share a batch each has B of its images, and the loss is the mean of theirs.
 
         Args:
             images: (B, 3, H, W) normalised and augmented.
@@ -161,7 +175,7 @@ class Trainer:
             images, (labels, others, share) = mixup(images, labels, self.recipe.mixup, generator)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            features, logits = self.model(images)
+            features, logits = self.parallel(images)
         loss = self.loss(logits, labels, moment)
         if self.recipe.mixup:
             loss = share * loss + (1.0 - share) * self.loss(logits, others, moment)
@@ -182,13 +196,16 @@ class Trainer:
         return torch.multinomial(weights, self.images_per_epoch, replacement=True, generator=generator).numpy()
 
     def augmented_batches(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out."""
-        recipe, batch = self.recipe, self.recipe.batch_size
+        """Yield normalised (B, 3, S, S) images, (B,) labels in random order; an incomplete last batch is left out.
+
+        Where several processes share a batch, each gets its own images of it.
+        """
+        recipe, batch, share = self.recipe, self.recipe.batch_size // self.world.size, self.world.share
         order = self.epoch_order(epoch, generator)
-        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // batch) * batch
-        crops = RandomCrops.draw(len(order), generator) if recipe.random_resized_crop else None
+        per_chunk = max(1, CHUNK_BYTES // (recipe.height * recipe.width * 3) // recipe.batch_size) * batch
+        crops = RandomCrops.draw(len(order), generator).part(share) if recipe.random_resized_crop else None
         size = image_size_at(recipe, epoch)
-        for pixels, labels in self.pixels.chunks(order, per_chunk, crops):
+        for pixels, labels in self.pixels.chunks(order[share], per_chunk, crops):
             images = self._augment(pixels, generator)
             for part in range(0, len(labels), batch):
                 normalised = self.model.normalise(images[part : part + batch])
@@ -214,8 +231,11 @@ class Trainer:
         return images
 
 
-def clean_batches(model: Classifier, data: LabelledImages, batch_size: int = 250) -> Iterator[Tensor]:
-    """Yield every image once, in order, normalised and not augmented."""
-    for start in range(0, len(data), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(data)))
-        yield model.prepare(data.fetch(indices)).contiguous(memory_format=torch.channels_last)
+def clean_batches(
+    model: Classifier, data: LabelledImages, batch_size: int = 250, share: slice = slice(None)
+) -> Iterator[Tensor]:
+    """Yield every image, or every one of a share, once, in order, normalised and not augmented."""
+    own = np.arange(len(data))[share]
+    for start in range(0, len(own), batch_size):
+        pixels = data.fetch(own[start : start + batch_size])
+        yield model.prepare(pixels).contiguous(memory_format=torch.channels_last)

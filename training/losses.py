@@ -42,10 +42,18 @@ class Loss:
         recipe: its `loss`, the loss's own numbers, `reweight_from` and `tau`.
         class_counts: (C,) training images of each class.
         device: where the logits will be.
+        mean_of_shares: where several processes share a batch, their mean of a number, which the weights of the whole
+            batch are had from. The mean of the processes' losses is then the loss of the whole batch.
     """
 
-    def __init__(self, recipe: "Recipe", class_counts: Tensor, device: torch.device) -> None:
-        self.recipe = recipe
+    def __init__(
+        self,
+        recipe: "Recipe",
+        class_counts: Tensor,
+        device: torch.device,
+        mean_of_shares: Callable[[Tensor], Tensor] = lambda share: share,
+    ) -> None:
+        self.recipe, self.mean_of_shares = recipe, mean_of_shares
         counts = class_counts.to(device, torch.float64)
         self.weights = class_weights(counts, recipe.reweight_beta)
         prior = (counts / counts.sum()).clamp_min(1e-12).log().float()
@@ -73,7 +81,7 @@ class Loss:
         if not self.reweights(epoch):
             return losses.mean()
         weights = self.weights[labels]
-        return (weights * losses).sum() / weights.sum().clamp_min(1e-12)
+        return (weights * losses).sum() / self.mean_of_shares(weights.sum()).clamp_min(1e-12)
 
     def reweights(self, epoch: float) -> bool:
         """Say whether classes are weighed at this moment of training."""

@@ -19,18 +19,21 @@ class _ImagesPerSecond(ProgressColumn):
 
 
 class TrainingProgress:
-    """A bar over all images of all epochs. Where the output is no terminal, only the epochs' lines are printed."""
+    """A bar over all images of all epochs. Where the output is no terminal, only the epochs' lines are printed.
 
-    def __init__(self, epochs: int, images_per_epoch: int, *, done: int = 0) -> None:
+    `quiet` prints nothing at all.
+    """
+
+    def __init__(self, epochs: int, images_per_epoch: int, *, done: int = 0, quiet: bool = False) -> None:
         self.epochs = epochs
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, quiet=quiet)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             _ImagesPerSecond(),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=quiet or not self.console.is_terminal,
         )
         self.task = self.bar.add_task("training", total=epochs * images_per_epoch, completed=done * images_per_epoch)
         self.images_per_epoch = images_per_epoch

@@ -44,7 +44,8 @@ def weights_digest(model: Classifier) -> str:
 @torch.inference_mode()
 def compute_features(model: Classifier, batches: Iterable[Tensor], labels: npt.NDArray[np.int64]) -> RunFeatures:
     """Run a model in evaluation mode over normalised images (B, 3, H, W), each once, in the order of the labels."""
-    return RunFeatures(torch.cat([model.backbone(images).float().cpu() for images in batches]), labels)
+    found = [model.backbone(images).float().cpu() for images in batches]
+    return RunFeatures(torch.cat([torch.empty(0, model.feature_dim), *found]), labels)
 
 
 def save_features(run: Path, model: Classifier, found: RunFeatures) -> None:

@@ -2,9 +2,12 @@
 
 RUN/checkpoint.pt     the state after the last finished epoch, and in the end the mean feature
 RUN/tensorboard/      loss, accuracy, learning rate, images/s
+
+Under `torchrun` several processes train together (`distributed.py`); the first writes all of it.
 """
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +23,9 @@ from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
 from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
-from training.device import describe_hardware, pick_device, pick_precision
+from training.device import describe_hardware, pick_device, pick_precision, set_threads
 from training.direction import clean_means
+from training.distributed import World
 from training.errors import CheckpointError, DataError
 from training.heads import NormalisedHead
 from training.loop import Trainer, clean_batches
@@ -47,40 +51,61 @@ class TrainOptions:
     command: str = ""
 
 
-def train(recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
+def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> dict[str, Any]:
     """Train to the last epoch and return the finished state, as it was written to `options.out`.
 
+    Args:
+        recipe: what to train.
+        options: the rest of the command line.
+        world: the processes that train together, connected; by default this one is alone.
     Raises:
         DataError, RecipeError, CheckpointError: see each; nothing is half-written.
+        TrainingError: one of these in another process of the world, or the processes do not fit together.
     """
-    before = _state_to_resume(recipe, options)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device = pick_device(options.device)
-    precision = pick_precision(options.precision, device)
+    world = world or World()
+    with world.together():
+        found = _checkpoint_to_resume(options) if world.first else None
+    found = world.broadcast(found)  # so only the first process needs to see the run folder
     data = DataOptions.of(options.data)
-    training_set, test_set, splits = load_splits(data, recipe)
-    if before and (
-        before["class_counts"] != training_set.class_counts.tolist()
-        or before.get("test_fingerprint") not in {None, fingerprint(splits.test)}
-    ):
-        raise CheckpointError(f"{data.data}: these are not the pictures the run was started with; some came or went")
-    print(
-        f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; {splits.note}"
-    )
-    weights = None if before else options.weights  # a run that goes on has its own
-    trainer = Trainer(recipe, training_set, seed=options.seed, device=device, precision=precision, weights=weights)
-    state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
-    if before:
-        _restore(trainer, before)
-    options.out.mkdir(parents=True, exist_ok=True)
-    state |= {"hardware": describe_hardware(device), "precision": str(precision).removeprefix("torch.")}
+    with world.together(), world.silence():
+        before = None if found is None else _state_to_resume(found, recipe, options)
+        set_threads(options.threads, world.local_size)
+        device = pick_device(options.device, world.local_rank, world.local_size)
+        precision = pick_precision(options.precision, device)
+        training_set, test_set, splits = load_splits(data, recipe)
+        if before and (
+            before["class_counts"] != training_set.class_counts.tolist()
+            or before.get("test_fingerprint") not in {None, fingerprint(splits.test)}
+        ):
+            raise CheckpointError(
+                f"{data.data}: these are not the pictures the run was started with; some came or went"
+            )
+        print(
+            f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; "
+            f"{splits.note}"
+        )
+        if world.first:
+            options.out.mkdir(parents=True, exist_ok=True)
+    world.agree("device and precision", f"{device.type}, {precision}")
+    world.agree("training set", f"{len(training_set)} images, fingerprint {fingerprint(training_set.files)[:12]}")
+    world.use(device)
+    with world.together():
+        weights = None if before else options.weights  # a run that goes on has its own
+        place = {"device": device, "precision": precision, "world": world}
+        trainer = Trainer(recipe, training_set, seed=options.seed, weights=weights, **place)
+        state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
+        if before:
+            _restore(trainer, before)
+    hardware = describe_hardware(device) if world.size == 1 else f"{world.size} x {describe_hardware(device)}"
+    state |= {"hardware": hardware, "precision": str(precision).removeprefix("torch.")}
     state |= {"commit": source_commit(), "command": options.command}
-    with SummaryWriter(str(options.out / "tensorboard"), purge_step=state["epochs_done"]) as scalars:
-        _train_epochs(trainer, test_set, state, options.out, scalars)
+    scalars = str(options.out / "tensorboard")
+    with SummaryWriter(scalars, purge_step=state["epochs_done"]) if world.first else nullcontext() as writer:
+        _train_epochs(trainer, test_set, state, options.out, writer)
     if not state["finished"]:
         state |= _means(trainer) | {"finished": True}
-        save_checkpoint(options.out, state)
+        if world.first:
+            save_checkpoint(options.out, state)
     return state
 
 
@@ -106,10 +131,12 @@ def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, Labe
 
 
 def _train_epochs(
-    trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter
+    trainer: Trainer, test_set: LabelledImages, state: dict[str, Any], out: Path, scalars: SummaryWriter | None
 ) -> None:
     epochs, look_every = trainer.recipe.epochs, trainer.recipe.evaluate_every or trainer.recipe.epochs
-    with TrainingProgress(epochs, trainer.images_per_epoch, done=state["epochs_done"]) as progress:
+    with TrainingProgress(
+        epochs, trainer.images_per_epoch, done=state["epochs_done"], quiet=scalars is None
+    ) as progress:
         progress.say(_what_begins(trainer, state))
         for epoch in range(state["epochs_done"], epochs):
             result = trainer.train_epoch(epoch, on_step=progress.advance)
@@ -121,11 +148,9 @@ def _train_epochs(
                 "images_per_second": result.images / result.seconds,
             }
             if (epoch + 1) % look_every == 0 or epoch + 1 == epochs:
-                found = compute_features(
-                    trainer.final_model.eval(), clean_batches(trainer.final_model, test_set), test_set.labels
-                )
+                found = _test_features(trainer, test_set)
                 figures["test_accuracy"] = _accuracy(trainer.final_model, found)
-            for name, value in figures.items():
+            for name, value in figures.items() if scalars else ():
                 scalars.add_scalar(name, value, epoch + 1)
             progress.epoch_done(figures)
             state["history"].append(figures)
@@ -137,9 +162,10 @@ def _train_epochs(
                 "average": None if trainer.average is None else trainer.average.state_dict(),
                 "running_mean": trainer.running_mean.value,
             }
-            save_checkpoint(out, state)
-            if epoch + 1 == epochs:
-                save_features(out, trainer.final_model, found)
+            if trainer.world.first:
+                save_checkpoint(out, state)
+                if epoch + 1 == epochs:
+                    save_features(out, trainer.final_model, found)
 
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
@@ -153,6 +179,12 @@ def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
     )
 
 
+def _test_features(trainer: Trainer, test_set: LabelledImages) -> RunFeatures:
+    model, world = trainer.final_model.eval(), trainer.world
+    own = compute_features(model, clean_batches(model, test_set, share=world.share), test_set.labels[world.share])
+    return RunFeatures(world.gather(own.features), test_set.labels)
+
+
 @torch.inference_mode()
 def _accuracy(model: Classifier, found: RunFeatures) -> float:
     device = next(model.parameters()).device
@@ -162,8 +194,8 @@ def _accuracy(model: Classifier, found: RunFeatures) -> float:
 
 def _means(trainer: Trainer) -> dict[str, Any]:
     """Return the mean feature of the recipe's kind and the mean head cosine that belongs to it."""
-    model = trainer.final_model.eval()
-    clean, normalised = clean_means(model, clean_batches(model, trainer.data))
+    model, world = trainer.final_model.eval(), trainer.world
+    clean, normalised = clean_means(model, clean_batches(model, trainer.data, share=world.share), world.sum)
     mean_feature = trainer.running_mean.value if trainer.recipe.mean_feature == "running" else clean
     cosine = None
     if isinstance(model.head, NormalisedHead) and normalised is not None:
@@ -204,16 +236,19 @@ def _data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: 
     }
 
 
-def _state_to_resume(recipe: Recipe, options: TrainOptions) -> dict[str, Any] | None:
-    """Return the state to continue from, None to start anew; refuse to mix two runs in one folder."""
-    exists = (options.out / CHECKPOINT_NAME).exists()
-    if exists and not options.resume:
+def _checkpoint_to_resume(options: TrainOptions) -> bytes | None:
+    """Return what the run folder holds, None to start anew; refuse to mix two runs in one folder."""
+    path = options.out / CHECKPOINT_NAME
+    if path.exists() and not options.resume:
         raise CheckpointError(
             f"{options.out}: holds a run already; add --resume to continue it, or choose another --out"
         )
-    if not exists:
-        return None
-    state = load_checkpoint(options.out)
+    return path.read_bytes() if path.exists() else None
+
+
+def _state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
+    """Return the state to continue from; it must be of the same run."""
+    state = load_checkpoint(options.out, content)
     stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
     stored["data"] = options_of(state).arguments
     asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.data.draws import integers, uniform
 from training.data.policies import auto_augment, color_jitter, rand_augment
 from training.data.random_crops import mirror
 
@@ -29,10 +30,8 @@ def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> T
         (B, 3, H, W) uint8, channels last in memory.
     """
     count, height, width, channels = images.shape
-    down, right = torch.randint(0, 2 * padding + 1, (2, count), generator=generator).to(
-        images.device, non_blocking=True
-    )
-    flip = torch.rand(count, generator=generator) < 0.5
+    down, right = integers(2 * padding + 1, (2, count), generator, images=1).to(images.device, non_blocking=True)
+    flip = uniform((count,), generator) < 0.5
     padded = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding)).flatten(2)
     windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)  # (B, 2p+1, 2p+1, H, 3 W), a view
     picked = windows[torch.arange(count, device=images.device), down, right].view(count, height, width, channels)
@@ -49,8 +48,8 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """
     count, _, height, width = images.shape
     device = images.device
-    top = torch.randint(0, height, (count, 1), generator=generator).to(device, non_blocking=True) - size // 2
-    left = torch.randint(0, width, (count, 1), generator=generator).to(device, non_blocking=True) - size // 2
+    top = integers(height, (count, 1), generator).to(device, non_blocking=True) - size // 2
+    left = integers(width, (count, 1), generator).to(device, non_blocking=True) - size // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     in_rows, in_columns = (rows >= top) & (rows < top + size), (columns >= left) & (columns < left + size)
     return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
@@ -60,6 +59,8 @@ def mixup(
     images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, tuple[Tensor, Tensor, float]]:
     """Mix each image with another of the batch; the loss is then to be mixed alike.
+
+    Where several processes share a batch, an image is mixed with one of the same process's.
 
     share · loss(logits, labels_a) + (1 - share) · loss(logits, labels_b) is the cross-entropy with mixed labels.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
+from training.data.draws import integers, uniform
 from training.data.operations import (
     SIGNED,
     STRENGTHLESS,
@@ -49,9 +50,9 @@ def auto_augment(images: Tensor, generator: torch.Generator, policy: PolicyName 
         (B, 3, H, W) uint8, channels last in memory; the input is not changed.
     """
     count, pairs = len(images), _pairs(policy)
-    drawn = torch.randint(0, len(pairs), (count,), generator=generator)
-    chances = torch.rand((count, 2), generator=generator)
-    positive = torch.randint(0, 2, (count, 2), generator=generator)
+    drawn = integers(len(pairs), (count,), generator)
+    chances = uniform((count, 2), generator)
+    positive = integers(2, (count, 2), generator)
     images = _own_rows(images)
     for position in (0, 1):
         table, numbers, probabilities = _table(policy, position)
@@ -76,8 +77,8 @@ def rand_augment(images: Tensor, generator: torch.Generator, *, count: int = 2, 
     if not 0 <= magnitude <= LARGEST_MAGNITUDE or count < 0:
         raise ValueError(f"RandAugment of {count} operations at magnitude {magnitude}: 0..{LARGEST_MAGNITUDE} works")
     names = RAND_AUGMENT_OPERATIONS
-    drawn = torch.randint(0, len(names), (len(images), count), generator=generator)
-    positive = torch.randint(0, 2, (len(images), count), generator=generator)
+    drawn = integers(len(names), (len(images), count), generator)
+    positive = integers(2, (len(images), count), generator)
     both = [(name, magnitude, sign) for name in names for sign in (-1, 1)]
     table, numbers = _numbered(both)
     images = _own_rows(images)
@@ -106,10 +107,10 @@ def color_jitter(
         (B, 3, H, W) uint8, channels last in memory; the input is not changed.
     """
     orders = list(permutations(((adjust_brightness, 0), (adjust_contrast, 1), (adjust_saturation, 2))))
-    drawn = torch.randint(0, len(orders), (len(images),), generator=generator)
+    drawn = integers(len(orders), (len(images),), generator)
     widths = torch.tensor([brightness, contrast, saturation])
     low, high = (1.0 - widths).clamp(min=0.0), 1.0 + widths
-    factors = low + (high - low) * torch.rand((len(images), 3), generator=generator)
+    factors = low + (high - low) * uniform((len(images), 3), generator)
 
     def jitter(order: tuple[tuple[Callable[..., Tensor], int], ...], part: Tensor, chosen: Tensor) -> Tensor:
         for adjust, column in order:

@@ -1,0 +1,170 @@
+"""What the tests of training in several processes let two of them do, started once for all tests."""
+
+import multiprocessing
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import training.classifier
+from tests.training.conftest import TinyBackbone
+from training import __main__ as cli
+from training.batch_norm import share_batch_norm
+from training.distributed import World
+from training.errors import DataError, TrainingError
+from training.loop import Trainer
+from training.methods import with_method
+from training.recipe import Recipe
+from training.train import TrainOptions, train
+
+__all__ = ["batch_norms", "cases", "run", "stopped_after_two"]
+
+
+def cases(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes that one process and two must train alike."""
+    recipe = replace(recipe, epochs=3, batch_size=8, learning_rate=0.05)
+    return {
+        "deconfounded": recipe,
+        "ldam-drw": replace(with_method(recipe, "ldam-drw"), reweight_from=1, momentum=0.5),
+        "crt": with_method(recipe, "crt"),
+        "running mean, EMA": replace(recipe, mean_feature="running", ema_decay=0.9),
+        "frozen": replace(recipe, frozen=("bn",)),
+        "one small batch": replace(recipe, batch_size=64),
+    }
+
+
+class Stopped(BaseException):
+    """Stands for a kill that hits all processes."""
+
+
+@contextmanager
+def stopped_after_two() -> Iterator[None]:
+    """Let a training end after two epochs."""
+    whole = Trainer.train_epoch
+
+    def train_epoch(self: Trainer, epoch: int, *others: Any, **named: Any) -> Any:
+        if epoch == 2:
+            raise Stopped
+        return whole(self, epoch, *others, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train_epoch", train_epoch)
+        try:
+            yield
+        except Stopped:
+            return
+    raise AssertionError("it was not stopped")
+
+
+def batch_norms() -> list[nn.Module]:
+    """Batch norms of every kind, in float64."""
+    torch.manual_seed(1)
+    plain = nn.BatchNorm1d(3, affine=False, momentum=None), nn.BatchNorm2d(3, track_running_stats=False)
+    learnt = nn.BatchNorm2d(3)
+    nn.init.uniform_(learnt.weight)
+    nn.init.uniform_(learnt.bias)
+    return [nn.Sequential(norm).double() for norm in (*plain, learnt)]
+
+
+def run(recipe: Recipe, data: Path, out: Path) -> None:
+    """Train all cases in two processes below `out`, and write what else they found to `RANK.pt` there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # a forked process has torch imported already; elsewhere than on Linux, forking is not safe
+    start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    processes = [start.Process(target=_work, args=(rank, port, recipe, data, out), daemon=True) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0, 0]
+
+
+def _work(rank: int, port: int, recipe: Recipe, data: Path, out: Path) -> None:
+    warnings.simplefilter("error")
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(number) for name, number in numbers.items()}
+    training.classifier.build_backbone = lambda *_: (TinyBackbone(), 8)  # type: ignore[assignment]
+    world = World.from_environment()
+    found: dict[str, Any] = {}
+
+    def options(name: str, **others: Any) -> TrainOptions:
+        folder = out if world.first else out / "of another machine"  # the first one's checkpoint goes to the others
+        return TrainOptions(data=data, out=folder / name, device="cpu", precision="float32", threads=1, **others)
+
+    with world.connected():
+        found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
+        for name, each in cases(recipe).items():
+            found[name] = train(each, options(name), world)
+        with stopped_after_two():
+            train(cases(recipe)["crt"], options("from two to one"), world)
+        found["from one to two"] = train(cases(recipe)["crt"], options("from one to two", resume=True), world)
+        for name, batch, folder in (("batch", 7, data), ("data", 8, data / "nowhere" if rank else data)):
+            given = replace(options("refused"), data=folder)
+            found[f"refused {name}"] = _refusal(train, replace(recipe, batch_size=batch), given, world)
+        found["refused resume"] = _refusal(train, recipe, options("crt"), world)
+        found["refused command"] = _refusal(cli._parse, ["export", "run", "--out", "x"], world)
+    torch.save(found, out / f"{rank}.pt")
+
+
+def _exchange(world: World) -> dict[str, Any]:
+    rows = torch.arange(7.0).view(7, 1)[world.share]
+
+    def fail() -> None:
+        with world.together():
+            raise DataError(f"trouble of {world.rank}") if world.rank else DataError("other trouble")
+
+    return {
+        "gathered": world.gather(rows),
+        "texts": world.gather_texts("ä" * world.rank),
+        "broadcast": [world.broadcast(b"content" if world.first else None), world.broadcast(None)],
+        "mean": world.mean(torch.tensor([1.0, 3.0 * world.rank])),
+        "together": _refusal(fail),
+        "agree": _refusal(world.agree, "colour", f"colour {world.rank}"),
+    }
+
+
+def _refusal(call: Any, *arguments: Any) -> str:
+    try:
+        call(*arguments)
+    except TrainingError as error:
+        return str(error)
+    return "not refused"
+
+
+def _shared(norm: nn.Module, world: World) -> dict[str, torch.Tensor]:
+    """Go twice forward and once backward; return values, gradients and running statistics."""
+    share_batch_norm(norm, torch.device("cpu"), None)
+    return one_step(norm, world)
+
+
+def one_step(norm: nn.Module, world: World) -> dict[str, torch.Tensor]:
+    """Go twice forward and once backward over one's share; return values, gradients and running statistics."""
+    shape = (8, 3) if isinstance(next(norm.children()), nn.BatchNorm1d) or norm[0].momentum is None else (8, 3, 5, 4)
+    generator = torch.Generator().manual_seed(2)
+    images, factors = (torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 5 for _ in range(2))
+    own = images[world.share].clone().requires_grad_()
+    norm(own)
+    values = norm(own)
+    (values.square() * factors[world.share]).sum().backward()
+    assert own.grad is not None
+    found = {"values": world.gather(values.detach()), "gradient": world.gather(own.grad)}
+    found |= {name: world.sum(each.grad) for name, each in norm.named_parameters() if each.grad is not None}
+    found |= dict(norm.named_buffers())
+    if norm[0].running_mean is None:  # a batch's own statistics in evaluation too: not shared, as in SyncBatchNorm
+        return found
+    norm.eval()
+    return found | {"evaluated": world.gather(norm(own).detach())}

@@ -1,0 +1,115 @@
+"""Batch norm over the whole batch where several processes share it.
+
+torch has it for CUDA only (`SyncBatchNorm`). Here is the same for the CPU: the processes add up count, sum and sum of
+squares going forward and two sums going backward, so each normalises by the statistics of all images.
+
+Source: Ioffe & Szegedy 2015, arXiv:1502.03167; the backward pass with all-reduced sums as in torch's SyncBatchNorm.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup, all_reduce
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["SharedBatchNorm", "share_batch_norm"]
+
+
+class SharedBatchNorm(_BatchNorm):
+    """Batch norm, of 1, 2 or 3 dimensions, on the CPU; in evaluation mode it is the plain one."""
+
+    group: ProcessGroup | None = None
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f"batch norm needs (B, C, ...), not {x.dim()} dimension(s)")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> the same shape."""
+        if not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)
+        count, mean, variance = _statistics(x.detach(), self.group)
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (count / (count - 1.0)), momentum)
+        return _Normalise.apply(x, self.weight, self.bias, mean, variance, self.eps, (count, self.group))
+
+
+def _statistics(x: Tensor, group: ProcessGroup | None) -> tuple[float, Tensor, Tensor]:
+    """Return over how many numbers each channel is normalised, their (C,) mean and their biased (C,) variance."""
+    own = x.numel() // x.shape[1]
+    kept = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has too few bits for a sum
+    variance, mean = torch.var_mean(x.to(kept), dim=[0, *range(2, x.dim())], correction=0)
+    mean, variance = mean.double(), variance.double()
+    sums = torch.cat((mean.new_tensor([own]), own * mean, own * (variance + mean.square())))
+    all_reduce(sums, group=group)
+    count = float(sums[0])
+    mean, squares = (sums[1:] / count).chunk(2)
+    return count, mean.to(kept), (squares - mean.square()).clamp_min(0.0).to(kept)
+
+
+class _Normalise(torch.autograd.Function):
+    """(x − mean)/√(variance + ε) · weight + bias, where mean and variance depend on x, in every process."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        eps: float,
+        over: tuple[float, ProcessGroup | None],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, (ctx.count, ctx.group) = eps, over
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """With g = dL/dy: dL/dx = w/s · (g − mean(g) − x̂ · mean(g·x̂)), the means over all processes, s = √(v + ε)."""
+        x, weight, mean, variance = ctx.saved_tensors
+        if weight is None:
+            weight = torch.ones_like(mean)
+        scale = (variance + ctx.eps).rsqrt()
+        fixed, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(  # as if mean and variance were constants
+            gradient, x, weight, mean, variance, mean, scale, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack((of_bias, of_weight)).double()
+        all_reduce(sums, group=ctx.group)
+        mean_gradient, mean_product = (sums / ctx.count).to(mean.dtype)
+        factor = -weight * scale * scale * mean_product
+        offset = -weight * scale * mean_gradient - factor * mean
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        of_x = fixed + (x * factor.view(shape) + offset.view(shape)).to(fixed.dtype)
+        found = zip((of_x, of_weight, of_bias), ctx.needs_input_grad[:3], strict=True)
+        return *(value if needed else None for value, needed in found), None, None, None, None
+
+
+def share_batch_norm(module: nn.Module, device: torch.device, group: ProcessGroup | None) -> nn.Module:
+    """Let every batch norm in the module take its statistics from all processes of the group; names stay.
+
+    Args:
+        module: changed in place.
+        device: torch's own synchronised batch norm is used on CUDA.
+        group: None for the default one.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module, group)
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm):
+            shared = SharedBatchNorm(
+                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            )
+            shared.group = group
+            shared._parameters, shared._buffers, shared.training = child._parameters, child._buffers, child.training
+            setattr(module, name, shared)
+        else:
+            share_batch_norm(child, device, group)
+    return module
