@@ -80,8 +80,7 @@ def run(recipe: Recipe, data: Path, out: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # a forked process has torch imported already; elsewhere than on Linux, forking is not safe
-    start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    start = multiprocessing.get_context("spawn")  # torch's backward pass does not survive a fork
     processes = [start.Process(target=_work, args=(rank, port, recipe, data, out), daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
