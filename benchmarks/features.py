@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     given = published_input(options.backbone)
-    recipe = Recipe("fit", options.backbone, height=given.height, width=given.width, resize=given.resize)
+    recipe = Recipe(name="fit", network=options.backbone, height=given.height, width=given.width, resize=given.resize)
     model = Classifier(recipe, 10).eval().to(memory_format=torch.channels_last)
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, given.height, given.width, 3), dtype=np.uint8)
     network, _ = open_backbone(model, recipe, torch.device("cpu"))
