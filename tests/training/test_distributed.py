@@ -13,7 +13,7 @@ import torch
 
 from tests.training.conftest import TinyBackbone
 from tests.training.test_run import ROOT, options, same
-from tests.training.two_processes import batch_norms, cases, one_step, run, stopped_after_two
+from tests.training.two_processes import batch_norms, cases, command, in_two, one_step, stopped_after_two, work
 from training import __main__ as cli
 from training import classifier
 from training.checkpoint import load_checkpoint
@@ -38,7 +38,7 @@ def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, stopped_after_two():
         patch.setattr(classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
         train(cases(RECIPE)["crt"], options(folder, out / "from one to two"))
-    run(RECIPE, folder, out)
+    in_two(work, RECIPE, folder, out)
     return out
 
 
@@ -69,6 +69,10 @@ def test_two_processes_train_what_one_does(
     assert same(found[0][name], found[1][name])  # both have the same weights to the last bit
     assert found[0][name]["hardware"].startswith("2 x ")
     assert (two / name / "test_features.safetensors").exists()
+
+
+def test_mixup_mixes_within_a_process_and_leaves_all_with_the_same_weights(found: list[dict[str, Any]]) -> None:
+    assert same(found[0]["mixup"], found[1]["mixup"])
 
 
 def test_a_run_goes_on_with_another_number_of_processes(
@@ -144,15 +148,21 @@ def test_what_torchrun_says_is_read_or_refused(
     assert "WORLD_SIZE=''" in capsys.readouterr().err
 
 
-def start(data: Path, out: Path) -> list[subprocess.Popen[str]]:
-    """Start a training in two processes, as torchrun would."""
+def words(data: Path, out: Path) -> list[str]:
+    """A command that trains on small pictures."""
+    said = "train cifar10-lt-strong --imbalance-ratio 4 --epochs 6 --set batch_size=8 --device cpu --threads 1 --data"
+    return [*said.split(), str(data), "--out", str(out)]
+
+
+def start(command: list[str]) -> list[subprocess.Popen[str]]:
+    """Start a command in two processes, as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         numbers = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": free.getsockname()[1]}
     common = os.environ | {"MASTER_ADDR": "127.0.0.1"} | {name: str(number) for name, number in numbers.items()}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "training", *command(data, out)],
+            [sys.executable, "-m", "training", *command],
             cwd=ROOT, env=common | {"RANK": rank, "LOCAL_RANK": rank}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
@@ -160,16 +170,10 @@ def start(data: Path, out: Path) -> list[subprocess.Popen[str]]:
     ]  # fmt: skip
 
 
-def command(data: Path, out: Path) -> list[str]:
-    """What is trained, on small pictures."""
-    said = "train cifar10-lt-strong --imbalance-ratio 4 --epochs 6 --set batch_size=8 --device cpu --threads 1 --data"
-    return [*said.split(), str(data), "--out", str(out)]
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # seven processes that import torch, on a machine that may be busy
+@pytest.mark.timeout(600)  # five processes that import torch, on a machine that may be busy
 def test_a_killed_process_ends_the_others_and_the_run_goes_on_under_torchrun(folder: Path, tmp_path: Path) -> None:
-    first, second = start(folder, tmp_path / "killed")
+    first, second = start(words(folder, tmp_path / "killed"))
     assert first.stdout is not None
     for line in first.stdout:
         if line.startswith("epoch   2/6"):  # so epoch 1 has its checkpoint
@@ -182,11 +186,9 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_under_torchrun(fol
     second.communicate()
     assert 1 <= load_checkpoint(tmp_path / "killed")["epochs_done"] < 6
 
-    whole = start(folder, tmp_path / "whole")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "training"]
-    again = [*torchrun, *command(folder, tmp_path / "killed"), "--resume"]
+    again = [*torchrun, *words(folder, tmp_path / "killed"), "--resume"]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for process in whole:
-        process.communicate()
+    in_two(command, *words(folder, tmp_path / "whole"))
     assert same(load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "killed"))

@@ -3,9 +3,8 @@
 import multiprocessing
 import os
 import socket
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from training.methods import with_method
 from training.recipe import Recipe
 from training.train import TrainOptions, train
 
-__all__ = ["batch_norms", "cases", "run", "stopped_after_two"]
+__all__ = ["batch_norms", "cases", "command", "in_two", "one_step", "stopped_after_two", "work"]
 
 
 def cases(recipe: Recipe) -> dict[str, Recipe]:
@@ -38,6 +37,9 @@ def cases(recipe: Recipe) -> dict[str, Recipe]:
         "crt": with_method(recipe, "crt"),
         "running mean, EMA": replace(recipe, mean_feature="running", ema_decay=0.9),
         "frozen": replace(recipe, frozen=("bn",)),
+        "large pictures": replace(
+            recipe, random_resized_crop=True, crop_padding=0, color_jitter=0.4, auto_augment=False, rand_augment=(2, 10)
+        ),
         "one small batch": replace(recipe, batch_size=64),
     }
 
@@ -75,13 +77,13 @@ def batch_norms() -> list[nn.Module]:
     return [nn.Sequential(norm).double() for norm in (*plain, learnt)]
 
 
-def run(recipe: Recipe, data: Path, out: Path) -> None:
-    """Train all cases in two processes below `out`, and write what else they found to `RANK.pt` there."""
+def in_two(target: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in two new processes that torchrun might have started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = multiprocessing.get_context("spawn")  # torch's backward pass does not survive a fork
-    processes = [start.Process(target=_work, args=(rank, port, recipe, data, out), daemon=True) for rank in range(2)]
+    processes = [start.Process(target=_call, args=(rank, port, target, arguments), daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -92,10 +94,20 @@ def run(recipe: Recipe, data: Path, out: Path) -> None:
     assert codes == [0, 0]
 
 
-def _work(rank: int, port: int, recipe: Recipe, data: Path, out: Path) -> None:
+def _call(rank: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     warnings.simplefilter("error")
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(number) for name, number in numbers.items()}
+    target(*arguments)
+
+
+def command(*words: str) -> None:
+    """Run a command as `python -m training` does."""
+    sys.exit(cli.main(list(words)))
+
+
+def work(recipe: Recipe, data: Path, out: Path) -> None:
+    """Train all cases below `out`, and write what else was found to `RANK.pt` there."""
     training.classifier.build_backbone = lambda *_: (TinyBackbone(), 8)  # type: ignore[assignment]
     world = World.from_environment()
     found: dict[str, Any] = {}
@@ -108,15 +120,16 @@ def _work(rank: int, port: int, recipe: Recipe, data: Path, out: Path) -> None:
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
         for name, each in cases(recipe).items():
             found[name] = train(each, options(name), world)
+        found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
         with stopped_after_two():
             train(cases(recipe)["crt"], options("from two to one"), world)
         found["from one to two"] = train(cases(recipe)["crt"], options("from one to two", resume=True), world)
-        for name, batch, folder in (("batch", 7, data), ("data", 8, data / "nowhere" if rank else data)):
+        for name, batch, folder in (("batch", 7, data), ("data", 8, data / "nowhere" if world.rank else data)):
             given = replace(options("refused"), data=folder)
             found[f"refused {name}"] = _refusal(train, replace(recipe, batch_size=batch), given, world)
         found["refused resume"] = _refusal(train, recipe, options("crt"), world)
         found["refused command"] = _refusal(cli._parse, ["export", "run", "--out", "x"], world)
-    torch.save(found, out / f"{rank}.pt")
+    torch.save(found, out / f"{world.rank}.pt")
 
 
 def _exchange(world: World) -> dict[str, Any]:
