@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import socket
 import warnings
 from collections.abc import Callable, Iterator
