@@ -2,8 +2,8 @@
 
 import multiprocessing
 import os
-import sys
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
