@@ -1,11 +1,8 @@
-"""`python -m training`: train, export, evaluate, tune, import-official, fit."""
+"""`python -m training`: own pictures to a bundle (fit), or train, compare, export; evaluate and tune what came out."""
 
 import argparse
-import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
@@ -17,10 +14,8 @@ from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
 from training.export import export
 from training.fit.command import add_fit
-from training.methods import METHODS, with_method
 from training.official.command import add_import_official
-from training.recipe import Recipe, load_recipe, recipe_names
-from training.train import TrainOptions, train
+from training.train_command import add_train, run_train
 from training.tune import TuneOptions, tune_bundle
 
 __all__ = ["main"]
@@ -67,7 +62,7 @@ def _parse(words: list[str], world: World) -> argparse.Namespace:
     with world.silence():
         options = _parser().parse_args(words)
     with world.together():
-        if world.size > 1 and options.run is not _train:
+        if world.size > 1 and options.run is not run_train:
             raise TrainingError(f"`{words[0]}` runs in one process, only `train` in several; start it without torchrun")
     options.world = world
     return options
@@ -76,60 +71,29 @@ def _parse(words: list[str], world: World) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_fit(commands)
+    add_train(commands)
+    _add_compare(
+        commands.add_parser("compare", help="trained runs side by side, every way of inference", description=COMPARING)
+    )
+    _add_export(commands.add_parser("export", help="turn a finished run into a bundle"))
+    add_import_official(commands)
+    _add_evaluate(commands.add_parser("evaluate", help="score a bundle on labelled images"))
+    _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
+    return parser
 
-    command = commands.add_parser(
-        "train", help="train a recipe on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    command.set_defaults(run=_train)
-    command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
-    add_data_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
-    command.add_argument(
-        "--imbalance-ratio",
-        type=_ratio,
-        metavar="R",
-        help="cut class folders to this ratio instead of the recipe's; none takes the data as they are",
-    )
-    command.add_argument(
-        "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
-    )
-    command.add_argument("--method", choices=METHODS, help="a method of the field instead of the recipe's own")
-    command.add_argument("--network", help="a backbone instead of the recipe's (training/README.md, Networks)")
-    command.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="pretrained weights of the network to start from: safetensors or torch",
-    )
-    command.add_argument(
-        "--freeze",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="keep this part of the network as it came, such as layer1; repeatable",
-    )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="settings",
-        help="change any field of the recipe, such as learning_rate=0.1 (training/recipe.py lists them); repeatable",
-    )
-    command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    command.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="auto: bfloat16 where the hardware has it",
-    )
-    command.add_argument("--threads", type=int, help="CPU threads of torch; by default one per core")
-    command.add_argument(
-        "--resume", action="store_true", help="continue the run in --out where it stopped, or start it"
-    )
 
-    command = commands.add_parser("export", help="turn a finished run into a bundle")
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_compare)
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
+    command.add_argument(
+        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_export)
     command.add_argument("run_folder", type=Path, metavar="RUN", help="the folder given to `train --out`")
     command.add_argument(
@@ -137,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_data_arguments(command, data_required=False)
 
-    command = commands.add_parser("evaluate", help="score a bundle on labelled images")
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_evaluate)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
     add_data_arguments(command, data_required=False)
@@ -150,20 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
     )
-    command = commands.add_parser(
-        "compare", help="trained runs side by side, under every way of inference", description=COMPARING
-    )
-    command.set_defaults(run=_compare)
-    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
-    command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
-    _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
-    add_import_official(commands)
-    add_fit(commands)
-    return parser
 
 
 def _add_tune(command: argparse.ArgumentParser) -> None:
@@ -193,50 +144,6 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
     command.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
-    )
-
-
-def _ratio(text: str) -> float | Literal["none"]:
-    try:
-        return "none" if text == "none" else float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
-
-
-def _recipe(options: argparse.Namespace) -> Recipe:
-    recipe = load_recipe(options.recipe)
-    if options.imbalance_ratio is not None:
-        ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
-        recipe = replace(recipe, imbalance_ratio=ratio)
-    if options.epochs is not None:
-        recipe = recipe.with_epochs(options.epochs)
-    if options.method is not None:
-        recipe = with_method(recipe, options.method)
-    if options.network is not None:
-        recipe = replace(recipe, network=options.network)
-    if options.freeze:
-        recipe = replace(recipe, frozen=tuple(options.freeze))
-    return recipe.with_settings(options.settings)
-
-
-def _train(options: argparse.Namespace) -> None:
-    world: World = options.world
-    with world.together():
-        recipe, data = _recipe(options), data_options(options)
-    train(
-        recipe,
-        TrainOptions(
-            data=data,
-            out=options.out,
-            seed=options.seed,
-            device=options.device,
-            precision=options.precision,
-            threads=options.threads,
-            weights=options.weights,
-            resume=options.resume,
-            command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
-        ),
-        world,
     )
 
 

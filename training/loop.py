@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -56,6 +56,7 @@ class Trainer:
         device: where to compute.
         precision: of the backbone, float32 or bfloat16; head and loss are float32 always.
         weights: file of pretrained weights that the backbone starts from; None for random ones.
+        compiled: run the network through torch.compile, on a GPU as CUDA graphs.
         world: the processes that share each batch; by default this one is alone.
     """
 
@@ -68,6 +69,7 @@ class Trainer:
         device: torch.device,
         precision: torch.dtype,
         weights: Path | None = None,
+        compiled: bool = False,
         world: World | None = None,
     ) -> None:
         torch.manual_seed(seed)
@@ -86,7 +88,8 @@ class Trainer:
             else None
         )
         self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
-        self.parallel: nn.Module = self.model
+        self.compiled = compiled
+        self.network: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # the model, as training calls it
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -96,6 +99,14 @@ class Trainer:
             weight_decay=self.recipe.weight_decay,
             nesterov=self.recipe.nesterov,
         )
+
+    def _network(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """Return the model as training calls it: shared with other processes, compiled."""
+        network: Callable[[Tensor], tuple[Tensor, Tensor]] = self.world.parallel(self.model, self.device)
+        if not self.compiled:
+            return network
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"  # the former is CUDA graphs
+        return torch.compile(network, mode=mode, dynamic=False)
 
     def begin_second_stage(self) -> None:
         """Let the network stand still from here on; only the head learns: anew, or one factor for each class."""
@@ -109,7 +120,7 @@ class Trainer:
         else:
             head.class_scale.requires_grad_()
         self.optimizer = self._new_optimizer()
-        self.parallel = self.model
+        self.network = None
 
     def in_second_stage(self, epoch: int) -> bool:
         """Say whether the network stands still in this epoch."""
@@ -138,8 +149,8 @@ class Trainer:
             self.begin_second_stage()
         if not self.world.first:
             torch.manual_seed((self.seed + self.world.rank * 7919) * 1_000_003 + epoch)  # dropout of one's own
-        if self.parallel is self.model:
-            self.parallel = self.world.parallel(self.model, self.device)
+        if self.network is None:
+            self.network = self._network()
         self.model.train()
         if self.in_second_stage(epoch):
             self.model.backbone.eval()
@@ -175,7 +186,7 @@ class Trainer:
             images, (labels, others, share) = mixup(images, labels, self.recipe.mixup, generator)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            features, logits = self.parallel(images)
+            features, logits = self.network(images)
         loss = self.loss(logits, labels, moment)
         if self.recipe.mixup:
             loss = share * loss + (1.0 - share) * self.loss(logits, others, moment)

@@ -6,10 +6,7 @@ RUN/tensorboard/      loss, accuracy, learning rate, images/s
 Under `torchrun` several processes train together (`distributed.py`); the first writes all of it.
 """
 
-import hashlib
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +14,31 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from models.manifest import group_of
-from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
+from training.checkpoint import save_checkpoint, source_commit
 from training.classifier import Classifier
-from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
+from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits
 from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
 from training.device import describe_hardware, pick_device, pick_precision, set_threads
 from training.direction import clean_means
 from training.distributed import World
-from training.errors import CheckpointError, DataError
+from training.errors import DataError
 from training.heads import NormalisedHead
 from training.loop import Trainer, clean_batches
 from training.progress import TrainingProgress
 from training.recipe import Recipe
 from training.run_features import RunFeatures, compute_features, save_features
+from training.run_state import (
+    TrainOptions,
+    check_same_pictures,
+    checkpoint_to_resume,
+    data_state,
+    new_state,
+    restore,
+    state_to_resume,
+)
 
 __all__ = ["TrainOptions", "load_splits", "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the command line says besides the recipe; `weights` is the file of pretrained ones to start from."""
-
-    data: DataOptions | Path
-    out: Path
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    weights: Path | None = None
-    resume: bool = False
-    command: str = ""
 
 
 def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> dict[str, Any]:
@@ -64,26 +54,18 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     """
     world = world or World()
     with world.together():
-        found = _checkpoint_to_resume(options) if world.first else None
+        found = checkpoint_to_resume(options) if world.first else None
     found = world.broadcast(found)  # so only the first process needs to see the run folder
     data = DataOptions.of(options.data)
     with world.together(), world.silence():
-        before = None if found is None else _state_to_resume(found, recipe, options)
+        before = None if found is None else state_to_resume(found, recipe, options)
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)
         training_set, test_set, splits = load_splits(data, recipe)
-        if before and (
-            before["class_counts"] != training_set.class_counts.tolist()
-            or before.get("test_fingerprint") not in {None, fingerprint(splits.test)}
-        ):
-            raise CheckpointError(
-                f"{data.data}: these are not the pictures the run was started with; some came or went"
-            )
-        print(
-            f"{splits.train.source}: {len(training_set):,} pictures of {len(training_set.classes)} classes; "
-            f"{splits.note}"
-        )
+        if before:
+            check_same_pictures(before, data, splits, training_set)
+        print(f"{splits.train.source}: {_count(training_set)}; {splits.note}")
         if world.first:
             options.out.mkdir(parents=True, exist_ok=True)
     world.agree("device and precision", f"{device.type}, {precision}")
@@ -91,12 +73,12 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     world.use(device)
     with world.together():
         weights = None if before else options.weights  # a run that goes on has its own
-        place = {"device": device, "precision": precision, "world": world}
+        place = {"device": device, "precision": precision, "compiled": options.compiled, "world": world}
         trainer = Trainer(recipe, training_set, seed=options.seed, weights=weights, **place)
-        state = before or _new_state(recipe, options, training_set) | _data_state(data, splits, training_set, test_set)
+        state = before or new_state(recipe, options, training_set) | data_state(data, splits, training_set, test_set)
         if before:
-            _restore(trainer, before)
-    hardware = describe_hardware(device) if world.size == 1 else f"{world.size} x {describe_hardware(device)}"
+            restore(trainer, before)
+    hardware = f"{world.size} x {describe_hardware(device)}".removeprefix("1 x ")
     state |= {"hardware": hardware, "precision": str(precision).removeprefix("torch.")}
     state |= {"commit": source_commit(), "command": options.command}
     scalars = str(options.out / "tensorboard")
@@ -169,14 +151,18 @@ def _train_epochs(
 
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
-    recipe, data = trainer.recipe, trainer.data
+    recipe = trainer.recipe
     start = "random weights" if not state.get("started_from") else f"the weights in {state['started_from']['file']}"
     if state["epochs_done"]:
         start = f"epoch {state['epochs_done']}"
     return (
-        f"{recipe.name}, {recipe.method}: {recipe.network} on {len(data):,} images of {len(data.classes)} classes, "
-        f"from {start}; {state['hardware']}, {state['precision']}"
+        f"{recipe.name}, {recipe.method}: {recipe.network} on {_count(trainer.data)}, from {start}; "
+        f"{state['hardware']}, {state['precision']}"
     )
+
+
+def _count(images: LabelledImages) -> str:
+    return f"{len(images):,} pictures of {len(images.classes)} classes"
 
 
 def _test_features(trainer: Trainer, test_set: LabelledImages) -> RunFeatures:
@@ -202,72 +188,3 @@ def _means(trainer: Trainer) -> dict[str, Any]:
         direction = torch.nn.functional.normalize(mean_feature.view(model.head.num_heads, -1), dim=1)
         cosine = (normalised * direction).sum(dim=1)
     return {"mean_feature": mean_feature, "mean_head_cosine": cosine}
-
-
-def _new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> dict[str, Any]:
-    return {
-        "recipe": recipe.to_dict(),
-        "seed": options.seed,
-        "started_from": options.weights and {"file": options.weights.name, "sha256": _sha256(options.weights)},
-        "classes": list(data.classes),
-        "class_counts": data.class_counts.tolist(),
-        "groups": [group_of(int(count)) for count in data.class_counts],
-        "date": datetime.now(UTC).date().isoformat(),
-        "epochs_done": 0,
-        "seconds": 0.0,
-        "history": [],
-        "finished": False,
-    }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
-    """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
-    return {
-        "data": data.data.name,
-        "data_options": data.to_dict(),
-        "data_note": splits.note,
-        "test_fingerprint": fingerprint(splits.test),
-        "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
-    }
-
-
-def _checkpoint_to_resume(options: TrainOptions) -> bytes | None:
-    """Return what the run folder holds, None to start anew; refuse to mix two runs in one folder."""
-    path = options.out / CHECKPOINT_NAME
-    if path.exists() and not options.resume:
-        raise CheckpointError(
-            f"{options.out}: holds a run already; add --resume to continue it, or choose another --out"
-        )
-    return path.read_bytes() if path.exists() else None
-
-
-def _state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
-    """Return the state to continue from; it must be of the same run."""
-    state = load_checkpoint(options.out, content)
-    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
-    stored["data"] = options_of(state).arguments
-    asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}
-    for what, value in asked.items():
-        if stored[what] != value:
-            raise CheckpointError(
-                f"{options.out}: this run was started with another {what} ({stored[what]}); --resume needs the same"
-            )
-    return state
-
-
-def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    if trainer.in_second_stage(state["epochs_done"] - 1):
-        trainer.begin_second_stage()
-    try:
-        trainer.model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint is of another network: {str(error).splitlines()[-1].strip()}") from error
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.running_mean.value = state["running_mean"]
-    if trainer.average is not None:
-        trainer.average.load_state_dict(state["average"])

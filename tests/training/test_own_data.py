@@ -26,7 +26,7 @@ def run(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Call
     for i in range(3 * PICTURES):
         content = b"no picture" if i == CORRUPT else image(COLOURS[names[i % 3]], i)
         (tmp_path / f"p{i}.webp").write_bytes(content)
-    monkeypatch.setattr(cli, "load_recipe", lambda _: replace(recipe, epochs=1, imbalance_ratio=None))
+    monkeypatch.setattr("training.train_command.load_recipe", lambda _: replace(recipe, epochs=1, imbalance_ratio=None))
     monkeypatch.chdir(tmp_path)
     return lambda command: cli.main(shlex.split(command))
 
