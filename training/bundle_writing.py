@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from models import tde
@@ -68,6 +69,7 @@ def write_bundle(
     source: str = "",
     *,
     arguments: str = "",
+    features: Tensor | None = None,
 ) -> Bundle:
     """Make the graph, hold it against torch, score it, choose operating points, and save the bundle, or write nothing.
 
@@ -80,6 +82,7 @@ def write_bundle(
             pixels, and the bundle holds no figures.
         source: the images' name, for people.
         arguments: of the command line that scores them again.
+        features: (N, D) of these images, where somebody has computed them; else the graph is run over all of them.
     Raises:
         ExportError: a graph that disagrees with torch, or a mean head cosine that is not positive.
         models.errors.BundleError: the bundle would not be one.
@@ -87,12 +90,11 @@ def write_bundle(
     graph = to_onnx(trained.model, trained.mean_feature, trained.recipe)
     pixels = pixels_to_compare(images, trained.recipe)
     difference = compare_with_torch(graph, trained.model, trained.mean_feature, pixels)
-    head, effect = trained.model.head, class_effect_of(trained.model, trained.mean_feature)
-    counts = np.array([info.training_count for info in trained.classes])
+    effect = class_effect_of(trained.model, trained.mean_feature)
     metrics: dict[str, Any] = {}
     pictures: dict[str, bytes] = {}
     if images is not None:
-        logits, cosine = run_graph(graph, images)
+        logits, cosine = run_graph(graph, images) if features is None else _head_outputs(trained, features)
         groups = tuple(info.group for info in trained.classes)
         scores = Scores(logits, tde.head_effect(cosine, effect), images.labels, groups, trained.exempt_class)
         exempt = None if trained.exempt_class is None else trained.classes[trained.exempt_class].name
@@ -101,7 +103,28 @@ def write_bundle(
         protocol = evaluate_scores(scores, points["label_free"].alpha)
         metrics = bundle_metrics(scores, protocol, trained.classes, source, arguments)
         pictures["curve.svg"] = picture_of(place.parent.name, scores, protocol)
-    manifest = Manifest(
+    manifest = _manifest(place, trained, points, metrics, difference)
+    counts = np.array([info.training_count for info in trained.classes])
+    arrays = {"class_effect": effect, "mean_feature": trained.mean_feature.numpy(), "class_counts": counts}
+    return save_bundle(place, manifest, model_onnx=graph, readme=model_card(manifest), extra_files=pictures, **arrays)
+
+
+@torch.inference_mode()
+def _head_outputs(trained: Trained, features: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(N, D) features -> (N, C) logits and (N, K) head cosine."""
+    head = trained.model.head
+    return head(features).numpy(), head.projection(features, trained.mean_feature).numpy()
+
+
+def _manifest(
+    place: Path,
+    trained: Trained,
+    points: Mapping[str, OperatingPoint],
+    metrics: dict[str, Any],
+    difference: float,
+) -> Manifest:
+    head = trained.model.head
+    return Manifest(
         format_version=FORMAT_VERSION,
         name=place.parent.name,
         version=int(place.name),
@@ -117,8 +140,6 @@ def write_bundle(
         provenance=trained.provenance | {"onnx_torch_difference": difference},
         sha256={},
     )
-    arrays = {"class_effect": effect, "mean_feature": trained.mean_feature.numpy(), "class_counts": counts}
-    return save_bundle(place, manifest, model_onnx=graph, readme=model_card(manifest), extra_files=pictures, **arrays)
 
 
 def label_free_alpha(cosine: npt.NDArray[np.float32]) -> float:

@@ -24,7 +24,7 @@ from training.protocol import evaluate_scores, group_curves, sampled_curves
 from training.revising import revise_bundle
 from training.scoring import load_test_images, run_graph
 
-__all__ = ["evaluate", "picture_of", "protocol_table", "score_bundle"]
+__all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]
 
 FIGURES = ("overall", "many", "medium", "few", "balanced", "harmonic", "geometric", "worst_class", "macro_f1", "ece")
 SAME_FIGURE = 1e-5  # one image of 10,000 that changes its class moves the accuracy by ten times that
@@ -103,7 +103,9 @@ def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], s
     """
     metrics = bundle_metrics(scores, protocol, bundle.manifest.classes, source, arguments)
     held = bundle.manifest.metrics
-    known = all(held.get(key) == metrics[key] for key in ("data", "images")) and _agree(held.get("protocol"), protocol)
+    known = all(held.get(key) == metrics[key] for key in ("data", "images")) and same_figures(
+        held.get("protocol"), protocol
+    )
     if known:
         metrics["protocol"] = held["protocol"]
 
@@ -118,12 +120,12 @@ def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], s
     return f"saved figures, curve and calibration in {bundle.path}; {card}"
 
 
-def _agree(one: Any, other: Any) -> bool:
+def same_figures(one: Any, other: Any) -> bool:
     """Say whether two trees of figures are the same but for rounding."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_agree(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same_figures(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_agree, one, other))
+        return len(one) == len(other) and all(map(same_figures, one, other))
     if isinstance(one, int | float) and isinstance(other, int | float):
         return abs(one - other) <= SAME_FIGURE
     return one is None and other is None

@@ -7,6 +7,8 @@ chosen, and the bundle is saved with its card and curve (`bundle_writing.py`).
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.bundle import Bundle
 from models.manifest import ClassInfo, OperatingPoint
 from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
@@ -17,6 +19,7 @@ from training.data.options import changed_options
 from training.errors import CheckpointError, ExportError
 from training.heads import NormalisedHead
 from training.recipe import Recipe
+from training.run_features import load_features
 from training.scoring import load_test_images
 
 __all__ = ["export", "restore_classifier"]
@@ -59,8 +62,18 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
         label_free_alpha(state["mean_head_cosine"].numpy()),
         "1 / mean head cosine of the training set; no labels used",
     )
-    points = {"label_free": label_free}
-    return write_bundle(place, trained, points, images, part.files.source, arguments=data.arguments)
+    found = load_features(run, model) if data == options_of(state) else None
+    if found is not None and not np.array_equal(found.labels, images.labels):
+        found = None  # kept of other pictures
+    return write_bundle(
+        place,
+        trained,
+        {"label_free": label_free},
+        images,
+        part.files.source,
+        arguments=data.arguments,
+        features=None if found is None else found.features,
+    )
 
 
 def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:

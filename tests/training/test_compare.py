@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import TinyBackbone
 from tests.training.test_run import options
 from training import compare as comparing
 from training.checkpoint import load_checkpoint
 from training.compare import compare, rows_of, tau_norm
-from training.evaluate import evaluate
+from training.evaluate import evaluate, same_figures
 from training.export import export, restore_classifier
 from training.heads import LinearHead
 from training.methods import with_method
@@ -59,6 +60,18 @@ def test_the_features_training_kept_are_not_computed_again(linear: Path, monkeyp
     expected = [row.figures for row in rows_of(linear)]
     monkeypatch.setattr(comparing, "load_test_images", None)
     assert [row.figures for row in rows_of(linear)] == expected
+
+
+def test_export_scores_the_features_training_kept(
+    deconfounded: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.bundle_writing.run_graph", None)
+    kept = export(deconfounded, tmp_path / "models" / "kept").manifest.metrics["protocol"]
+    monkeypatch.undo()
+    (deconfounded / FILE_NAME).unlink()
+    monkeypatch.setattr("training.classifier.build_backbone", lambda *_: (TinyBackbone(), 8))
+    run = export(deconfounded, tmp_path / "models" / "run").manifest.metrics["protocol"]
+    assert same_figures(kept, run)
 
 
 @pytest.mark.parametrize("damage", ["absent", "broken", "other weights"])

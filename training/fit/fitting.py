@@ -115,8 +115,8 @@ def fit(options: FitOptions) -> Bundle:
     )
     images = load_images(test.files, frozen.recipe.image_recipe)
     points = {"label_free": _label_free_point(label_free, cosine)}
-    arguments = options.data.arguments
-    bundle = write_bundle(place, trained, points, images, splits.test.source, arguments=arguments)
+    more = {"arguments": options.data.arguments, "features": torch.from_numpy(test.features)}
+    bundle = write_bundle(place, trained, points, images, splits.test.source, **more)
     ended = time.monotonic()
     console.print(
         f"features {extracted - started:.0f} s ({train.computed + test.computed:,} of "
