@@ -34,7 +34,8 @@ def main() -> None:
         if split == "test":
             counts = [options.test] * classes
         chosen = [np.flatnonzero(files.labels == label)[:count] for label, count in enumerate(counts)]
-        write(files.part(np.concatenate(chosen)), options.out, options.side)
+        if sum(counts):
+            write(files.part(np.concatenate(chosen)), options.out, options.side)
 
 
 def write(files: LabelledFiles, out: Path, side: int) -> None:

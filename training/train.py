@@ -21,7 +21,7 @@ from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, source_commit
 from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits, options_of
-from training.data.images import LabelledImages, load_images
+from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
 from training.device import describe_hardware, pick_device, pick_precision, set_threads
 from training.direction import clean_means
@@ -124,7 +124,8 @@ def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, Labe
                 "but a list has no rank order; add --imbalance-ratio none"
             )
         files = cut_long_tail(files, recipe.imbalance_ratio)
-    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable)
+    kept = 0 if recipe.random_resized_crop else FITS_IN_MEMORY_BYTES  # such crops are cut from the whole picture
+    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable, memory_bytes=kept)
     test = load_images(splits.test, recipe.image_recipe, max_unreadable=data.max_unreadable, every_class=False)
     return train, test, splits
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from tests.training.test_run import options, same
 from training.checkpoint import save_checkpoint
 from training.data.data_set import DataOptions
-from training.data.images import load_images
 from training.errors import RecipeError
 from training.loop import Trainer
 from training.methods import METHODS, with_method
@@ -51,14 +49,22 @@ def test_every_method_trains_and_resumes_to_the_same_weights(
     assert stopped_and_resumed(recipe, folder, tmp_path / "parts", monkeypatch, whole)
 
 
-@pytest.mark.parametrize("memory_bytes", [0, 1 << 30], ids=["from files", "from memory"])
 def test_random_crops_and_colour_jitter_train_and_resume_too(
-    memory_bytes: int, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     big = replace(recipe, auto_augment=False, cutout=0, crop_padding=0, random_resized_crop=True, color_jitter=0.4)
-    monkeypatch.setattr("training.train.load_images", partial(load_images, memory_bytes=memory_bytes))
     whole = train(big, options(folder, tmp_path / "whole"))
     assert stopped_and_resumed(big, folder, tmp_path / "parts", monkeypatch, whole)
+
+
+def test_random_crops_are_cut_from_the_whole_picture_not_from_its_centre(folder: Path, recipe: Recipe) -> None:
+    small = replace(recipe, height=4, width=4, resize=4)
+    kept, whole = (
+        load_splits(DataOptions(data=folder), replace(small, crop_padding=padding, random_resized_crop=not padding))[0]
+        for padding in (1, 0)
+    )
+    assert kept.pixels is not None
+    assert whole.pixels is None
 
 
 def test_two_ways_to_crop_are_refused(recipe: Recipe) -> None:

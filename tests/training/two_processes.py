@@ -83,13 +83,12 @@ def in_two(target: Callable[..., None], *arguments: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # a forked process has torch imported already; elsewhere than on Linux, forking is not safe
-    start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    start = multiprocessing.get_context("spawn")  # torch's backward pass does not survive a fork
     processes = [start.Process(target=_call, args=(rank, port, target, arguments), daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(250)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

@@ -30,7 +30,7 @@ from training.data.random_crops import RandomCrops, mirror
 from training.errors import DataError
 from training.progress import images_progress
 
-__all__ = ["DAMAGED", "LabelledImages", "load_images"]
+__all__ = ["DAMAGED", "FITS_IN_MEMORY_BYTES", "LabelledImages", "load_images"]
 
 FITS_IN_MEMORY_BYTES = 4 << 30
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise

@@ -1,6 +1,6 @@
 """The features of every picture, each computed once.
 
-On the CPU they come from ONNX Runtime and not from torch, which takes four times as long there (LOG.md), so they are
+On the CPU they come from ONNX Runtime and not from torch, which takes several times as long there (LOG.md), so they are
 those of the graph that will be served. Each thread reads, decodes and computes batches of its own.
 """
 
@@ -32,7 +32,7 @@ from training.scoring import open_graph
 
 __all__ = ["Backbone", "Extracted", "extract", "open_backbone"]
 
-BATCH = 8  # images; ONNX Runtime with one thread is no faster with more (LOG.md), and a thread holds one batch
+BATCH = 8  # images; each thread holds one batch
 BATCH_ON_GPU = 64
 CHUNK_BATCHES = 16  # between two writes: what a kill can cost
 MOST_NAMED = 5
