@@ -98,7 +98,10 @@ class World:
             return
         signal.signal(signal.SIGTERM, _terminate)
         try:
-            dist.init_process_group("gloo", timeout=PATIENCE)
+            store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store may still hold dead addresses
+            store = dist.PrefixStore(attempt, store)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
             yield
             dist.destroy_process_group()
         except SystemExit:  # argparse has spoken; nobody leaves before the first process has

@@ -18,6 +18,7 @@ from training import __main__ as cli
 from training import classifier
 from training.checkpoint import load_checkpoint
 from training.data.draws import SharedGenerator, integers, uniform
+from training.device import set_threads
 from training.distributed import World
 from training.errors import TrainingError
 from training.recipe import Recipe
@@ -27,7 +28,7 @@ RECIPE = Recipe(
     name="tiny", height=8, width=8, resize=8, imbalance_ratio=4.0, warmup_epochs=1, schedule="cosine", crop_padding=1,
     cutout=2, auto_augment=True, evaluate_every=2,
 )  # fmt: skip
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.timeout(300)  # two processes import torch, on a machine that may be busy
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, some 15 steps; each differs in the order sums are rounded in
 
 
@@ -146,6 +147,15 @@ def test_what_torchrun_says_is_read_or_refused(
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert cli.main(["train", "cifar10-lt", "--data", "x", "--out", "y"]) == 2
     assert "WORLD_SIZE=''" in capsys.readouterr().err
+
+
+def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)), raising=False)
+    for threads, local_size in ((None, 1), (None, 2), (None, 16), (3, 1), (3, 2)):
+        set_threads(threads, local_size)
+    assert chosen == [4, 1, 3, 3]
 
 
 def words(data: Path, out: Path) -> list[str]:

@@ -88,7 +88,7 @@ def in_two(target: Callable[..., None], *arguments: Any) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(250)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
