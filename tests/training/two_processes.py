@@ -83,7 +83,8 @@ def in_two(target: Callable[..., None], *arguments: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start = multiprocessing.get_context("spawn")  # torch's backward pass does not survive a fork
+    start = multiprocessing.get_context("forkserver")  # torch's backward pass does not survive a plain fork
+    start.set_forkserver_preload([__name__])  # torch is imported once
     processes = [start.Process(target=_call, args=(rank, port, target, arguments), daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
