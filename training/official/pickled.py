@@ -9,7 +9,6 @@ to stand-ins, which take a dtype of plain numbers, a shape and as many bytes, an
 import math
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,16 @@ _NUMBERS = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4"
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # NumPy 1 and 2
 
 
+class _RefusedError(Exception):
+    """What a stand-in was given is no array or number; the message says what it is."""
+
+
 class _Dtype:
     """Stands in for numpy.dtype: one of plain numbers, in either byte order."""
 
     def __init__(self, code: object, *_: object) -> None:
         if not (isinstance(code, str) and code in _NUMBERS):
-            raise UnpicklingError(f"an array of dtype {code!r}; only plain numbers are read")
+            raise _RefusedError(f"an array of dtype {code!r}; only plain numbers are read")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -45,9 +48,9 @@ class _Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, content = state
         if not isinstance(kind, _Dtype) or not all(type(side) is int and side >= 0 for side in shape):
-            raise UnpicklingError("an array whose dtype or shape is none")
+            raise _RefusedError("an array whose dtype or shape is none")
         if not isinstance(content, bytes) or len(content) != math.prod(shape) * kind.dtype.itemsize:
-            raise UnpicklingError(f"an array of shape {tuple(shape)} whose content is not of that size")
+            raise _RefusedError(f"an array of shape {tuple(shape)} whose content is not of that size")
         values = np.frombuffer(content, kind.dtype).reshape(shape, order="F" if fortran else "C")
         self.values = values.astype(kind.dtype.newbyteorder("="))
 
@@ -58,7 +61,7 @@ def _empty_array(*_: object) -> _Array:
 
 def _scalar(kind: object, content: object) -> float | int | bool:
     if not (isinstance(kind, _Dtype) and isinstance(content, bytes) and len(content) == kind.dtype.itemsize):
-        raise UnpicklingError("a NumPy number that is none")
+        raise _RefusedError("a NumPy number that is none")
     number: float | int | bool = np.frombuffer(content, kind.dtype)[0].item()
     return number
 
@@ -85,6 +88,8 @@ def read_torch_file(path: Path) -> dict[Any, Any]:
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except _RefusedError as error:
+        raise CheckpointError(f"{path}: holds {error}") from error
     except Exception as error:
         raise CheckpointError(f"{path}: {_sentence(error)}") from error
     if not isinstance(content, dict):
@@ -98,6 +103,4 @@ def _sentence(error: Exception) -> str:
             f"asks for {asked[1]}, which is neither a tensor nor a number and may be code; nothing of it was run. Save "
             "the file again with nothing but tensors, numbers and arrays"
         )
-    if refused := re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error)):
-        return f"holds {refused[1].strip()}" if "array" in refused[1] else f"cannot be read: {refused[1].strip()}"
     return f"not a file that torch.save wrote, or damaged ({type(error).__name__})"

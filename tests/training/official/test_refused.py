@@ -199,7 +199,7 @@ def test_what_is_no_torch_file_is_refused(tmp_path: Path) -> None:
         read_torch_file(file)
     for content in (b"", b"half", pickle.dumps({"a": 1})[:-2], b"PK\x03\x04"):
         file.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"not a file that torch\.save wrote, or damaged|cannot be read"):
+        with pytest.raises(CheckpointError, match=r"not a file that torch\.save wrote, or damaged"):
             read_torch_file(file)
     torch.save([1], file)
     with pytest.raises(CheckpointError, match="holds no dict but a list"):
