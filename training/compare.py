@@ -133,8 +133,7 @@ def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifie
 def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[tuple[str, float | None, Figures]]:
     groups, counts, head = tuple(state["groups"]), np.asarray(state["class_counts"]), model.head
     logits = head(found.features).numpy()
-    named = options_of(state).exempt_class
-    exempt = None if named is None else state["classes"].index(named)
+    exempt = options_of(state).exempt_index(tuple(state["classes"]))
     adjusted = Scores(logits, logits[0], found.labels, groups, exempt).logit_adjustment(counts)
     fitted = evaluate_scores(adjusted, 1.0)
     rows: list[tuple[str, float | None, Figures]] = [("none", None, fitted["zero"])]

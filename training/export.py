@@ -55,7 +55,7 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
         mean_feature=state["mean_feature"],
         classes=tuple(map(ClassInfo, names, state["class_counts"], state["groups"])),
         provenance=_provenance(recipe, state),
-        exempt_class=None if data.exempt_class is None else names.index(data.exempt_class),
+        exempt_class=data.exempt_index(names),
     )
     images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
     label_free = OperatingPoint(

@@ -124,6 +124,16 @@ def test_features_of_other_code_are_not_mixed_in(folder: Path, backbone: Path, m
     assert fit(folder, backbone) == 2
 
 
+def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_others(
+    folder: Path, backbone: Path
+) -> None:
+    assert fit(folder, backbone, "--exempt-class", "green") == 0
+    manifest = load_bundle(backbone.parent / "models" / "tiny" / "1").manifest
+    assert manifest.classes[manifest.exempt_class or 0].name == "green"
+    assert "among the classes other than 'green'" in manifest.operating_points["balanced"].chosen_by
+    assert manifest.metrics["protocol"]["cross_fitted"]["overall"] > 0.9
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -131,7 +141,7 @@ def test_features_of_other_code_are_not_mixed_in(folder: Path, backbone: Path, m
         ("--backbone resnet18 --weights nowhere.pth --data DATA", "nowhere.pth: no such file of weights"),
         ("--backbone resnet33 --weights SELF --data DATA", "network 'resnet33' is unknown"),
         ("--backbone resnet18 --weights SELF --data nowhere", "nowhere: no such file or folder"),
-        ("--backbone resnet18 --weights SELF --data DATA --exempt-class red", "fit knows no exempt class"),
+        ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink' is none of the classes"),
         ("--backbone resnet18 --weights SELF --data DATA --epochs 0", "--epochs 0: at least 1"),
         ("--backbone resnet18 --weights SELF --data DATA --out Tiny", "a model's name is of small letters"),
     ],

@@ -71,6 +71,10 @@ class DataOptions:
             raise DataError(f"the run's data options have fields this version does not know: {sorted(unknown)}")
         return cls(**{name: Path(v) if name in _PATHS and v is not None else v for name, v in values.items()})
 
+    def exempt_index(self, class_names: tuple[str, ...]) -> int | None:
+        """Return the number of the exempt class, or None where none is."""
+        return None if self.exempt_class is None else class_names.index(self.exempt_class)
+
     @property
     def columns(self) -> Columns:
         """The columns of a table."""

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from models.scores import Scores
 from training.bundle_writing import Trained, bundle_place, write_bundle
 from training.checkpoint import source_commit
 from training.classifier import Classifier
-from training.data.data_set import DataOptions, Splits, fingerprint, open_splits
+from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
 from training.data.images import load_images
+from training.data.labelled_files import LabelledFiles
 from training.device import describe_hardware, pick_device
 from training.errors import DataError
 from training.fit.comparison import compare, print_comparison
@@ -77,53 +79,67 @@ def fit(options: FitOptions) -> Bundle:
         TrainingError: DataError, RecipeError, WeightsError or ExportError, see each.
         models.errors.BundleError: the place is taken.
     """
-    console = Console(highlight=False)
-    started = time.monotonic()
+    console, clock = Console(highlight=False), [time.monotonic()]
     place = bundle_place(options.out)
-    if options.data.exempt_class is not None:
-        raise DataError("fit knows no exempt class; train with one, or leave --exempt-class away")
     device = pick_device(options.device)
     weights = weights_of(options.backbone, options.weights)
     splits = open_splits(options.data)
+    check_exempt(options.data, splits.train.classes)
     console.print(splits.note, markup=False, soft_wrap=True)
-    frozen = open_frozen(
-        options.backbone, weights, options.head, options.changed_input or {}, len(splits.train.classes)
-    )
+    changed, num_classes = options.changed_input or {}, len(splits.train.classes)
+    frozen = open_frozen(options.backbone, weights, options.head, changed, num_classes)
     train, test = _features(options, splits, frozen, device, console)
-    extracted = time.monotonic()
+    clock.append(time.monotonic())
 
     cosine, mean_feature, linear = _train_heads(options, frozen.model, train)
-    label_free = 1.0 / cosine if cosine >= NO_LABEL_FREE else None
-    trained_at = time.monotonic()
-    classes = tuple(
-        ClassInfo(name, int(count), group_of(int(count)))
-        for name, count in zip(train.files.classes, train.files.class_counts, strict=True)
+    clock.append(time.monotonic())
+    trained = Trained(
+        model=frozen.model,
+        recipe=frozen.recipe,
+        mean_feature=mean_feature,
+        classes=_classes(train.files),
+        provenance=_provenance(options, frozen, splits, (train, test), device) | _seconds(clock),
+        exempt_class=options.data.exempt_index(train.files.classes),
     )
-    scores = _scores(frozen.model, mean_feature, test, classes)
+    label_free = 1.0 / cosine if cosine >= NO_LABEL_FREE else None
+    scores = _scores(trained, test)
     with torch.inference_mode():
         linear_logits = linear(torch.from_numpy(test.features)).numpy()
     columns = compare(scores, label_free, linear_logits, train.files.class_counts)
     print_comparison(console, columns, splits.test.source, len(scores))
     if label_free is None:
         console.print(_no_label_free(cosine), style="yellow", soft_wrap=True)
-    provenance = _provenance(options, frozen, splits, (train, test), device) | {
-        "feature_seconds": round(extracted - started),
-        "training_seconds": round(trained_at - extracted),
-    }
-    trained = Trained(
-        model=frozen.model, recipe=frozen.recipe, mean_feature=mean_feature, classes=classes, provenance=provenance
+    bundle = write_bundle(
+        place,
+        trained,
+        {"label_free": _label_free_point(label_free, cosine)},
+        load_images(test.files, frozen.recipe.image_recipe),
+        splits.test.source,
+        arguments=options.data.arguments,
+        features=torch.from_numpy(test.features),
     )
-    images = load_images(test.files, frozen.recipe.image_recipe)
-    points = {"label_free": _label_free_point(label_free, cosine)}
-    more = {"arguments": options.data.arguments, "features": torch.from_numpy(test.features)}
-    bundle = write_bundle(place, trained, points, images, splits.test.source, **more)
-    ended = time.monotonic()
-    console.print(
-        f"features {extracted - started:.0f} s ({train.computed + test.computed:,} of "
-        f"{len(train.files) + len(test.files):,} images computed, the others were there), heads "
-        f"{trained_at - extracted:.0f} s, bundle {ended - trained_at:.0f} s: {ended - started:.0f} s in all"
-    )
+    clock.append(time.monotonic())
+    console.print(_how_long(clock, train, test))
     return bundle
+
+
+def _how_long(clock: list[float], train: Extracted, test: Extracted) -> str:
+    features, heads, writing = (end - start for start, end in pairwise(clock))
+    computed, all_of_them = train.computed + test.computed, len(train.files) + len(test.files)
+    return (
+        f"features {features:.0f} s ({computed:,} of {all_of_them:,} images computed, the others were there), "
+        f"heads {heads:.0f} s, bundle {writing:.0f} s: {clock[-1] - clock[0]:.0f} s in all"
+    )
+
+
+def _classes(files: LabelledFiles) -> tuple[ClassInfo, ...]:
+    counts = map(int, files.class_counts)
+    return tuple(ClassInfo(name, count, group_of(count)) for name, count in zip(files.classes, counts, strict=True))
+
+
+def _seconds(clock: list[float]) -> dict[str, int]:
+    features, heads = (round(end - start) for start, end in pairwise(clock))
+    return {"feature_seconds": features, "training_seconds": heads}
 
 
 def _features(
@@ -175,13 +191,14 @@ def _train_heads(options: FitOptions, model: Classifier, train: Extracted) -> tu
     return float(cosine), mean_feature, linear
 
 
-def _scores(model: Classifier, mean_feature: Tensor, part: Extracted, classes: tuple[ClassInfo, ...]) -> Scores:
+def _scores(trained: Trained, part: Extracted) -> Scores:
     """Return the head's answers along α."""
-    features = torch.from_numpy(part.features)
+    features, head = torch.from_numpy(part.features), trained.model.head
     with torch.inference_mode():
-        logits, cosine = model.head(features).numpy(), model.head.projection(features, mean_feature).numpy()
-    effect = tde.head_effect(cosine, class_effect_of(model, mean_feature))
-    return Scores(logits, effect, part.files.labels, tuple(info.group for info in classes))
+        logits, cosine = head(features).numpy(), head.projection(features, trained.mean_feature).numpy()
+    effect = tde.head_effect(cosine, class_effect_of(trained.model, trained.mean_feature))
+    groups = tuple(info.group for info in trained.classes)
+    return Scores(logits, effect, part.files.labels, groups, trained.exempt_class)
 
 
 def _no_label_free(cosine: float) -> str:
