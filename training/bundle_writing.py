@@ -25,6 +25,7 @@ from models.manifest import (
     Manifest,
     OperatingPoint,
 )
+from models.objective import ALPHA_RANGE
 from models.scores import Scores
 from training.bundle_metrics import bundle_metrics
 from training.card import model_card
@@ -37,7 +38,9 @@ from training.protocol import balanced_alpha, evaluate_scores, tail_alpha
 from training.recipe import Recipe
 from training.scoring import run_graph
 
-__all__ = ["Trained", "bundle_place", "label_free_alpha", "write_bundle"]
+__all__ = ["LEAST_MEAN_COSINE", "Trained", "bundle_place", "label_free_alpha", "label_free_point", "write_bundle"]
+
+LEAST_MEAN_COSINE = 1.0 / ALPHA_RANGE[1]  # a smaller one asks for an α beyond all that are ever chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +151,17 @@ def label_free_alpha(cosine: npt.NDArray[np.float32]) -> float:
         return tde.label_free_alpha(np.atleast_2d(cosine))
     except ValueError as error:
         raise ExportError(f"{error}; train longer, or with a clean mean feature") from error
+
+
+def label_free_point(mean_cosine: float) -> OperatingPoint:
+    """Return the point for a mean head cosine of the training set; 0, which changes nothing, where there is none."""
+    if mean_cosine >= LEAST_MEAN_COSINE:
+        return OperatingPoint(1.0 / mean_cosine, "1 / mean head cosine of the training set; no labels used")
+    return OperatingPoint(
+        0.0,
+        f"not defined: the mean head cosine of the training set is {mean_cosine:.3f}, and 1 over it no usable alpha; "
+        "set to 0, the plain classifier",
+    )
 
 
 def _by_scored(cosine: npt.NDArray[np.float32], source: str) -> OperatingPoint:

@@ -1,17 +1,21 @@
 """The trained thing: a backbone, a head and the recipe's normalisation, from uint8 pixels to features to logits."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.data.images import LabelledImages
+from training.errors import CheckpointError
 from training.heads import build_head
 from training.networks import build_backbone
 from training.recipe import Recipe
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "clean_batches", "restore_classifier"]
 
 
 class Classifier(nn.Module):
@@ -53,3 +57,33 @@ class Classifier(nn.Module):
         features = self.backbone(images).float()
         with torch.autocast(features.device.type, enabled=False):
             return features, self.head(features)
+
+
+def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:
+    """Return the trained model in evaluation mode, on the CPU; the moving average where the recipe keeps one."""
+    if not state["finished"]:
+        raise CheckpointError(
+            f"the run stopped after {state['epochs_done']} of {recipe.epochs} epochs; finish it with "
+            "`train … --resume`, then export"
+        )
+    model = Classifier(recipe, len(state["classes"]))
+    weights = state["model"]
+    if state["average"] is not None:
+        weights = {
+            name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"
+        }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another network: {str(error).splitlines()[-1].strip()}") from error
+    return model.eval()
+
+
+def clean_batches(
+    model: Classifier, data: LabelledImages, batch_size: int = 250, share: slice = slice(None)
+) -> Iterator[Tensor]:
+    """Yield every image, or every one of a share, once, in order, normalised and not augmented."""
+    own = np.arange(len(data))[share]
+    for start in range(0, len(own), batch_size):
+        pixels = data.fetch(own[start : start + batch_size])
+        yield model.prepare(pixels).contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ test features.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from models import tde
 from models.metrics import summarise
 from models.scores import Scores
 from models.tuning import halves
+from training.bundle_writing import LEAST_MEAN_COSINE
 from training.checkpoint import load_checkpoint
-from training.classifier import Classifier
-from training.data.data_set import DataOptions, options_of
-from training.export import restore_classifier
+from training.classifier import Classifier, clean_batches, restore_classifier
+from training.data.data_set import options_of
 from training.heads import LinearHead, NormalisedHead
-from training.loop import clean_batches
+from training.onnx_graph import class_effect_of
 from training.outputs import check_place, written_together
 from training.protocol import evaluate_scores
 from training.recipe import Recipe
@@ -118,54 +118,63 @@ def rows_of(run: Path, data: Path | None = None) -> list[Row]:
 
 
 def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifier, data: Path | None) -> RunFeatures:
-    kept = load_features(run, model)
-    if kept is not None:
+    """Return the features of the run's own test part, kept or to be kept, or of other pictures, which are not."""
+    if data is None and (kept := load_features(run, model, state)):
         return kept
-    where = options_of(state) if data is None else DataOptions.of(data)
-    kept = state.get("test_fingerprint")
-    images, _ = load_test_images(where, tuple(state["classes"]), recipe.image_recipe, kept=kept)
+    where, kept_part = (options_of(state), state.get("test_fingerprint")) if data is None else (data, None)
+    images, _ = load_test_images(where, tuple(state["classes"]), recipe.image_recipe, kept=kept_part)
     found = compute_features(model, clean_batches(model, images), images.labels)
-    save_features(run, model, found)
+    if data is None:
+        save_features(run, model, found, state)
     return found
 
 
 @torch.inference_mode()
 def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[tuple[str, float | None, Figures]]:
-    groups, counts, head = tuple(state["groups"]), np.asarray(state["class_counts"]), model.head
+    head, counts = model.head, np.asarray(state["class_counts"])
     logits = head(found.features).numpy()
     exempt = options_of(state).exempt_index(tuple(state["classes"]))
-    adjusted = Scores(logits, logits[0], found.labels, groups, exempt).logit_adjustment(counts)
-    fitted = evaluate_scores(adjusted, 1.0)
-    rows: list[tuple[str, float | None, Figures]] = [("none", None, fitted["zero"])]
+    plain = Scores(logits, np.zeros(logits.shape[1], np.float32), found.labels, tuple(state["groups"]), exempt)
+    adjusted = evaluate_scores(plain.logit_adjustment(counts), 1.0)
+    rows: list[tuple[str, float | None, Figures]] = [("none", None, adjusted["zero"])]
     if isinstance(head, LinearHead):
-        rows.append(("tau-norm", *tau_norm(head, found, groups)))
-    rows.append(("logit adjustment", fitted["cross_fitted"]["alpha"], fitted["cross_fitted"]))
+        rows.append(("tau-norm", *tau_norm(head, found, plain)))
+    rows.append(("logit adjustment", adjusted["cross_fitted"]["alpha"], adjusted["cross_fitted"]))
     if isinstance(head, NormalisedHead):
-        effect = tde.class_effect(
-            head.weight.numpy(), state["mean_feature"].numpy(), num_heads=head.num_heads, tau=head.tau, gamma=head.gamma
-        )
         cosine = head.projection(found.features, state["mean_feature"]).numpy()
-        scores = Scores(logits, tde.head_effect(cosine, effect), found.labels, groups, exempt)
-        label_free = tde.label_free_alpha(state["mean_head_cosine"].numpy()[None])
-        protocol = evaluate_scores(scores, label_free)
-        rows.append(("TDE, label-free", label_free, protocol["label_free"]))
+        effect = tde.head_effect(cosine, class_effect_of(model, state["mean_feature"]))
+        mean_cosine = float(state["mean_head_cosine"].mean())
+        label_free = None if mean_cosine < LEAST_MEAN_COSINE else 1.0 / mean_cosine
+        protocol = evaluate_scores(replace(plain, slope=effect), label_free or 0.0)
+        if label_free is not None:
+            rows.append(("TDE, label-free", label_free, protocol["label_free"]))
         rows.append(("TDE", protocol["cross_fitted"]["alpha"], protocol["cross_fitted"]))
     return rows
 
 
-def tau_norm(head: LinearHead, found: RunFeatures, groups: tuple[str, ...]) -> tuple[float, Figures]:
-    """Return the cross-fitted τ and its figures; each class's weights are divided by their norm to the power of τ."""
-    norms = head.weight.norm(dim=1, keepdim=True)
+@torch.inference_mode()
+def tau_norm(head: LinearHead, found: RunFeatures, plain: Scores) -> tuple[float, Figures]:
+    """Return the cross-fitted τ and its figures; each class's weights are divided by their norm to the power of τ.
+
+    Args:
+        head: with the factors a second stage may have given its classes, which are part of the weights here.
+        found: N features and labels.
+        plain: the same images with the head's own logits.
+    """
+    weight = head.weight * head.class_scale[:, None]
+    norms = weight.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
     def figures(images: npt.NDArray[np.bool_], tau: float) -> Figures:
-        logits = (found.features[torch.from_numpy(images)] @ (head.weight / norms**tau).T).numpy()
-        confidence = tde.softmax(logits).max(axis=1)
-        return summarise(logits.argmax(axis=1), confidence, found.labels[images], groups)
+        logits = (found.features[torch.from_numpy(images)] @ (weight / norms**tau).T).numpy()
+        some = plain.part(images)
+        some = replace(some, slope=some.logits - logits)  # so that these logits are there at knob 1
+        return summarise(*some.top_1(1.0), some.labels, some.groups)
 
     first = halves(found.labels)
     taus = [TAUS[np.argmax([figures(chosen, tau)["balanced"] for tau in TAUS])] for chosen in (first, ~first)]
     one, other = figures(~first, taus[0]), figures(first, taus[1])
-    mean = {name: None if value is None else (value + other[name]) / 2 for name, value in one.items()}
+    both = {name: (value, other[name]) for name, value in one.items()}
+    mean = {name: None if None in values else sum(values) / 2 for name, values in both.items()}
     return float(np.mean(taus)), mean
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from models.bundle import Bundle
-from models.manifest import ClassInfo, OperatingPoint
-from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
+from models.manifest import ClassInfo
+from training.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
 from training.checkpoint import load_checkpoint
-from training.classifier import Classifier
+from training.classifier import restore_classifier
 from training.data.data_set import check_exempt, options_of
 from training.data.options import changed_options
-from training.errors import CheckpointError, ExportError
+from training.errors import ExportError
 from training.heads import NormalisedHead
 from training.recipe import Recipe
 from training.run_features import load_features
 from training.scoring import load_test_images
 
-__all__ = ["export", "restore_classifier"]
+__all__ = ["export"]
 
 
 def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
@@ -58,42 +58,18 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
         exempt_class=data.exempt_index(names),
     )
     images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
-    label_free = OperatingPoint(
-        label_free_alpha(state["mean_head_cosine"].numpy()),
-        "1 / mean head cosine of the training set; no labels used",
-    )
-    found = load_features(run, model) if data == options_of(state) else None
+    found = load_features(run, model, state) if data == options_of(state) else None
     if found is not None and not np.array_equal(found.labels, images.labels):
         found = None  # kept of other pictures
     return write_bundle(
         place,
         trained,
-        {"label_free": label_free},
+        {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))},
         images,
         part.files.source,
         arguments=data.arguments,
         features=None if found is None else found.features,
     )
-
-
-def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:
-    """Return the trained model in evaluation mode, on the CPU; the moving average where the recipe keeps one."""
-    if not state["finished"]:
-        raise CheckpointError(
-            f"the run stopped after {state['epochs_done']} of {recipe.epochs} epochs; finish it with "
-            "`train … --resume`, then export"
-        )
-    model = Classifier(recipe, len(state["classes"]))
-    weights = state["model"]
-    if state["average"] is not None:
-        weights = {
-            name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"
-        }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint is of another network: {str(error).splitlines()[-1].strip()}") from error
-    return model.eval()
 
 
 def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:

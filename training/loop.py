@@ -29,7 +29,7 @@ from training.networks.freezing import freeze
 from training.recipe import Recipe
 from training.schedule import image_size_at, learning_rate_at
 
-__all__ = ["EpochResult", "Trainer", "clean_batches"]
+__all__ = ["EpochResult", "Trainer"]
 
 CHUNK_BYTES = 32 << 20  # pixels augmented at once: many enough to share operations, few enough for the cache
 
@@ -235,18 +235,8 @@ class Trainer:
         if (share := recipe.color_jitter) > 0:
             images = color_jitter(images, generator, brightness=share, contrast=share, saturation=share)
         if recipe.auto_augment:
-            images = auto_augment(images, generator)
+            images = auto_augment(images, generator, recipe.auto_augment_policy)
         if recipe.rand_augment is not None:
             count, magnitude = recipe.rand_augment
             images = rand_augment(images, generator, count=count, magnitude=magnitude)
         return images
-
-
-def clean_batches(
-    model: Classifier, data: LabelledImages, batch_size: int = 250, share: slice = slice(None)
-) -> Iterator[Tensor]:
-    """Yield every image, or every one of a share, once, in order, normalised and not augmented."""
-    own = np.arange(len(data))[share]
-    for start in range(0, len(own), batch_size):
-        pixels = data.fetch(own[start : start + batch_size])
-        yield model.prepare(pixels).contiguous(memory_format=torch.channels_last)

@@ -94,7 +94,8 @@ class Loss:
 
     def _focal(self, logits: Tensor, labels: Tensor) -> Tensor:
         losses = F.cross_entropy(logits, labels, reduction="none")
-        return (1.0 - torch.exp(-losses)) ** self.recipe.focal_gamma * losses
+        wrong = (-torch.expm1(-losses)).clamp_min(1e-12)  # 1 − p; at 0 a power below 1 has no gradient
+        return wrong**self.recipe.focal_gamma * losses
 
     def _ldam(self, logits: Tensor, labels: Tensor) -> Tensor:
         margin = F.one_hot(labels, logits.shape[1]) * self.margins[labels, None]

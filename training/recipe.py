@@ -16,18 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from models.manifest import ImageRecipe
 from training import recipes
 from training.errors import RecipeError
-from training.heads import HEADS
-from training.losses import LOSSES
+from training.recipe_checks import MOST_EPOCHS, check_recipe
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
-
-_CHOICES = {
-    "head": HEADS,
-    "loss": LOSSES,
-    "second_stage": ("none", "crt", "lws"),
-    "schedule": ("milestones", "cosine"),
-    "mean_feature": ("clean", "running"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +47,7 @@ class Recipe:
         crop_padding: pixels a random crop may shift; 0 turns crop and flip off.
         random_resized_crop: cut out a random part, at least 8 % of the picture, and flip; not with `crop_padding`.
         color_jitter: brightness, contrast and saturation change by up to this share.
-        auto_augment: AutoAugment's policy for CIFAR-10.
+        auto_augment, auto_augment_policy: AutoAugment, and the data set its policy was found on.
         rand_augment: how many operations of RandAugment, and how strong (0..30); None for none.
         cutout: the side of the blank square in pixels, 0 for none.
         mixup: α of the Beta distribution that pictures are blended by, 0 for none.
@@ -104,6 +95,7 @@ class Recipe:
     random_resized_crop: bool = False
     color_jitter: float = 0.0
     auto_augment: bool = False
+    auto_augment_policy: Literal["cifar10", "imagenet"] = "cifar10"
     rand_augment: tuple[int, int] | None = None
     cutout: int = 0
     mixup: float = 0.0
@@ -114,34 +106,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse a recipe that contradicts itself."""
-        if self.epochs < 1 or self.batch_size < 2:
-            raise RecipeError(f"recipe {self.name}: needs at least 1 epoch and 2 images a batch")
-        for field, known in _CHOICES.items():
-            if getattr(self, field) not in known:
-                raise RecipeError(
-                    f"recipe {self.name}: {field} {getattr(self, field)!r} is unknown; there are: {', '.join(known)}"
-                )
-        if self.resize < max(self.height, self.width):
-            raise RecipeError(
-                f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}"
-            )
-        if self.random_resized_crop and self.crop_padding:
-            raise RecipeError(
-                f"recipe {self.name}: random_resized_crop and crop_padding {self.crop_padding} both crop; "
-                "set crop_padding=0"
-            )
-        if self.loss == "ldam" and self.head == "linear":
-            raise RecipeError(f"recipe {self.name}: LDAM's margin is one of cosines; take head cosine or deconfounded")
-        if self.second_stage == "lws" and self.head != "linear":
-            raise RecipeError(
-                f"recipe {self.name}: lws scales each class's weights, which head {self.head} normalises away; "
-                "take head linear"
-            )
-        if self.second_stage != "none" and not 0 < self.second_stage_epochs < self.epochs:
-            raise RecipeError(
-                f"recipe {self.name}: second_stage_epochs {self.second_stage_epochs} leaves one of the two stages "
-                f"without epochs; there are {self.epochs}"
-            )
+        check_recipe(self)
 
     @property
     def first_stage_epochs(self) -> int:
@@ -155,8 +120,8 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> Self:
         """The same recipe stretched or shortened: all that happens at an epoch moves in proportion."""
-        if epochs < 1:
-            raise RecipeError(f"--epochs {epochs}: at least 1")
+        if not 1 <= epochs < MOST_EPOCHS:
+            raise RecipeError(f"--epochs {epochs}: at least 1, and below {MOST_EPOCHS:,}")
         scale = epochs / self.epochs
         milestones = tuple(epoch * scale for epoch in self.milestones)
         return replace(

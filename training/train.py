@@ -15,7 +15,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoint import save_checkpoint, source_commit
-from training.classifier import Classifier
+from training.classifier import Classifier, clean_batches
 from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits
 from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
@@ -24,7 +24,7 @@ from training.direction import clean_means
 from training.distributed import World
 from training.errors import DataError
 from training.heads import NormalisedHead
-from training.loop import Trainer, clean_batches
+from training.loop import Trainer
 from training.progress import TrainingProgress
 from training.recipe import Recipe
 from training.run_features import RunFeatures, compute_features, save_features
@@ -147,7 +147,7 @@ def _train_epochs(
             if trainer.world.first:
                 save_checkpoint(out, state)
                 if epoch + 1 == epochs:
-                    save_features(out, trainer.final_model, found)
+                    save_features(out, trainer.final_model, found, state)
 
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:

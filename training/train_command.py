@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from training.data.data_set import add_data_arguments, data_options
 from training.distributed import World
+from training.errors import RecipeError
 from training.methods import METHODS, with_method
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
@@ -84,6 +85,11 @@ def run_train(options: argparse.Namespace) -> None:
     world: World = options.world
     with world.together():
         recipe, data = _recipe(options), data_options(options)
+        if recipe.frozen and options.weights is None and not (options.resume and options.out.exists()):
+            raise RecipeError(
+                f"--freeze {', '.join(recipe.frozen)} would keep random weights as they are; give pretrained ones with "
+                "--weights FILE"
+            )
     train(
         recipe,
         TrainOptions(

@@ -1,6 +1,7 @@
 """Runs side by side: every way of inference their heads allow, from features that are computed once."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from models.scores import Scores
 from tests.training.conftest import TinyBackbone
 from tests.training.test_run import options
 from training import compare as comparing
 from training.checkpoint import load_checkpoint
+from training.classifier import restore_classifier
 from training.compare import compare, rows_of, tau_norm
+from training.errors import DataError
 from training.evaluate import evaluate, same_figures
-from training.export import export, restore_classifier
+from training.export import export
 from training.heads import LinearHead
 from training.methods import with_method
 from training.recipe import Recipe
@@ -84,7 +88,12 @@ def test_features_that_cannot_be_used_are_computed_anew(linear: Path, deconfound
         file.write_bytes((deconfounded / FILE_NAME).read_bytes())
     assert [row.figures["overall"] for row in rows_of(linear)] == expected
     state = load_checkpoint(linear)
-    assert load_features(linear, restore_classifier(state, Recipe.from_dict(state["recipe"]))) is not None
+    assert load_features(linear, restore_classifier(state, Recipe.from_dict(state["recipe"])), state) is not None
+
+
+def linear_scores(head: LinearHead, found: RunFeatures, exempt: int | None = None) -> Scores:
+    groups = ("many", "few", "few")[: len(head.weight)]
+    return Scores(head(found.features).numpy(), np.zeros(len(groups), np.float32), found.labels, groups, exempt)
 
 
 @torch.inference_mode()
@@ -94,6 +103,28 @@ def test_tau_norm_takes_out_what_long_weights_gain() -> None:
     rare = torch.tensor([[0.2, 1.0]]).repeat(6, 1)
     found = RunFeatures(torch.cat((torch.flip(rare, (1,)), rare)), np.repeat([0, 1], 6))
     assert head(found.features).argmax(dim=1).tolist() == [0] * 12
-    tau, figures = tau_norm(head, found, ("many", "few"))
+    tau, figures = tau_norm(head, found, linear_scores(head, found))
     assert 0.3 < tau <= 1.5  # 0.2 · 10^(1 − τ) is below 1 from τ = 0.3 on
     assert figures["overall"] == figures["few"] == 1.0
+    head.weight.div_(torch.tensor([[10.0], [1.0]]))
+    head.class_scale.copy_(torch.tensor([10.0, 1.0]))  # the same, said by the factors of a second stage
+    assert tau_norm(head, found, linear_scores(head, found)) == (tau, figures)
+
+
+@torch.inference_mode()
+def test_a_group_with_one_picture_is_absent_from_one_half_and_no_fault() -> None:
+    head = LinearHead(3, 3)
+    head.weight.copy_(torch.eye(3))
+    found = RunFeatures(torch.eye(3)[[0, 0, 0, 0, 1, 1, 1, 1, 2]], np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+    plain = replace(linear_scores(head, found), groups=("many", "medium", "few"))
+    assert tau_norm(head, found, plain)[1] | {"few": None} == tau_norm(head, found, plain)[1]
+
+
+def test_other_pictures_are_scored_and_not_kept(linear: Path, folder: Path, tmp_path: Path) -> None:
+    kept = (linear / FILE_NAME).read_bytes()
+    (tmp_path / "other" / "test").mkdir(parents=True)
+    shutil.copytree(folder / "train", tmp_path / "other" / "test", dirs_exist_ok=True)
+    assert rows_of(linear, tmp_path / "other")[0].figures != rows_of(linear)[0].figures
+    assert (linear / FILE_NAME).read_bytes() == kept
+    with pytest.raises(DataError, match="no such file or folder"):
+        rows_of(linear, tmp_path / "nowhere")

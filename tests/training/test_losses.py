@@ -77,6 +77,14 @@ def test_class_weights_have_mean_one_and_an_absent_class_none() -> None:
     assert weights[2] > weights[0]
 
 
+def test_focal_with_a_small_exponent_has_a_gradient_where_the_answer_is_certain() -> None:
+    logits = torch.tensor([[40.0, 0.0, 0.0]]).requires_grad_()
+    recipe = replace(BASE, loss="focal", focal_gamma=0.5)
+    Loss(recipe, torch.tensor(COUNTS), torch.device("cpu"))(logits, torch.tensor([0]), 0.0).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_stays_finite_for_extreme_logits_and_can_be_learnt(loss: str) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0]] * 4).requires_grad_()
@@ -90,8 +98,9 @@ def test_every_loss_stays_finite_for_extreme_logits_and_can_be_learnt(loss: str)
 def test_what_contradicts_itself_is_refused() -> None:
     with pytest.raises(RecipeError, match="loss 'hinge' is unknown; there are: cross_entropy"):
         replace(BASE, loss="hinge")
-    with pytest.raises(RecipeError, match="LDAM's margin is one of cosines"):
-        replace(BASE, head="linear", loss="ldam")
+    for head in ("linear", "capsule"):
+        with pytest.raises(RecipeError, match="LDAM's margin is one of cosines"):
+            replace(BASE, head=head, loss="ldam")
     with pytest.raises(RecipeError, match="take head linear"):
         replace(BASE, second_stage="lws", second_stage_epochs=2)
     with pytest.raises(RecipeError, match="leaves one of the two stages without epochs"):

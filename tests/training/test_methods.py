@@ -1,5 +1,6 @@
 """Every method trains, resumes to the same bits, and does what its name says."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -124,12 +125,26 @@ def test_a_method_changes_only_what_it_names() -> None:
         ("epochs=many", "should be a valid integer"),
         ("head=foo", "head 'foo' is unknown; there are: linear"),
         ("mean=(1,2)", "the recipe has"),
-        ("epochs=0", "at least 1 epoch"),
+        ("epochs=0", "epochs 0 makes no sense; it is at least 1"),
+        ("learning_rate=-1", "learning_rate -1.0 makes no sense"),
+        ("learning_rate=nan", "learning_rate nan makes no sense"),
+        ("ema_decay=2", "at least 0 and below 1"),
+        ("rand_augment=(2, 40)", "rand_augment 40 makes no sense"),
+        ("height=0", "height 0 makes no sense"),
+        ("progressive_sizes=((0, 0),)", "progressive_sizes 0 makes no sense"),
+        ("std=(0, 0, 0)", "std (0.0, 0.0, 0.0) makes no sense"),
+        ("reweight_beta=1", "reweight_beta 1.0 makes no sense"),
+        ("restarts=((70, .1), (70, .1))", "must come one after the other"),
     ],
 )
 def test_a_setting_that_makes_no_sense_says_why(setting: str, sentence: str) -> None:
-    with pytest.raises(RecipeError, match=sentence.replace("(", r"\(")):
+    with pytest.raises(RecipeError, match=re.escape(sentence)):
         load_recipe("cifar10-lt").with_settings([setting])
+
+
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(RecipeError, match="nesterov needs a momentum above 0"):
+        load_recipe("cifar10-lt").with_settings(["nesterov=True", "momentum=0"])
 
 
 def test_settings_change_the_recipe() -> None:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from models import tde
 from models.bundle import Bundle
-from models.manifest import ClassInfo, OperatingPoint, group_of
+from models.manifest import ClassInfo, group_of
 from models.objective import ALPHA_RANGE
 from models.scores import Scores
-from training.bundle_writing import Trained, bundle_place, write_bundle
+from training.bundle_writing import LEAST_MEAN_COSINE, Trained, bundle_place, label_free_point, write_bundle
 from training.checkpoint import source_commit
 from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
@@ -39,7 +39,6 @@ from training.onnx_graph import class_effect_of
 
 __all__ = ["FitOptions", "fit"]
 
-NO_LABEL_FREE = 1.0 / ALPHA_RANGE[1]  # a smaller mean cosine asks for an α beyond all that are ever chosen
 MOST_NAMED = 5
 
 
@@ -101,7 +100,7 @@ def fit(options: FitOptions) -> Bundle:
         provenance=_provenance(options, frozen, splits, (train, test), device) | _seconds(clock),
         exempt_class=options.data.exempt_index(train.files.classes),
     )
-    label_free = 1.0 / cosine if cosine >= NO_LABEL_FREE else None
+    label_free = None if cosine < LEAST_MEAN_COSINE else 1.0 / cosine
     scores = _scores(trained, test)
     with torch.inference_mode():
         linear_logits = linear(torch.from_numpy(test.features)).numpy()
@@ -112,7 +111,7 @@ def fit(options: FitOptions) -> Bundle:
     bundle = write_bundle(
         place,
         trained,
-        {"label_free": _label_free_point(label_free, cosine)},
+        {"label_free": label_free_point(cosine)},
         load_images(test.files, frozen.recipe.image_recipe),
         splits.test.source,
         arguments=options.data.arguments,
@@ -206,17 +205,6 @@ def _no_label_free(cosine: float) -> str:
         f"The mean head cosine of the training set is {cosine:.3f}, so the label-free α, 1 over it, is not defined or "
         f"beyond {ALPHA_RANGE[1]:g}, the largest that is ever chosen: use the tuned one. The bundle's point label_free "
         "is 0, the plain classifier."
-    )
-
-
-def _label_free_point(label_free: float | None, cosine: float) -> OperatingPoint:
-    """Return the point every bundle has; 0, which changes nothing, where there is no such α."""
-    if label_free is not None:
-        return OperatingPoint(label_free, "1 / mean head cosine of the training set; no labels used")
-    return OperatingPoint(
-        0.0,
-        f"not defined: the mean head cosine of the training set is {cosine:.3f}, and 1 over it no usable alpha; set to "
-        "0, the plain classifier",
     )
 
 

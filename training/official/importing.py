@@ -21,14 +21,13 @@ from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
 from models.tde import MAX_ALPHA
 from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
 from training.checkpoint import source_commit
-from training.classifier import Classifier
+from training.classifier import Classifier, clean_batches
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
 from training.device import pick_device
 from training.direction import clean_means
 from training.errors import CheckpointError, DataError, RecipeError
 from training.evaluate import protocol_table
-from training.loop import clean_batches
 from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
 from training.official.class_list import read_class_list
 from training.official.presets import Preset, image_recipe_for, preset_for
