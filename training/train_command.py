@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from training.argument_types import seed, threads
 from training.data.data_set import add_data_arguments, data_options
 from training.distributed import World
 from training.errors import RecipeError
@@ -19,9 +20,7 @@ __all__ = ["add_train", "run_train"]
 
 def add_train(commands: Any) -> None:
     """Add the command to the others."""
-    command = commands.add_parser(
-        "train", help="train a recipe on a data set", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    command = commands.add_parser("train", help="train a recipe on a data set")
     command.set_defaults(run=run_train)
     command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
     add_data_arguments(command)
@@ -35,7 +34,9 @@ def add_train(commands: Any) -> None:
     command.add_argument(
         "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
     )
-    command.add_argument("--method", choices=METHODS, help="a method of the field instead of the recipe's own")
+    command.add_argument(
+        "--method", metavar="NAME", help=f"a method of the field instead of the recipe's own: {', '.join(METHODS)}"
+    )
     command.add_argument("--network", help="a backbone instead of the recipe's (training/README.md, Networks)")
     command.add_argument(
         "--weights",
@@ -58,7 +59,7 @@ def add_train(commands: Any) -> None:
         dest="settings",
         help="change any field of the recipe, such as learning_rate=0.1 (training/recipe.py lists them); repeatable",
     )
-    command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    command.add_argument("--seed", type=seed, default=0, help="of weights, order and augmentation (default: 0)")
     command.add_argument(
         "--resume", action="store_true", help="continue the run in --out where it stopped, or start it"
     )
@@ -67,17 +68,22 @@ def add_train(commands: Any) -> None:
 
 def _add_place(command: argparse.ArgumentParser) -> None:
     """Where and how precisely to compute."""
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    command.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (default: auto, a GPU where there is one)",
+    )
     command.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="auto: bfloat16 where the hardware has it",
+        help="default: auto, bfloat16 where the hardware has it",
     )
     command.add_argument(
         "--compile", action="store_true", help="compile the network first, which takes minutes; for GPUs"
     )
-    command.add_argument("--threads", type=int, help="CPU threads of torch; by default one per core")
+    command.add_argument("--threads", type=threads, help="CPU threads of torch; by default one per core")
 
 
 def run_train(options: argparse.Namespace) -> None:
