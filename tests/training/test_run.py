@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,20 @@ def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tm
 def test_bfloat16_trains_too(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     state = train(replace(recipe, epochs=1), replace(options(folder, tmp_path), precision="bfloat16"))
     assert np.isfinite(state["history"][0]["loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU, and g++ is not here"
+)
+@pytest.mark.timeout(600)  # a C++ compiler runs, on a machine that may be busy
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+    recipe = replace(recipe, epochs=2)
+    plain = train(recipe, options(folder, tmp_path / "plain"))
+    compiled = train(recipe, options(folder, tmp_path / "compiled", compiled=True))
+    for name, value in plain["model"].items():  # the compiler adds in another order; ten steps
+        torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
