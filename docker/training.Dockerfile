@@ -12,13 +12,13 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/longtail/venv UV_PYTHON=python3 UV_PYTHON_DOWNLO
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv==${UV_VERSION}
 WORKDIR /opt/longtail/app
 COPY pyproject.toml uv.lock ./
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu --group train
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu --group train --group backbones
 
 FROM ${BASE} AS training
 RUN groupadd --gid 10001 longtail && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin longtail \
  && install -d -o longtail -g longtail /runs
 ENV PATH=/opt/longtail/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 \
-    MPLCONFIGDIR=/tmp/matplotlib NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/runs/cache NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build /opt/longtail/venv /opt/longtail/venv
 WORKDIR /opt/longtail/app
 COPY LICENSE ./
