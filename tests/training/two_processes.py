@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,12 @@ def batch_norms() -> list[nn.Module]:
     learnt = nn.BatchNorm2d(3)
     nn.init.uniform_(learnt.weight)
     nn.init.uniform_(learnt.bias)
-    return [nn.Sequential(norm).double() for norm in (*plain, learnt)]
+    norms = [*plain, learnt]
+    if find_spec("timm"):
+        from timm.layers import BatchNormAct2d  # noqa: PLC0415  optional, and its import takes seconds
+
+        norms.append(BatchNormAct2d(3, drop_layer=nn.Hardtanh))  # in the place of a dropout, which is random
+    return [nn.Sequential(norm).double() for norm in norms]
 
 
 def in_two(target: Callable[..., None], *arguments: Any) -> None:
