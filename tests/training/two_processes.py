@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn
 
 import training.classifier
@@ -126,6 +127,7 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
 
     with world.connected():
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
+        world.group = dist.new_group(backend="gloo")  # as on GPUs, where it is NCCL's
         for name, each in cases(recipe).items():
             found[name] = train(each, options(name), world)
         found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
