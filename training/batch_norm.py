@@ -14,7 +14,11 @@ from torch.distributed import ProcessGroup, all_reduce
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["SharedBatchNorm", "share_batch_norm"]
+from training.errors import TrainingError
+
+__all__ = ["SharedBatchNorm", "SharedBatchNormAct", "share_batch_norm"]
+
+_TORCHS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -92,24 +96,61 @@ class _Normalise(torch.autograd.Function):
         return *(value if needed else None for value, needed in found), None, None, None, None
 
 
+class SharedBatchNormAct(SharedBatchNorm):
+    """timm's `BatchNormAct2d`, which drops and activates after the norm."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        return self.act(self.drop(super().forward(x)))
+
+
 def share_batch_norm(module: nn.Module, device: torch.device, group: ProcessGroup | None) -> nn.Module:
     """Let every batch norm in the module take its statistics from all processes of the group; names stay.
 
     Args:
         module: changed in place.
-        device: torch's own synchronised batch norm is used on CUDA.
+        device: torch's own synchronised batch norm is used on CUDA, and timm's for the batch norm of its own.
         group: None for the default one.
+    Raises:
+        TrainingError: the module has a batch norm of another class, which may do more than normalise.
     """
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module, group)
-    for name, child in module.named_children():
-        if isinstance(child, _BatchNorm):
-            shared = SharedBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+    found = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, _BatchNorm)
+    ]
+    for _, _, norm in found:
+        if type(norm) not in _TORCHS and not _is_timms(norm):
+            raise TrainingError(
+                f"the network has {type(norm).__module__}.{type(norm).__name__}, a batch norm that several processes "
+                "cannot share; train it in one process, or take another network"
             )
-            shared.group = group
-            shared._parameters, shared._buffers, shared.training = child._parameters, child._buffers, child.training
-            setattr(module, name, shared)
-        else:
-            share_batch_norm(child, device, group)
+    for parent, name, norm in found:
+        setattr(parent, name, _on_cuda(norm, group) if device.type == "cuda" else _on_cpu(norm, group))
     return module
+
+
+def _is_timms(norm: nn.Module) -> bool:
+    return type(norm).__name__ == "BatchNormAct2d" and type(norm).__module__.startswith("timm.")
+
+
+def _on_cuda(norm: _BatchNorm, group: ProcessGroup | None) -> nn.Module:
+    if not _is_timms(norm):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(norm, group)
+    from timm.layers import convert_sync_batchnorm  # noqa: PLC0415  optional, but here it is
+
+    synchronised: nn.Module = convert_sync_batchnorm(norm, group)
+    return synchronised
+
+
+def _on_cpu(norm: _BatchNorm, group: ProcessGroup | None) -> SharedBatchNorm:
+    kind = SharedBatchNormAct if _is_timms(norm) else SharedBatchNorm
+    shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    shared.group = group
+    shared._parameters, shared._buffers, shared._modules = norm._parameters, norm._buffers, norm._modules
+    shared.training = norm.training
+    return shared

@@ -4,6 +4,7 @@ Each epoch draws all its randomness (order, augmentation) from one generator see
 torch's own, seeded likewise. A run continued after a kill therefore repeats exactly what an uninterrupted run does.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from training.data.pixels import TrainingPixels
 from training.data.random_crops import RandomCrops
 from training.direction import RunningMean
 from training.distributed import World
+from training.errors import TrainingError
 from training.heads import LinearHead
 from training.losses import Loss
 from training.networks.freezing import freeze
@@ -78,15 +80,15 @@ class Trainer:
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.pixels = TrainingPixels(data, device)
         self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
-        self.world.share_batch_norm(self.model, device)
-        freeze(self.model.backbone, recipe.frozen)
-        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
-        self.optimizer = self._new_optimizer()
-        self.average = (
+        self.average = (  # before batch norms are shared: what shares cannot be copied, and evaluation needs none
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None
             else None
         )
+        self.world.share_batch_norm(self.model, device)
+        freeze(self.model.backbone, recipe.frozen)
+        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
+        self.optimizer = self._new_optimizer()
         self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
         self.compiled = compiled
         self.network: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # the model, as training calls it
@@ -109,7 +111,14 @@ class Trainer:
         return torch.compile(network, mode=mode, dynamic=False)
 
     def begin_second_stage(self) -> None:
-        """Let the network stand still from here on; only the head learns: anew, or one factor for each class."""
+        """Let the network stand still from here on; only the head learns: anew, or one factor for each class.
+
+        Where a moving average of the weights is kept, the network that stands still is the average, as that is what is
+        evaluated and exported; the average of the head begins anew.
+        """
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+            self.average.n_averaged.zero_()
         self.model.requires_grad_(requires_grad=False)
         head = self.model.head
         if self.recipe.second_stage == "crt":
@@ -142,7 +151,11 @@ class Trainer:
         return min(len(self.data), self.steps_per_epoch * self.recipe.batch_size)
 
     def train_epoch(self, epoch: int, on_step: Callable[[int], None] = lambda _: None) -> EpochResult:
-        """Go once over the training set; `on_step` hears how many images each step took."""
+        """Go once over the training set; `on_step` hears how many images each step took.
+
+        Raises:
+            TrainingError: loss or weights are no numbers any more, in every process; what was saved is to stay.
+        """
         generator = self.world.generator(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
         if self.in_second_stage(epoch) and epoch == self.recipe.first_stage_epochs:
@@ -167,7 +180,22 @@ class Trainer:
             seen += len(labels) * self.world.size
             on_step(len(labels) * self.world.size)
         mean_loss, accuracy = (self.world.sum(sums) / seen).tolist()
+        with self.world.together():
+            self._check_finite(epoch, mean_loss)
         return EpochResult(epoch, mean_loss, accuracy, rate, seen, time.monotonic() - started)
+
+    def _check_finite(self, epoch: int, mean_loss: float) -> None:
+        """Refuse to go on after an epoch that ended in nan or infinity, in its loss or in the weights."""
+        finite = torch.stack([value.isfinite().all() for value in self.model.state_dict().values()]).all()
+        if math.isfinite(mean_loss) and finite:
+            return
+        field = "second_stage_learning_rate" if self.in_second_stage(epoch) else "learning_rate"
+        kept = f"the checkpoint of epoch {epoch} stays as it is" if epoch else "nothing was saved"
+        found = f"loss {mean_loss:g}{'' if finite else ', weights not finite'}"
+        raise TrainingError(
+            f"epoch {epoch + 1}: training diverged ({found}); start anew with a lower {field}, "
+            f"such as --set {field}={getattr(self.recipe, field) / 4:g}; {kept}"
+        )
 
     def train_step(
         self, images: Tensor, labels: Tensor, moment: float, generator: torch.Generator

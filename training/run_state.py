@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from training.data.data_set import DataOptions, Splits, fingerprint, options_of
@@ -17,6 +19,7 @@ from training.recipe import Recipe
 __all__ = [
     "TrainOptions",
     "check_same_pictures",
+    "check_same_precision",
     "checkpoint_to_resume",
     "data_state",
     "new_state",
@@ -81,6 +84,7 @@ def data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: L
         "data": data.data.name,
         "data_options": data.to_dict(),
         "data_note": splits.note,
+        "train_fingerprint": fingerprint(train.files),
         "test_fingerprint": fingerprint(splits.test),
         "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
     }
@@ -116,9 +120,24 @@ def check_same_pictures(before: dict[str, Any], data: DataOptions, splits: Split
     Raises:
         CheckpointError: some came or went.
     """
+    same_train = before.get("train_fingerprint") in {None, fingerprint(train.files)}  # older runs have counts alone
     same_test = before.get("test_fingerprint") in {None, fingerprint(splits.test)}
-    if before["class_counts"] != train.class_counts.tolist() or not same_test:
+    if before["class_counts"] != train.class_counts.tolist() or not (same_train and same_test):
         raise CheckpointError(f"{data.data}: these are not the pictures the run was started with; some came or went")
+
+
+def check_same_precision(before: dict[str, Any], precision: torch.dtype, run: Path) -> None:
+    """Refuse to go on in another precision than the run was started in, as `auto` may choose on another machine.
+
+    Raises:
+        CheckpointError: it is another; the message names the option.
+    """
+    asked = str(precision).removeprefix("torch.")
+    stored = before.get("precision", asked)
+    if stored != asked:
+        raise CheckpointError(
+            f"{run}: this run was trained in {stored}, and would go on in {asked} here; add --precision {stored}"
+        )
 
 
 def restore(trainer: Trainer, state: dict[str, Any]) -> None:

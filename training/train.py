@@ -31,6 +31,7 @@ from training.run_features import RunFeatures, compute_features, save_features
 from training.run_state import (
     TrainOptions,
     check_same_pictures,
+    check_same_precision,
     checkpoint_to_resume,
     data_state,
     new_state,
@@ -62,14 +63,18 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)
-        training_set, test_set, splits = load_splits(data, recipe)
+        training_set, test_set, splits = load_splits(
+            data, recipe, memory_bytes=FITS_IN_MEMORY_BYTES // world.local_size
+        )
         if before:
+            check_same_precision(before, precision, options.out)
             check_same_pictures(before, data, splits, training_set)
         print(f"{splits.train.source}: {_count(training_set)}; {splits.note}")
         if world.first:
             options.out.mkdir(parents=True, exist_ok=True)
     world.agree("device and precision", f"{device.type}, {precision}")
-    world.agree("training set", f"{len(training_set)} images, fingerprint {fingerprint(training_set.files)[:12]}")
+    for part, images in (("training set", training_set), ("test set", test_set)):
+        world.agree(part, f"{len(images)} images, fingerprint {fingerprint(images.files)[:12]}")
     world.use(device)
     with world.together():
         weights = None if before else options.weights  # a run that goes on has its own
@@ -91,9 +96,15 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     return state
 
 
-def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, LabelledImages, Splits]:
+def load_splits(
+    data: DataOptions, recipe: Recipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
+) -> tuple[LabelledImages, LabelledImages, Splits]:
     """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
 
+    Args:
+        data: what to read.
+        recipe: how pictures become pixels, and the cut.
+        memory_bytes: what the pixels of a part may take; where they do not fit they are decoded batch by batch.
     Raises:
         DataError: see `open_splits` and `load_images`; a list is to be cut.
     """
@@ -106,9 +117,12 @@ def load_splits(data: DataOptions, recipe: Recipe) -> tuple[LabelledImages, Labe
                 "but a list has no rank order; add --imbalance-ratio none"
             )
         files = cut_long_tail(files, recipe.imbalance_ratio)
-    kept = 0 if recipe.random_resized_crop else FITS_IN_MEMORY_BYTES  # such crops are cut from the whole picture
-    train = load_images(files, recipe.image_recipe, max_unreadable=data.max_unreadable, memory_bytes=kept)
-    test = load_images(splits.test, recipe.image_recipe, max_unreadable=data.max_unreadable, every_class=False)
+    kept = 0 if recipe.random_resized_crop else memory_bytes  # such crops are cut from the whole picture
+    bad = data.max_unreadable
+    train = load_images(files, recipe.image_recipe, max_unreadable=bad, memory_bytes=kept)
+    test = load_images(
+        splits.test, recipe.image_recipe, max_unreadable=bad, every_class=False, memory_bytes=memory_bytes
+    )
     return train, test, splits
 
 

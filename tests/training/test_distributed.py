@@ -74,6 +74,9 @@ def test_two_processes_train_what_one_does(
 
 def test_mixup_mixes_within_a_process_and_leaves_all_with_the_same_weights(found: list[dict[str, Any]]) -> None:
     assert same(found[0]["mixup"], found[1]["mixup"])
+    for rank in range(2):
+        assert not same(found[rank]["mixup"], found[rank]["not mixed"])
+        assert found[rank]["mixed within"] == [True]  # of its one batch
 
 
 def test_a_run_goes_on_with_another_number_of_processes(
@@ -88,6 +91,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
 def test_only_the_first_process_writes(two: Path, found: list[dict[str, Any]]) -> None:
     assert len(found) == 2
     assert not (two / "of another machine").exists()
+    assert not (two / "diverged" / "checkpoint.pt").exists()
 
 
 def test_batch_norm_sees_the_images_of_all_processes(found: list[dict[str, Any]]) -> None:
@@ -114,6 +118,9 @@ def test_what_one_process_cannot_do_none_does_and_all_say_the_same(found: list[d
         assert "2 processes cannot share a batch of 7 images equally" in each["refused batch"]
         assert each["refused data"].startswith("process 1: ")
         assert each["refused data"].endswith("nowhere: no such file or folder")
+        assert each["refused test set"].startswith("the processes differ in test set: process 0 has 18 images, finger")
+        assert "process 1 has 17 images" in each["refused test set"]
+        assert each["diverged"].startswith("epoch 1: training diverged (loss ")
         assert "holds a run already; add --resume" in each["refused resume"]
         assert "`export` runs in one process" in each["refused command"]
 

@@ -2,23 +2,28 @@
 
 import multiprocessing
 import os
+import shutil
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn
 
 import training.classifier
+import training.loop
 from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
 from training.batch_norm import share_batch_norm
+from training.data.augment import mixup
 from training.distributed import World
 from training.errors import DataError, TrainingError
 from training.loop import Trainer
@@ -75,7 +80,12 @@ def batch_norms() -> list[nn.Module]:
     learnt = nn.BatchNorm2d(3)
     nn.init.uniform_(learnt.weight)
     nn.init.uniform_(learnt.bias)
-    return [nn.Sequential(norm).double() for norm in (*plain, learnt)]
+    norms = [*plain, learnt]
+    if find_spec("timm"):
+        from timm.layers import BatchNormAct2d  # noqa: PLC0415  optional, and its import takes seconds
+
+        norms.append(BatchNormAct2d(3, drop_layer=nn.Hardtanh))  # in the place of a dropout, which is random
+    return [nn.Sequential(norm).double() for norm in norms]
 
 
 def in_two(target: Callable[..., None], *arguments: Any) -> None:
@@ -120,18 +130,48 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
 
     with world.connected():
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
+        world.group = dist.new_group(backend="gloo")  # as on GPUs, where it is NCCL's
         for name, each in cases(recipe).items():
             found[name] = train(each, options(name), world)
-        found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
+        with _spied_mixup() as mixed:
+            found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
+        found["mixed within"] = mixed
+        found["not mixed"] = train(replace(recipe, epochs=1), options("not mixed"), world)
         with stopped_after_two():
             train(cases(recipe)["crt"], options("from two to one"), world)
         found["from one to two"] = train(cases(recipe)["crt"], options("from one to two", resume=True), world)
-        for name, batch, folder in (("batch", 7, data), ("data", 8, data / "nowhere" if world.rank else data)):
+        less = data
+        if world.rank:  # a picture is missing on the other machine
+            less = Path(shutil.copytree(data, out / "less"))
+            (less / "test" / "red" / "00000.webp").unlink()
+        nowhere = data / "nowhere" if world.rank else data
+        for name, batch, folder in (("batch", 7, data), ("data", 8, nowhere), ("test set", 8, less)):
             given = replace(options("refused"), data=folder)
             found[f"refused {name}"] = _refusal(train, replace(recipe, batch_size=batch), given, world)
+        diverging = replace(recipe, batch_size=8, epochs=1, warmup_epochs=0, head="linear", learning_rate=1e30)
+        found["diverged"] = _refusal(train, diverging, options("diverged"), world)
         found["refused resume"] = _refusal(train, recipe, options("crt"), world)
         found["refused command"] = _refusal(cli._parse, ["export", "run", "--out", "x"], world)
     torch.save(found, out / f"{world.rank}.pt")
+
+
+@contextmanager
+def _spied_mixup() -> Iterator[list[bool]]:
+    """Note of each batch whether it was mixed of a process's own images, and they with others."""
+    seen: list[bool] = []
+
+    def spied(images: torch.Tensor, labels: torch.Tensor, *others: Any) -> Any:
+        mixed, (own, partners, share) = mixup(images, labels, *others)
+        flat = images.flatten(1).double()
+        rests = (mixed.flatten(1) - share * flat) / (1 - share)
+        distance, found = torch.cdist(rests, flat).min(dim=1)
+        alike = float(distance.max()) < 1e-2 and torch.equal(own, labels) and torch.equal(labels[found], partners)
+        seen.append(alike and not torch.equal(found, torch.arange(len(own))))
+        return mixed, (own, partners, share)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.loop, "mixup", spied)
+        yield seen
 
 
 def _exchange(world: World) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from os import cpu_count
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +85,7 @@ class LabelledImages:
         if self.pixels is not None:
             pixels = self.pixels[indices]
             return pixels if crops is None else crops.cut(torch.from_numpy(pixels), *pixels.shape[1:3]).numpy()
-        with ThreadPoolExecutor(cpu_count()) as threads:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             found = _decode(self.files, [self.files.names[i] for i in indices], self.recipe, threads, crops)
         if bad := [each for each in found if isinstance(each, _Bad)]:
             raise DataError(_sentence(self.files, bad))
@@ -121,7 +120,7 @@ def load_images(
     if not fits and not max_unreadable:
         return LabelledImages(files, recipe, None)
     filled, readable, bad = 0, np.ones(len(files), dtype=bool), list[_Bad]()
-    with images_progress() as progress, ThreadPoolExecutor(cpu_count()) as threads:
+    with images_progress() as progress, ThreadPoolExecutor(torch.get_num_threads()) as threads:
         task = progress.add_task("reading" if fits else "looking at every picture", total=len(files))
         for start in range(0, len(files), BATCH):
             names = files.names[start : start + BATCH]
