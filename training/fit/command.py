@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from training.argument_types import positive_int, seed, threads
 from training.data.data_set import add_data_arguments, data_options
 from training.fit.feature_cache import default_cache_folder
 from training.fit.fitting import FitOptions, fit
@@ -41,15 +42,25 @@ def add_fit(commands: Any) -> None:
         help="where features are kept (%(default)s)",
     )
     head = HeadRecipe()
-    add("--epochs", type=int, help="of the head, over all features; by default 30, more for few pictures")
+    add("--epochs", type=positive_int, help="of the head, over all features; by default 30, more for few pictures")
     add("--learning-rate", type=float, default=head.learning_rate, help="of the head, at first (default: %(default)g)")
     add("--weight-decay", type=float, default=head.weight_decay, help="of the head (default: %(default)g)")
-    add("--num-heads", type=int, default=head.num_heads, help="K, into which features are split; must divide them")
-    add("--seed", type=int, default=head.seed, help="of the head's weights and of the order")
-    add("--size", type=int, metavar="PIXELS", help="side of the square the backbone sees; by default as published")
+    add(
+        "--num-heads",
+        type=positive_int,
+        default=head.num_heads,
+        help="K, into which features are split; must divide them",
+    )
+    add("--seed", type=seed, default=head.seed, help="of the head's weights and of the order")
+    add(
+        "--size",
+        type=positive_int,
+        metavar="PIXELS",
+        help="side of the square the backbone sees; by default as published",
+    )
     add(
         "--resize",
-        type=int,
+        type=positive_int,
         metavar="PIXELS",
         help="shorter side before that square is cut out; by default as published",
     )
@@ -57,7 +68,7 @@ def add_fit(commands: Any) -> None:
         what = f"{name} of red, green and blue, of 1, that the pixels are normalised by; by default as published"
         add(f"--{name}", type=float, nargs=3, metavar=("R", "G", "B"), help=what)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute the features")
-    add("--threads", type=int, help="that decode and compute; by default one for each core")
+    add("--threads", type=threads, help="that decode and compute; by default one for each core")
 
 
 def _fit(options: argparse.Namespace) -> None:
