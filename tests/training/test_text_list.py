@@ -109,7 +109,7 @@ def test_what_a_text_list_has_no_use_for_is_refused(tmp_path: Path) -> None:
 def test_a_picture_in_both_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("b/1.jpg 7\n")
     sentence = refused(tmp_path, "train.txt", GOOD, test=tmp_path / "test.txt")
-    assert "test.txt: 1 of its pictures are in" in sentence
+    assert "test.txt: 1 of its 1 pictures are in" in sentence
     assert "such as b/1.jpg" in sentence
 
 

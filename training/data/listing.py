@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.image_store import open_store, read_listed
+from training.data.image_store import ImageStore, listed_file, open_store
 from training.data.labelled_files import LabelledFiles
 from training.data.split_names import split_of
 from training.errors import DataError
@@ -78,11 +78,19 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
         classes=classes,
         names=tuple(row.path for row in rows),
         labels=np.array(labels, np.int64),
-        read=lambda name: read_listed(store, name),
+        read=lambda name: store.read(listed_file(store, name)),
+        where=lambda name: _where(store, name),
     )
     if listing.has_groups:
         everything = replace(everything, groups=_groups(rows, notes))
     return (_by_split(everything, rows, listing, notes) if listing.has_splits else {"": everything}), notes
+
+
+def _where(store: ImageStore, name: str) -> str:
+    try:
+        return store.where(listed_file(store, name))
+    except OSError:
+        return store.where(name)  # it is missing, and may be left out
 
 
 def _inside(listing: Listing, row: Row) -> str:
