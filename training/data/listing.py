@@ -17,6 +17,7 @@ __all__ = ["Listing", "Row", "listing_parts"]
 
 MAX_PATH = 4096
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Row(NamedTuple):
@@ -139,12 +140,21 @@ def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[
                 "all names with --class-names"
             )
     if numeric:
-        values = sorted({int(row.label) for row in rows})
-        number = {value: index for index, value in enumerate(values)}
-        return tuple(map(str, values)), [number[int(row.label)] for row in rows]
-    names = sorted({row.label for row in rows})
+        _refuse_twice(rows, listing)
+    names = sorted({row.label for row in rows}, key=int if numeric else None)
     index = {name: position for position, name in enumerate(names)}
     return tuple(names), [index[row.label] for row in rows]
+
+
+def _refuse_twice(rows: list[Row], listing: Listing) -> None:
+    """Refuse a number that is written in two ways."""
+    written: dict[int, str] = {}
+    for row in rows:
+        if written.setdefault(int(row.label), row.label) != row.label:
+            raise DataError(
+                f"{listing.at(row)}: label {row.label!r} is {written[int(row.label)]!r} in the rows before; write a "
+                "class in one way"
+            )
 
 
 def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[int]:
@@ -153,7 +163,7 @@ def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[in
     if all(row.label in index for row in rows):
         return [index[row.label] for row in rows]
     for row in rows:
-        if not _NUMBER.fullmatch(row.label) or int(row.label) >= len(names):
+        if not _INDEX.fullmatch(row.label) or int(row.label) >= len(names):
             raise DataError(
                 f"{listing.at(row)}: label {row.label[:80]!r} is neither one of the {len(names)} class names nor a "
                 f"number from 0 to {len(names) - 1}"
