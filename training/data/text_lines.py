@@ -69,8 +69,8 @@ def read_names(path: Path) -> tuple[str, ...]:
         if name.isdecimal() and name != str(number - 1):
             raise DataError(
                 f"{path}: line {number}: the class name {name!r} is a number, but the class has the number "
-                f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave --class-names away where the "
-                "labels are names already"
+                f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave --class-names "
+                "away where the labels are names already"
             )
         first[name] = number
     if len(names) < 2:
