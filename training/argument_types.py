@@ -3,9 +3,10 @@
 import argparse
 import re
 
-__all__ = ["positive_int", "seed", "threads"]
+__all__ = ["pixels", "positive_int", "seed", "threads"]
 
 MAX_INT = 1_000_000_000  # more epochs, pixels or steps than anybody has
+MAX_SIDE = 8192  # pixels; as the bundle's manifest has it
 MAX_SEED = 2**40
 MAX_THREADS = 1024  # operating systems refuse more at some point, and in words that help nobody
 _DIGITS = re.compile(r"[0-9]{1,15}")
@@ -21,6 +22,15 @@ def positive_int(text: str) -> int:
     224
     """
     return _whole(text, 1, MAX_INT)
+
+
+def pixels(text: str) -> int:
+    """Return the side of a picture, 1 to 8192 pixels.
+
+    Raises:
+        argparse.ArgumentTypeError: as `positive_int`.
+    """
+    return _whole(text, 1, MAX_SIDE)
 
 
 def seed(text: str) -> int:

@@ -202,16 +202,21 @@ def bundle_place(out: Path) -> Path:
     """Return where a new bundle goes, NAME/VERSION: as given, or the next free version of NAME.
 
     Raises:
-        ExportError: the name is not a model's.
+        ExportError: the name is not a model's, the version is none, or a file lies where a folder has to be.
         models.errors.BundleExistsError: there is one already.
     """
-    if not NAME_PATTERN.fullmatch(out.parent.name if out.name.isdecimal() else out.name):
+    versioned = out.name.isascii() and out.name.isdecimal()
+    if not NAME_PATTERN.fullmatch(out.parent.name if versioned else out.name):
         raise ExportError(
             f"--out {out}: a model's name is of small letters, digits, '.', '_' and '-', such as cifar10-lt"
         )
-    if out.exists() and out.name.isdecimal():
-        raise BundleExistsError(f"{out} is there already; delete it, or save as another version")
-    if out.name.isdecimal():
+    if versioned and out.name.startswith("0"):
+        raise ExportError(f"--out {out}: {out.name} is no version; they are 1, 2, 3, ..., without zeros before them")
+    if file := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
+        raise ExportError(f"--out {out}: {file} is a file; a bundle is a folder, NAME/VERSION, such as cifar10-lt/1")
+    if versioned:
+        if out.exists() or out.is_symlink():
+            raise BundleExistsError(f"{out} is there already; delete it, or save as another version")
         return out
     taken = [int(folder.name) for folder in out.iterdir() if folder.name.isdecimal()] if out.is_dir() else []
     return out / str(max(taken, default=0) + 1)

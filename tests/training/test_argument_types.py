@@ -3,14 +3,20 @@
 import pytest
 
 from training.__main__ import main
-from training.argument_types import MAX_SEED, positive_int, seed, threads
+from training.argument_types import MAX_SEED, pixels, positive_int, seed, threads
 
 FIT = ["fit", "--data", "nowhere", "--backbone", "resnet18", "--out", "models/x"]
 OFFICIAL = ["import-official", "nowhere.pth", "--classes", "nowhere", "--out", "models/x"]
 
 
 def test_whole_numbers_are_taken() -> None:
-    assert (positive_int("224"), seed("0"), seed(str(MAX_SEED)), threads("8")) == (224, 0, MAX_SEED, 8)
+    assert [positive_int("224"), pixels("8192"), seed("0"), seed(str(MAX_SEED)), threads("8")] == [
+        224,
+        8192,
+        0,
+        MAX_SEED,
+        8,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +27,7 @@ def test_whole_numbers_are_taken() -> None:
         [*FIT, "--threads", "100000"],
         [*FIT, "--size", "0"],
         [*FIT, "--size", "-5"],
+        [*FIT, "--size", "100000"],
         [*FIT, "--resize", "1e3"],
         [*FIT, "--epochs", "0"],
         [*FIT, "--num-heads", "0"],

@@ -142,14 +142,18 @@ def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_oth
         ("--backbone resnet33 --weights SELF --data DATA", "network 'resnet33' is unknown"),
         ("--backbone resnet18 --weights SELF --data nowhere", "nowhere: no such file or folder"),
         ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink' is none of the classes"),
-        ("--backbone resnet18 --weights SELF --data DATA --epochs 0", "--epochs 0: at least 1"),
+        ("--backbone resnet18 --weights SELF --data DATA --out models/y/007", "models/y/007: 007 is no version"),
+        ("--backbone resnet18 --weights SELF --data DATA --out models/y/0", "models/y/0: 0 is no version"),
+        ("--backbone resnet18 --weights SELF --data DATA --out SELF", "test_fit.py is a file; a bundle is a folder"),
+        ("--backbone resnet18 --weights SELF --data DATA --out SELF/1", "test_fit.py is a file; a bundle is a"),
+        ("--backbone resnet18 --weights SELF --data DATA --out models/y/٣", "a model's name is of small letters"),
         ("--backbone resnet18 --weights SELF --data DATA --out Tiny", "a model's name is of small letters"),
     ],
 )
 def test_what_a_user_can_mend_is_a_sentence_and_exit_2(
     words: str, sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"DATA": str(folder), "SELF": __file__}
+    places = {"DATA": str(folder), "SELF": __file__, "SELF/1": f"{__file__}/1"}
     given = [places.get(word, word) for word in words.split()]
     out = [] if "--out" in given else ["--out", str(tmp_path / "models" / "mine")]
     assert cli.main(["fit", *given, *out, "--cache", str(tmp_path / "cache")]) == 2

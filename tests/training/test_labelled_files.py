@@ -74,6 +74,20 @@ def test_what_cannot_be_used_says_why(tmp_path: Path, names: list[str], sentence
         found(tmp_path, *names)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_is_read_of_a_file_than_a_picture_may_have(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.image_store.MAX_IMAGE_BYTES", 1000)
+    found(tmp_path, "cat/1.png")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/1.png", bytes(10**6))
+    (tmp_path / "data/cat/1.png").write_bytes(bytes(1001))
+    files = find_labelled_files(tmp_path / ("bomb.zip" if packed else "data"), CLASSES)
+    with pytest.raises(OSError, match="a picture has at most 1,000"):
+        files.read("cat/1.png")
+
+
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match="no such file or folder"):

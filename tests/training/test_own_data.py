@@ -128,6 +128,38 @@ def test_a_test_part_that_is_split_off_is_had_again_or_refused(
     assert json.loads(Path("report.json").read_text())["images"] == 3 * PICTURES - 1
 
 
+def test_a_run_goes_on_however_the_path_of_its_data_is_written(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders(tmp_path)
+    Path("link").symlink_to("mine")
+    monkeypatch.chdir("mine")
+    train = "train tiny --max-unreadable 0.05 --device cpu --precision float32 --out ../run"
+    assert run(f"{train} --data .") == 0
+    for same in (".", "../link", str(tmp_path / "mine"), "red/.."):
+        assert run(f"{train} --data {same} --resume") == 0, capsys.readouterr().err
+    assert run("export ../run --out ../models/tiny") == 0
+    written = manifest(tmp_path)
+    assert written.metrics["arguments"] == "--data mine --max-unreadable 0.05"
+    assert written.provenance["data"] == "mine, train split"
+    assert run(f"{train} --data ../link --test-share 0.3 --resume") == 2
+    assert "started with another data (--test-share 0.2); --resume" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    assert run(f"{train} --data ../other --split-seed 1 --resume") == 2
+    sentence = f"another data (--data {tmp_path / 'mine'}, --split-seed 0); --resume needs the same"
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_run_on_a_symbolic_link_keeps_its_name(tmp_path: Path, run: Callable[..., int]) -> None:
+    folders(tmp_path)
+    Path("link").symlink_to("mine")
+    train = "train tiny --data link --max-unreadable 0.05 --device cpu --precision float32 --out run"
+    assert run(train) == 0
+    assert run(f"{train} --resume") == 0
+    assert run("export run --out models/tiny") == 0
+    assert manifest(tmp_path).metrics["arguments"].startswith("--data link ")
+
+
 def test_a_class_without_test_pictures_counts_in_no_figure(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

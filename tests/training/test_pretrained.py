@@ -79,6 +79,14 @@ def test_files_that_hold_code_or_no_weights_are_refused(tmp_path: Path) -> None:
         read_weights(saved(tmp_path / "list.pth", [torch.zeros(1)]))
 
 
+@pytest.mark.timeout(20)
+def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["state_dict"] = endless
+    with pytest.raises(WeightsError, match="holds no state_dict"):
+        read_weights(saved(tmp_path / "endless.pth", endless))
+
+
 def test_densenet_is_read_from_the_names_its_publisher_uses(tmp_path: Path) -> None:
     weights = torchvision.models.densenet121().state_dict()
     old = {

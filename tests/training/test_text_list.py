@@ -45,6 +45,18 @@ def test_class_names_name_the_numbers_and_those_without_pictures_are_no_classes(
     assert by_name.train.classes == ("ant", "emu")
 
 
+def test_zeros_before_a_number_are_part_of_the_name(tmp_path: Path) -> None:
+    splits = opened(tmp_path, "all.txt", "1.jpg 02\n2.jpg 02\n3.jpg 10\n4.jpg 10\n5.jpg 100\n6.jpg 100\n")
+    assert splits.train.classes == ("02", "10", "100")
+    (tmp_path / "test.txt").write_text("t/1.jpg 7\n")
+    with pytest.raises(DataError, match="the model does not know them: 7;"):
+        opened(tmp_path, "train.txt", "1.jpg 07\n2.jpg 07\n3.jpg 10\n4.jpg 10\n", test=tmp_path / "test.txt")
+    sentence = "label '02' is neither one of the 3 class names nor a number from 0 to 2"
+    for names in ("0\n1\n2\n", "ant\nbee\nfox\n"):
+        (tmp_path / "names.txt").write_text(names)
+        assert sentence in refused(tmp_path, "all.txt", "1.jpg 0\n2.jpg 02\n", class_names=tmp_path / "names.txt")
+
+
 def test_a_picture_listed_again_counts_once(tmp_path: Path) -> None:
     splits = opened(tmp_path, "all.txt", GOOD + "./a//1.jpg 0\n")
     assert len(splits.train) + len(splits.test) == 4
@@ -60,6 +72,7 @@ def test_a_picture_listed_again_counts_once(tmp_path: Path) -> None:
         (GOOD + "c.jpg cat\n", "line 5: label 'cat' is not a number, but those before are"),
         ("a.jpg cat\nb.jpg 3\n", "line 2: label '3' is a number, but those before are not"),
         (GOOD + "c.jpg -1\n", "line 5: label '-1' is not a number"),
+        (GOOD + "c.jpg 07\n", "line 5: label '07' is '7' in the rows before; write a class in one way"),
         (GOOD + "c.jpg 99999999999\n", "line 5: label '99999999999' is not a number"),
         (GOOD + "a/1.jpg 7\n", "line 5: a/1.jpg has the label '7' here but '0' in line 1; keep the right one"),
         (GOOD + "../secret.jpg 0\n", "line 5: the path '../secret.jpg' leads out of the folder of images"),
@@ -88,6 +101,9 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, content: str | bytes, sen
     [
         ("ant\n", "1 class names; a classifier has two or more"),
         ("ant\n\nbee\n", "line 2 is empty; one class name a line"),
+        ("ant\n1\n2\n7\n", "line 4: the class name '7' is a number, but the class has the number 3, so a label 7 can"),
+        ("1\n2\n3\n", "line 1: the class name '1' is a number, but the class has the number 0"),
+        ("0\n01\n", "line 2: the class name '01' is a number, but the class has the number 1"),
         ("ant\nbee\nant\n", "line 3: 'ant' is the name of line 1 already"),
         ("ant\nbee\n", "line 3: label '7' is neither one of the 2 class names nor a number from 0 to 1"),
         ("", "the file is empty"),
@@ -109,7 +125,7 @@ def test_what_a_text_list_has_no_use_for_is_refused(tmp_path: Path) -> None:
 def test_a_picture_in_both_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("b/1.jpg 7\n")
     sentence = refused(tmp_path, "train.txt", GOOD, test=tmp_path / "test.txt")
-    assert "test.txt: 1 of its pictures are in" in sentence
+    assert "test.txt: 1 of its 1 pictures are in" in sentence
     assert "such as b/1.jpg" in sentence
 
 

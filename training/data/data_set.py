@@ -203,18 +203,15 @@ def _divide(options: DataOptions) -> _Divided:
 
 
 def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
-    """Refuse two lists that name the same picture."""
-    assert options.test is not None  # noqa: S101  the caller knows
-    if (
-        train is None
-        or not is_list(options.data)
-        or (options.images is None and options.data.parent != options.test.parent)
-    ):
-        return  # their names are of different folders
-    if shared := sorted(set(train.names) & set(test.names)):
+    """Refuse two parts that hold the same picture, in whatever way each names it."""
+    if train is None:
+        return
+    seen = set(map(train.where, train.names))
+    if shared := [name for name in test.names if test.where(name) in seen]:
         raise DataError(
-            f"{options.test}: {len(shared):,} of its pictures are in {options.data} too, such as {shared[0]}; a test "
-            "on pictures that were trained on says nothing"
+            f"{options.test}: {len(shared):,} of its {len(test):,} pictures are in {options.data} too, such as "
+            f"{shared[0]}; a test on pictures that were trained on says nothing. Leave --test away to have a test "
+            "part split off"
         )
 
 

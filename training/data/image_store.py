@@ -1,13 +1,15 @@
 """Where pictures lie: a folder, or a zip that is never unpacked to disk. Both are asked the same things."""
 
+import os
 import zipfile
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from models.labelled_paths import IMAGE_SUFFIXES
 from training.errors import DataError
 
-__all__ = ["MAX_IMAGE_BYTES", "ImageStore", "open_store", "read_listed"]
+__all__ = ["MAX_IMAGE_BYTES", "ImageStore", "listed_file", "open_store"]
 
 MAX_IMAGE_BYTES = 256 << 20  # no picture that may be decoded is larger; a zip can claim anything
 _SUFFIXES = tuple(sorted(suffix for each in IMAGE_SUFFIXES for suffix in (each, each.upper())))
@@ -33,6 +35,9 @@ class ImageStore(Protocol):
             OSError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile: it is not there, too large, or damaged.
         """
 
+    def where(self, name: str) -> str:
+        """Return where a file lies, links followed: two names that lead to the same file come to the same."""
+
     def wrapper(self) -> str:
         """Return the one folder that everything lies in, with `/`; "" where there is none."""
 
@@ -48,16 +53,16 @@ def open_store(path: Path) -> ImageStore:
     if path.is_dir():
         return _FolderStore(path)
     try:
-        return _ZipStore(zipfile.ZipFile(path))
+        return _ZipStore(path, zipfile.ZipFile(path))
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
 
 
-def read_listed(store: ImageStore, name: str) -> bytes:
-    """Read a picture as a list names it: with or without its suffix, or below the one folder a zip wraps all in.
+def listed_file(store: ImageStore, name: str) -> str:
+    """Return the file that a list names with or without its suffix, or below the one folder a zip wraps all in.
 
     Raises:
-        OSError: there is none, or there are several that differ in their suffix. Else as `ImageStore.read`.
+        OSError: there is none, or there are several that differ in their suffix.
     """
     suffixes = ("",) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ("", *_SUFFIXES)
     for prefix in dict.fromkeys(("", store.wrapper())):
@@ -65,13 +70,14 @@ def read_listed(store: ImageStore, name: str) -> bytes:
         if len(found) > 1:
             raise OSError(f"{' and '.join(found)} are both there; list the one that is meant with its suffix")
         if found:
-            return store.read(found[0])
+            return found[0]
     raise FileNotFoundError("there is no such picture")
 
 
 class _FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._real_path = lru_cache(4096)(os.path.realpath)
 
     def files(self) -> list[str]:
         return [file.relative_to(self._root).as_posix() for file in self._root.rglob("*") if file.is_file()]
@@ -87,13 +93,18 @@ class _FolderStore:
         _check_size(file.stat().st_size)
         return file.read_bytes()
 
+    def where(self, name: str) -> str:
+        folder, _, file = f"{self._root}/{name}".rpartition("/")
+        whole = f"{self._real_path(folder)}/{file}"
+        return os.path.realpath(whole) if os.path.islink(whole) else whole  # noqa: PTH114  Path raises on names too long
+
     def wrapper(self) -> str:
         return ""
 
 
 class _ZipStore:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self._path, self._archive = path.resolve(), archive
         plain = [(entry, entry.filename.replace("\\", "/")) for entry in archive.infolist()]
         self._entries = {str(PurePosixPath(name)): entry for entry, name in plain if not name.endswith("/")}
         parents = {parent for name in self._entries for parent in PurePosixPath(name).parents}
@@ -116,6 +127,9 @@ class _ZipStore:
             raise FileNotFoundError("there is no such file in the zip")
         _check_size(self._entries[name].file_size)
         return self._archive.read(self._entries[name])
+
+    def where(self, name: str) -> str:
+        return f"{self._path}/{name}"
 
     def wrapper(self) -> str:
         return self._wrapper

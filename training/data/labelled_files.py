@@ -5,7 +5,6 @@ to train from (`class_folders.py`), a handful of the classes is enough. The serv
 rule (`models/labelled_paths.py`).
 """
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.labelled_paths import IMAGE_SUFFIXES, TEST_FOLDER, class_folder, is_picture, to_choose_on
+from training.data.image_store import open_store
 from training.errors import DataError
 
 __all__ = ["LabelledFiles", "find_labelled_files"]
@@ -32,6 +32,7 @@ class LabelledFiles:
         read: name -> bytes. Safe to call from several threads.
         groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Pictures of one group are
             never on both sides of a split.
+        where: name -> the one place where the picture lies, links followed, whatever it is called here.
     """
 
     source: str
@@ -40,6 +41,7 @@ class LabelledFiles:
     labels: NDArray[np.int64]
     read: Callable[[str], bytes]
     groups: NDArray[np.int64] | None = None
+    where: Callable[[str], str] = str
 
     def __len__(self) -> int:
         """Return N."""
@@ -63,10 +65,8 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     Raises:
         DataError: nothing there, no pictures, or a folder of pictures that is no class.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    names, read = _in_folder(path) if path.is_dir() else _in_zip(path)
-    pictures = [PurePosixPath(name) for name in names if is_picture(PurePosixPath(name))]
+    store = open_store(path)
+    pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
     found = to_choose_on(pictures)
     if not found:
         raise DataError(f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {sorted(IMAGE_SUFFIXES)}")
@@ -81,18 +81,4 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     ordered = sorted(found, key=lambda name: (index[class_folder(name)], name))
     source = path.resolve().name + (", test split" if TEST_FOLDER in found[0].parts[:-2] else "")
     labels = np.array([index[class_folder(name)] for name in ordered], np.int64)
-    return LabelledFiles(source, class_names, tuple(map(str, ordered)), labels, read)
-
-
-def _in_folder(root: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    files = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
-    return files, lambda name: (root / name).read_bytes()
-
-
-def _in_zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
-    entry_of = {str(PurePosixPath(entry.replace("\\", "/"))): entry for entry in archive.namelist()}
-    return list(entry_of), lambda name: archive.read(entry_of[name])
+    return LabelledFiles(source, class_names, tuple(map(str, ordered)), labels, store.read, where=store.where)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.image_store import open_store, read_listed
+from training.data.image_store import ImageStore, listed_file, open_store
 from training.data.labelled_files import LabelledFiles
 from training.data.split_names import split_of
 from training.errors import DataError
@@ -17,6 +17,7 @@ __all__ = ["Listing", "Row", "listing_parts"]
 
 MAX_PATH = 4096
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Row(NamedTuple):
@@ -78,11 +79,19 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
         classes=classes,
         names=tuple(row.path for row in rows),
         labels=np.array(labels, np.int64),
-        read=lambda name: read_listed(store, name),
+        read=lambda name: store.read(listed_file(store, name)),
+        where=lambda name: _where(store, name),
     )
     if listing.has_groups:
         everything = replace(everything, groups=_groups(rows, notes))
     return (_by_split(everything, rows, listing, notes) if listing.has_splits else {"": everything}), notes
+
+
+def _where(store: ImageStore, name: str) -> str:
+    try:
+        return store.where(listed_file(store, name))
+    except OSError:
+        return store.where(name)  # it is missing, and may be left out
 
 
 def _inside(listing: Listing, row: Row) -> str:
@@ -131,12 +140,21 @@ def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[
                 "all names with --class-names"
             )
     if numeric:
-        values = sorted({int(row.label) for row in rows})
-        number = {value: index for index, value in enumerate(values)}
-        return tuple(map(str, values)), [number[int(row.label)] for row in rows]
-    names = sorted({row.label for row in rows})
+        _refuse_twice(rows, listing)
+    names = sorted({row.label for row in rows}, key=int if numeric else None)
     index = {name: position for position, name in enumerate(names)}
     return tuple(names), [index[row.label] for row in rows]
+
+
+def _refuse_twice(rows: list[Row], listing: Listing) -> None:
+    """Refuse a number that is written in two ways."""
+    written: dict[int, str] = {}
+    for row in rows:
+        if written.setdefault(int(row.label), row.label) != row.label:
+            raise DataError(
+                f"{listing.at(row)}: label {row.label!r} is {written[int(row.label)]!r} in the rows before; write a "
+                "class in one way"
+            )
 
 
 def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[int]:
@@ -145,7 +163,7 @@ def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[in
     if all(row.label in index for row in rows):
         return [index[row.label] for row in rows]
     for row in rows:
-        if not _NUMBER.fullmatch(row.label) or int(row.label) >= len(names):
+        if not _INDEX.fullmatch(row.label) or int(row.label) >= len(names):
             raise DataError(
                 f"{listing.at(row)}: label {row.label[:80]!r} is neither one of the {len(names)} class names nor a "
                 f"number from 0 to {len(names) - 1}"

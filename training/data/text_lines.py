@@ -52,7 +52,8 @@ def read_names(path: Path) -> tuple[str, ...]:
     """Return the class names of a file with one a line: that of line 1 is class 0.
 
     Raises:
-        DataError: as `read_lines`; a name is empty, or there twice.
+        DataError: as `read_lines`; a name is empty, there twice, or a number other than its class's: a label 1 would be
+            a name in one list and a number in the next.
     """
     names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
@@ -64,6 +65,12 @@ def read_names(path: Path) -> tuple[str, ...]:
         if name in first:
             raise DataError(
                 f"{path}: line {number}: {name!r} is the name of line {first[name]} already; tell them apart"
+            )
+        if name.isdecimal() and name != str(number - 1):
+            raise DataError(
+                f"{path}: line {number}: the class name {name!r} is a number, but the class has the number "
+                f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave --class-names "
+                "away where the labels are names already"
             )
         first[name] = number
     if len(names) < 2:

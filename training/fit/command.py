@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.argument_types import positive_int, seed, threads
+from training.argument_types import pixels, positive_int, seed, threads
 from training.data.data_set import add_data_arguments, data_options
 from training.fit.feature_cache import default_cache_folder
 from training.fit.fitting import FitOptions, fit
@@ -54,13 +54,13 @@ def add_fit(commands: Any) -> None:
     add("--seed", type=seed, default=head.seed, help="of the head's weights and of the order")
     add(
         "--size",
-        type=positive_int,
+        type=pixels,
         metavar="PIXELS",
         help="side of the square the backbone sees; by default as published",
     )
     add(
         "--resize",
-        type=positive_int,
+        type=pixels,
         metavar="PIXELS",
         help="shorter side before that square is cut out; by default as published",
     )

@@ -19,6 +19,7 @@ from training.errors import WeightsError
 __all__ = ["load_weights", "read_weights"]
 
 _NESTED_UNDER = ("state_dict", "model")
+_MOST_NESTED = 2  # a dict can hold itself
 _WRAPPED = "module."  # what DistributedDataParallel and AveragedModel put before every name
 _COUNTER = "num_batches_tracked"  # of batch norm; files older than it lack it, and evaluation does not use it
 _MOST_NAMED = 5
@@ -74,8 +75,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             f"{file}: neither safetensors nor a torch file of plain tensors ({type(error).__name__}); what holds code "
             "or other objects is not read; save its state_dict"
         ) from error
-    while isinstance(tree, Mapping) and (inner := next((key for key in _NESTED_UNDER if _holds(tree, key)), None)):
-        tree = tree[inner]
+    for _ in range(_MOST_NESTED):
+        if isinstance(tree, Mapping) and (inner := next((key for key in _NESTED_UNDER if _holds(tree, key)), None)):
+            tree = tree[inner]
     if not isinstance(tree, Mapping) or not tree or not all(isinstance(value, Tensor) for value in tree.values()):
         raise WeightsError(f"{file}: holds no state_dict, which is a mapping from names to tensors")
     wrapped = all(key.startswith(_WRAPPED) for key in tree)

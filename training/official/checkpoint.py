@@ -7,6 +7,7 @@ Weights are named `module.conv1.weight` (DataParallel). `embed` is the running s
 epoch, also beside the weights of the best one; only the direction of each of its heads' parts matters.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,7 @@ def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
             continue
         if not _is_plain(value):
             raise CheckpointError(f"{path}: {part}: {name} is no tensor of floating-point numbers")
+        _check_size(path, f"{part}: {name}", value)
         weights[name] = value.detach().float().contiguous()
         if not torch.isfinite(weights[name]).all():
             raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
@@ -159,8 +161,19 @@ def _is_plain(value: Any) -> bool:
     return plain and value.is_floating_point()
 
 
+def _check_size(path: Path, what: str, value: Tensor) -> None:
+    """Refuse a tensor that repeats its numbers: a file of no size could ask for any amount of memory."""
+    there = value.untyped_storage().nbytes() // value.element_size()
+    if math.prod(value.shape) > there:
+        raise CheckpointError(
+            f"{path}: {what} is of shape {tuple(value.shape)}, but the file holds {there:,} numbers of it; save the "
+            "tensor itself (.contiguous()), not an expanded view"
+        )
+
+
 def _mean_feature(path: Path, embed: Any, width: int) -> Tensor:
     if _is_plain(embed):
+        _check_size(path, "embed", embed)
         embed = embed.detach().float().numpy()
     if not isinstance(embed, np.ndarray):
         raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files hold it")

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from training.argument_types import positive_int
+from training.argument_types import pixels, positive_int
 from training.official.importing import ImportOptions, import_official
 from training.official.presets import PRESETS
 
@@ -54,10 +54,8 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
         choices=tuple(PRESETS),
         help="whose pictures and alpha; by default that of the data set with as many classes",
     )
-    command.add_argument("--size", type=positive_int, help="pixels of the centre crop, instead of the preset's")
-    command.add_argument(
-        "--resize", type=positive_int, help="pixels of the shorter side before it, instead of the preset's"
-    )
+    command.add_argument("--size", type=pixels, help="pixels of the centre crop, instead of the preset's")
+    command.add_argument("--resize", type=pixels, help="pixels of the shorter side before it, instead of the preset's")
     command.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
     command.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
     command.add_argument("--num-heads", type=positive_int, default=2, help="num_head of its configuration (default: 2)")

@@ -128,6 +128,15 @@ FAULTS = [
         with_tensor("feat_model", CONV, torch.ones(32, 8, 3, 3)),
         "wrong shape layer2.0.conv1.weight (the file has (32, 8, 3, 3), the network (32, 16, 3, 3))",
     ),
+    (
+        with_tensor("feat_model", CONV, torch.zeros(1).expand(10**7, 10**7)),
+        "layer2.0.conv1.weight is of shape (10000000, 10000000), but the file holds 1 numbers of it; save the tensor",
+    ),
+    (
+        with_tensor("classifier", "module.fc.weight", torch.zeros(1).expand(10**7, 10**7)),
+        "weight is of shape (10000000, 10000000), but the file holds 1 numbers of it",
+    ),
+    (lambda state: state.update(embed=torch.zeros(1).expand(10**14)), "embed is of shape (100000000000000,), but the"),
     (with_tensor("feat_model", CONV, "text"), "layer2.0.conv1.weight is no tensor of floating-point numbers"),
     (with_tensor("feat_model", CONV, torch.ones(2, device="meta")), "layer2.0.conv1.weight is no tensor of floating"),
     (lambda state: state.update(embed=torch.ones(128, device="meta")), "no `embed`, the mean feature"),
