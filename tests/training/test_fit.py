@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import training.classifier
+import training.fit.fitting
 import training.fit.frozen
 from models.__main__ import main as models_command
 from models.bundle import load_bundle
@@ -19,6 +21,7 @@ from models.preprocess import decode_image
 from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
 from training.evaluate import evaluate, same_figures
+from training.fit.feature_cache import FeatureCache
 from training.fit.head_training import HeadRecipe, train_head
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +125,37 @@ def test_features_of_other_code_are_not_mixed_in(folder: Path, backbone: Path, m
 
     monkeypatch.setattr(training.fit.frozen, "build_backbone", other)
     assert fit(folder, backbone) == 2
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_stale_features_of_either_part_are_refused(
+    folder: Path, backbone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    get = FeatureCache.features
+    counts = {"train": 72, "test": 18}
+
+    def stale(cache: FeatureCache, pictures: list[bytes]) -> NDArray[np.float32]:
+        return get(cache, pictures) + np.float32(len(pictures) == counts[split])
+
+    monkeypatch.setattr(FeatureCache, "features", stale)
+    assert fit(folder, backbone) == 2
+    assert "are not those of this backbone and these pictures" in capsys.readouterr().err
+
+
+def test_the_linear_rival_is_trained_as_long_as_the_head_and_the_table_says_how(
+    folder: Path, backbone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: dict[str, HeadRecipe] = {}
+
+    def spy(kind: str, *others: Any) -> nn.Module:
+        trained[kind] = others[-1]
+        return train_head(kind, *others)
+
+    monkeypatch.setattr(training.fit.fitting, "train_head", spy)
+    assert fit(folder, backbone, "--epochs", "7", "--learning-rate", "0.3", "--seed", "5") == 0
+    assert [(trained[kind].epochs, trained[kind].seed) for kind in ("deconfounded", "linear")] == [(7, 5), (7, 5)]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "linear head was trained for 7 epochs at learning rate 0.01 and weight decay 0.005" in said
 
 
 def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_others(

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,21 @@ def test_what_was_computed_is_not_computed_again(folder: Path, tmp_path: Path) -
     assert first.features[0].argmax() == 2  # of the class blue
     other = features_of(files, open_cache(tmp_path, size=9))
     assert other.computed == len(files)  # another recipe is another cache
+
+
+def test_memory_holds_the_features_that_are_asked_for_and_no_others(tmp_path: Path) -> None:
+    cache, rng = open_cache(tmp_path), np.random.default_rng(0)
+    chunks = [rng.normal(size=(250, 1000)).astype(np.float32) for _ in range(20)]  # of 1 MB
+    pictures = [[rng.bytes(32) for _ in chunk] for chunk in chunks]
+    for keys, features in zip(pictures, chunks, strict=True):
+        cache.add(keys, features)
+    tracemalloc.start()
+    again = open_cache(tmp_path)
+    found = again.features([pictures[7][3], pictures[2][5], pictures[7][0], pictures[7][3]])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, np.stack([chunks[7][3], chunks[2][5], chunks[7][0], chunks[7][3]]))
+    assert peak < 6e6  # one or two chunks, 20 would be 20e6
 
 
 def test_only_what_changed_is_computed(copied: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from training.data.random_crops import RandomCrops, mirror
 from training.errors import DataError
 from training.progress import images_progress
 
-__all__ = ["DAMAGED", "FITS_IN_MEMORY_BYTES", "LabelledImages", "load_images"]
+__all__ = ["DAMAGED", "FITS_IN_MEMORY_BYTES", "LabelledImages", "check_classes", "load_images"]
 
 FITS_IN_MEMORY_BYTES = 4 << 30
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
@@ -138,7 +138,7 @@ def load_images(
         return LabelledImages(files, recipe, pixels if fits else None)
     left = files.part(readable)
     if every_class:
-        _check_classes(files, left)
+        check_classes(files, left)
     Console(stderr=True, highlight=False).print(_left_out(files, bad), markup=False, soft_wrap=True, style="yellow")
     return LabelledImages(left, recipe, pixels[:filled] if fits else None, tuple(each.name for each in bad))
 
@@ -191,8 +191,16 @@ def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
     return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}{more}"
 
 
-def _check_classes(files: LabelledFiles, left: LabelledFiles) -> None:
-    """Refuse to go on where a class lost all its pictures."""
+def check_classes(files: LabelledFiles, left: LabelledFiles) -> None:
+    """Refuse to go on where a class lost all its pictures.
+
+    Args:
+        files: what was there.
+        left: what of it could be read.
+
+    Raises:
+        DataError: a class has pictures in `files` and none in `left`.
+    """
     gone = np.flatnonzero((files.class_counts > 0) & (left.class_counts == 0))
     if len(gone):
         raise DataError(

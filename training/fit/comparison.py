@@ -72,8 +72,15 @@ def _fitted(name: str, protocol: dict[str, dict[str, Any]]) -> Column:
     return Column(name, protocol["cross_fitted"]["alpha"], protocol["cross_fitted"])
 
 
-def print_comparison(console: Console, columns: list[Column], source: str, images: int) -> None:
-    """Print the table, and what it says in one sentence, also where a rival is better."""
+def print_comparison(console: Console, columns: list[Column], source: str, images: int, linear: str) -> None:
+    """Print the table, and what it says in one sentence, also where a rival is better.
+
+    Args:
+        console: to print on.
+        columns: as of `compare`.
+        source, images: what was scored, and how many.
+        linear: how the linear head was trained.
+    """
     title = f"{images:,} images of {source}, in percent, from the same features"
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for title in ("", "knob", *(name.replace("_", "\n") for name in FIGURES)):
@@ -84,7 +91,8 @@ def print_comparison(console: Console, columns: list[Column], source: str, image
     console.print(table)
     console.print(
         "knob: α, or the strength of logit adjustment. Tuned α and logit adjustment were chosen for balanced accuracy "
-        "on one half of the images and scored on the other, both ways: that is what to expect.",
+        "on one half of the images and scored on the other, both ways: that is what to expect. "
+        f"The linear head was trained for {linear}: its own, whatever the other head was given.",
         style="dim",
     )
     best = max(columns, key=lambda column: column.figures["balanced"])

@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ class FeatureCache:
         text = json.dumps({"format": FORMAT, "backbone": name, **recipe}, indent=2, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder = root / f"{name.replace('/', '-')}-{key}"
-        self._rows: dict[bytes, Float32] = {}
+        self._rows: dict[bytes, tuple[Path, int]] = {}  # sha256 of a picture -> its chunk and row
         self.folder.mkdir(parents=True, exist_ok=True)
         _put(self.folder / "recipe.json", text.encode())
         for part in self.folder.glob(".*.part"):  # of a run that was killed, if it is old
@@ -66,25 +68,40 @@ class FeatureCache:
         return picture in self._rows
 
     def features(self, pictures: list[bytes]) -> Float32:
-        """Return (N, D) for pictures that are all there."""
-        return np.stack([self._rows[picture] for picture in pictures])
+        """Return (N, D) for pictures that are all there; a chunk at a time is read."""
+        wanted: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+        for index, picture in enumerate(pictures):
+            chunk, row = self._rows[picture]
+            wanted[chunk].append((index, row))
+        found: Float32 | None = None
+        for chunk, places in wanted.items():
+            features = safetensors.numpy.load_file(chunk)["features"]
+            if found is None:
+                found = np.empty((len(pictures), features.shape[1]), np.float32)
+            indices, rows = map(list, zip(*places, strict=True))
+            found[indices] = features[rows]
+        if found is None:
+            raise ValueError("features of no pictures were asked for")
+        return found
 
     def add(self, pictures: list[bytes], features: Float32) -> None:
         """Keep the features, (n, D); when this returns they are on the disk."""
         keys = np.frombuffer(b"".join(pictures), np.uint8).reshape(len(pictures), DIGEST_BYTES)
         content = safetensors.numpy.save({"features": np.ascontiguousarray(features, np.float32), "pictures": keys})
-        _put(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
-        self._rows |= zip(pictures, features, strict=True)
+        chunk = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+        _put(chunk, content)
+        self._rows |= {picture: (chunk, row) for row, picture in enumerate(pictures)}
 
     def _take(self, chunk: Path, say: Callable[[str], None]) -> None:
-        content = chunk.read_bytes()
-        if hashlib.sha256(content).hexdigest() != chunk.stem:
+        with chunk.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != chunk.stem:
             say(f"{chunk} is damaged; it is removed and its pictures are computed again")
             chunk.unlink()
             return
-        tensors = safetensors.numpy.load(content)
-        features, keys = tensors["features"], tensors["pictures"]
-        self._rows |= zip((key.tobytes() for key in keys), features, strict=True)
+        with safetensors.safe_open(chunk, "numpy") as tensors:
+            keys = tensors.get_tensor("pictures")
+        self._rows |= {key.tobytes(): (chunk, row) for row, key in enumerate(keys)}
 
 
 def _put(path: Path, content: bytes) -> None:

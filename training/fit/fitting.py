@@ -26,10 +26,9 @@ from training.bundle_writing import LEAST_MEAN_COSINE, Trained, bundle_place, la
 from training.checkpoint import source_commit
 from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
-from training.data.images import load_images
+from training.data.images import check_classes, load_images
 from training.data.labelled_files import LabelledFiles
 from training.device import describe_hardware, pick_device
-from training.errors import DataError
 from training.fit.comparison import compare, print_comparison
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Backbone, Extracted, extract, open_backbone
@@ -105,7 +104,8 @@ def fit(options: FitOptions) -> Bundle:
     with torch.inference_mode():
         linear_logits = linear(torch.from_numpy(test.features)).numpy()
     columns = compare(scores, label_free, linear_logits, train.files.class_counts)
-    print_comparison(console, columns, splits.test.source, len(scores))
+    linear_note = _linear_recipe(options.head).sentence(len(train.files))
+    print_comparison(console, columns, splits.test.source, len(scores), linear_note)
     if label_free is None:
         console.print(_no_label_free(cosine), style="yellow", soft_wrap=True)
     bundle = write_bundle(
@@ -169,11 +169,9 @@ def _features(
             say(f"{files.source}: {len(part.unreadable)} of {len(files):,} pictures are left out: {shown}")
         parts.append(part)
     train, test = parts
-    if gone := [n for n, count in zip(train.files.classes, train.files.class_counts, strict=True) if not count]:
-        raise DataError(
-            f"{splits.train.source}: no picture of the class {gone[0]!r} can be read; mend one, or remove it"
-        )
-    check_features(frozen, test, cache)
+    check_classes(splits.train, train.files)
+    for part in parts:
+        check_features(frozen, part, cache)
     return train, test
 
 
@@ -181,13 +179,16 @@ def _train_heads(options: FitOptions, model: Classifier, train: Extracted) -> tu
     """Train the model's head and a linear one; return the mean head cosine, the mean feature and the linear head."""
     num_classes = len(train.files.classes)
     model.head = train_head("deconfounded", train.features, train.files.labels, num_classes, options.head)
-    linear = train_head(
-        "linear", train.features, train.files.labels, num_classes, replace(LINEAR, seed=options.head.seed)
-    )
+    linear = train_head("linear", train.features, train.files.labels, num_classes, _linear_recipe(options.head))
     mean_feature = torch.from_numpy(train.features.mean(axis=0, dtype=np.float64).astype(np.float32))
     with torch.inference_mode():
         cosine = model.head.projection(torch.from_numpy(train.features), mean_feature).double().mean()
     return float(cosine), mean_feature, linear
+
+
+def _linear_recipe(head: HeadRecipe) -> HeadRecipe:
+    """Return the linear head's: as long as the other one, with its own learning rate and weight decay."""
+    return replace(LINEAR, epochs=head.epochs, seed=head.seed)
 
 
 def _scores(trained: Trained, part: Extracted) -> Scores:

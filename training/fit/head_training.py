@@ -65,6 +65,15 @@ class HeadRecipe:
         """Return how often so many features are gone through."""
         return self.epochs or max(EPOCHS, math.ceil(LEAST_STEPS / self.steps_per_epoch(count)))
 
+    def sentence(self, count: int) -> str:
+        """Say how a head is trained on so many features.
+
+        >>> LINEAR.sentence(100_000)
+        '30 epochs at learning rate 0.01 and weight decay 0.005'
+        """
+        rate = f"learning rate {self.learning_rate:g} and weight decay {self.weight_decay:g}"
+        return f"{self.epochs_for(count)} epochs at {rate}"
+
 
 LINEAR = HeadRecipe(learning_rate=0.01, weight_decay=5e-3)  # its own best, as its logits have no bound
 
