@@ -42,7 +42,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # the least value, and the first th
     "imbalance_ratio": (-_NO_END, _NO_END),
     "epochs": (1, MOST_EPOCHS),
     "batch_size": (2, 1e6),
-    "learning_rate": (_TINY, 1e6),
+    "learning_rate": (_TINY, 1e38),
     "momentum": (0, 1),
     "weight_decay": (0, 1e6),
     "warmup_epochs": (0, _NO_END),
