@@ -140,9 +140,14 @@ def _manifest(
         exempt_class=trained.exempt_class,
         operating_points=_in_order(points),
         metrics=metrics,
-        provenance=trained.provenance | {"onnx_torch_difference": difference},
+        provenance=trained.provenance | {"onnx_torch_difference": difference, "place": _shown(place)},
         sha256={},
     )
+
+
+def _shown(place: Path) -> str:
+    """Return where the bundle lies as people type it; the rest of an absolute path is nobody's business."""
+    return "/".join(place.parts[-2:]) if place.is_absolute() else place.as_posix()
 
 
 def label_free_alpha(cosine: npt.NDArray[np.float32]) -> float:

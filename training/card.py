@@ -68,7 +68,7 @@ def _fit(manifest: Manifest) -> list[str]:
         f"{made['learning_rate']:g}, weight decay {made['weight_decay']:g}, seed {made['seed']}, on "
         f"{made['hardware']}; features {made['feature_seconds']} s, heads {made['training_seconds']} s. Mean feature: "
         f"{made['mean_feature']}. {made['data_note']}. Commit {made['commit']}, {made['date']}.",
-        f"```sh\nuv run --group train {made['command']}\n```",
+        f"```sh\nuv run --group train --group backbones {made['command']}\n```",
     ]
 
 
@@ -102,10 +102,10 @@ def _again(manifest: Manifest) -> list[str]:
     if not manifest.metrics:
         return []
     arguments = manifest.metrics.get("arguments") or f"--data {manifest.metrics['data'].split(',')[0]}"
+    place = manifest.provenance.get("place") or f"models/shipped/{manifest.name}/{manifest.version}"
     return [
         "The figures above come from the bundle's own ONNX graph and are had again with",
-        f"```sh\nuv run --group train python -m training evaluate models/shipped/{manifest.name}/{manifest.version} "
-        f"{arguments}\n```",
+        f"```sh\nuv run --group train python -m training evaluate {place} {arguments}\n```",
     ]
 
 

@@ -39,7 +39,7 @@ from training.scoring import load_test_images
 
 __all__ = ["Row", "compare", "rows_of", "tau_norm"]
 
-FIGURES = ("overall", "many", "medium", "few", "worst_class")
+FIGURES = ("overall", "balanced", "many", "medium", "few", "worst_class")
 TAUS = np.linspace(0.0, 2.0, 41)  # accuracy is no step function of τ with few steps, so it is looked for on a grid
 Figures = dict[str, Any]
 
@@ -52,7 +52,8 @@ class Row:
         run: the folder's name.
         recipe: its recipe with all changes.
         seed: of the run.
-        hours: of training.
+        minutes: of training.
+        images, classes: of the test part it was scored on.
         inference: none, tau-norm, logit adjustment, TDE label-free, TDE.
         knob: the value it used, cross-fitted ones averaged; None where there is none.
         figures: of the evaluation protocol, as fractions.
@@ -61,7 +62,9 @@ class Row:
     run: str
     recipe: Recipe
     seed: int
-    hours: float
+    minutes: float
+    images: int
+    classes: int
     inference: str
     knob: float | None
     figures: Figures
@@ -94,6 +97,12 @@ def compare(
         table.add_row(*each)
     console = Console(highlight=False)
     console.print(table)
+    if len({(row.images, row.classes) for row in rows}) > 1:
+        parts = ", ".join(
+            f"{name} {images:,} pictures of {classes} classes"
+            for name, images, classes in dict.fromkeys((row.run, row.images, row.classes) for row in rows)
+        )
+        console.print(f"These runs have different test parts and cannot be compared: {parts}.", style="yellow")
     contents: dict[Path, bytes] = {}
     if json_file:
         contents[json_file] = (json.dumps([_plain(row) for row in rows], indent=2) + "\n").encode()
@@ -113,7 +122,7 @@ def rows_of(run: Path, data: Path | None = None) -> list[Row]:
     recipe = Recipe.from_dict(state["recipe"])
     model = restore_classifier(state, recipe)
     found = _features(run, state, recipe, model, data)
-    about = (run.resolve().name, recipe, state["seed"], state["seconds"] / 3600)
+    about = (run.resolve().name, recipe, state["seed"], state["seconds"] / 60, len(found.labels), len(state["classes"]))
     return [Row(*about, inference, knob, figures) for inference, knob, figures in _ways(state, model, found)]
 
 
@@ -178,7 +187,7 @@ def tau_norm(head: LinearHead, found: RunFeatures, plain: Scores) -> tuple[float
     return float(np.mean(taus)), mean
 
 
-HEADINGS = ("run", "inference", "knob", *(name.replace("_", " ") for name in FIGURES), "hours")
+HEADINGS = ("run", "inference", "knob", *(name.replace("_", " ") for name in FIGURES), "minutes")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -188,7 +197,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.inference,
         "" if row.knob is None else f"{row.knob:.2f}",
         *("–" if share is None else f"{100 * share:.2f}" for share in shares),
-        f"{row.hours:.1f}",
+        f"{row.minutes:.0f}",
     )
 
 
@@ -197,7 +206,9 @@ def _plain(row: Row) -> dict[str, Any]:
         "run": row.run,
         "recipe": row.recipe.to_dict(),
         "seed": row.seed,
-        "hours": row.hours,
+        "minutes": row.minutes,
+        "images": row.images,
+        "classes": row.classes,
         "inference": row.inference,
         "knob": row.knob,
         "figures": row.figures,

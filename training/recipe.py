@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
@@ -145,8 +146,11 @@ class Recipe:
         changes: dict[str, Any] = {}
         for setting in settings:
             field, equals, text = setting.partition("=")
-            if not equals or field not in known:
-                raise RecipeError(f"--set {setting}: must be FIELD=VALUE; fields are: {', '.join(known)}")
+            if not equals:
+                raise RecipeError(f"--set {setting}: must be FIELD=VALUE, such as learning_rate=0.1")
+            if field not in known:
+                near = get_close_matches(field, known, cutoff=0.5) or known
+                raise RecipeError(f"--set {setting}: a recipe has no field {field!r}; there are: {', '.join(near)}")
             try:
                 changes[field] = ast.literal_eval(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):

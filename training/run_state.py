@@ -104,14 +104,13 @@ def checkpoint_to_resume(options: TrainOptions) -> bytes | None:
 def state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     """Return the state to continue from; it must be of the same run."""
     state = load_checkpoint(options.out, content)
-    stored: dict[str, Any] = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
-    asked = {"recipe": recipe, "seed": options.seed}
-    others = {what: stored[what] for what, value in asked.items() if stored[what] != value}
-    if changed := options_of(state).differences(DataOptions.of(options.data)):
-        others["data"] = ", ".join(changed)
-    for what, value in others.items():
+    stored = Recipe.from_dict(state["recipe"]).to_dict() | {"seed": state["seed"]}
+    asked = recipe.to_dict() | {"seed": options.seed}
+    changed = [f"{what} {stored[what]!r}, not {value!r}" for what, value in asked.items() if stored[what] != value]
+    changed += options_of(state).differences(DataOptions.of(options.data))
+    if changed:
         raise CheckpointError(
-            f"{options.out}: this run was started with another {what} ({value}); --resume needs the same"
+            f"{options.out}: this run was started with {'; '.join(changed)}. --resume needs what it was started with"
         )
     return state
 

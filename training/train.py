@@ -7,6 +7,7 @@ Under `torchrun` several processes train together (`distributed.py`); the first 
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from training.run_state import (
 
 __all__ = ["TrainOptions", "load_splits", "train"]
 
+NAMED_CLASSES = 5
+
 
 def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> dict[str, Any]:
     """Train to the last epoch and return the finished state, as it was written to `options.out`.
@@ -69,7 +72,7 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         if before:
             check_same_precision(before, precision, options.out)
             check_same_pictures(before, data, splits, training_set)
-        print(f"{splits.train.source}: {_count(training_set)}; {splits.note}")
+        print(f"{splits.train.source}: {_count(training_set)} ({_named(training_set.classes)}); {splits.note}")
         if world.first:
             options.out.mkdir(parents=True, exist_ok=True)
     world.agree("device and precision", f"{device.type}, {precision}")
@@ -117,6 +120,8 @@ def load_splits(
                 "but a list has no rank order; add --imbalance-ratio none"
             )
         files = cut_long_tail(files, recipe.imbalance_ratio)
+        cut = f"cut from {len(splits.train):,} pictures to imbalance ratio {recipe.imbalance_ratio:g}"
+        splits = replace(splits, note=f"{cut} (--imbalance-ratio none keeps all); {splits.note}")
     kept = 0 if recipe.random_resized_crop else memory_bytes  # such crops are cut from the whole picture
     bad = data.max_unreadable
     train = load_images(files, recipe.image_recipe, max_unreadable=bad, memory_bytes=kept)
@@ -166,17 +171,24 @@ def _train_epochs(
 
 def _what_begins(trainer: Trainer, state: dict[str, Any]) -> str:
     recipe = trainer.recipe
+    if state["finished"]:
+        return f"this run is finished, {recipe.epochs} epochs: export it, or compare it with others"
     start = "random weights" if not state.get("started_from") else f"the weights in {state['started_from']['file']}"
     if state["epochs_done"]:
         start = f"epoch {state['epochs_done']}"
     return (
         f"{recipe.name}, {recipe.method}: {recipe.network} on {_count(trainer.data)}, from {start}; "
         f"{state['hardware']}, {state['precision']}"
+        + ("" if recipe.head != "linear" else "; a linear head has no TDE: it can be compared, not exported")
     )
 
 
 def _count(images: LabelledImages) -> str:
     return f"{len(images):,} pictures of {len(images.classes)} classes"
+
+
+def _named(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:NAMED_CLASSES]) + (", …" if len(classes) > NAMED_CLASSES else "")
 
 
 def _test_features(trainer: Trainer, test_set: LabelledImages) -> RunFeatures:

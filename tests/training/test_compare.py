@@ -50,7 +50,7 @@ def test_each_head_has_its_ways_of_inference(linear: Path, deconfounded: Path, t
     assert [row["inference"] for row in json.loads((tmp_path / "rows.json").read_text())] == [r.inference for r in rows]
     table = (tmp_path / "table.md").read_text().splitlines()
     assert len(table) == 2 + len(rows)
-    assert {line.count("|") for line in table} == {10}
+    assert {line.count("|") for line in table} == {11}
 
 
 def test_its_figures_are_those_of_the_exported_bundle(deconfounded: Path, archive: Path, tmp_path: Path) -> None:

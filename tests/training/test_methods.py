@@ -119,9 +119,10 @@ def test_a_method_changes_only_what_it_names() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("nope=1", "must be FIELD=VALUE; fields are: network"),
+        ("nope=1", "a recipe has no field 'nope'; there are: network"),
+        ("learning_rat=1", "there are: learning_rate"),
         ("epochs", "must be FIELD=VALUE"),
-        ("name=x", "must be FIELD=VALUE"),
+        ("name=x", "a recipe has no field 'name'"),
         ("epochs=many", "should be a valid integer"),
         ("head=foo", "head 'foo' is unknown; there are: linear"),
         ("mean=(1,2)", "the recipe has"),

@@ -91,7 +91,7 @@ def test_a_torchvision_network_becomes_a_backbone_by_its_name(name: str, width: 
 
 def test_resnext50_is_there_and_an_unknown_network_is_refused() -> None:
     assert build_backbone("resnext50_32x4d")[1] == 2048
-    with pytest.raises(RecipeError, match="there are: cifar_resnet32, efficientnet_lite0, alexnet"):
+    with pytest.raises(RecipeError, match=r"there are: .*resnet34.*, timm/NAME"):
         build_backbone("resnet33")
 
 

@@ -100,7 +100,7 @@ def test_every_format_becomes_a_bundle_whose_figures_are_had_again(
     assert f"p{CORRUPT}" in captured.err
     card = (tmp_path / "models/tiny/1/README.md").read_text()
     assert "The class `green` is exempt" in card
-    assert f"evaluate models/shipped/tiny/1 {written.metrics['arguments']}" in card
+    assert f"evaluate models/tiny/1 {written.metrics['arguments']}" in card
 
 
 def test_a_test_part_that_is_split_off_is_had_again_or_refused(
@@ -143,10 +143,10 @@ def test_a_run_goes_on_however_the_path_of_its_data_is_written(
     assert written.metrics["arguments"] == "--data mine --max-unreadable 0.05"
     assert written.provenance["data"] == "mine, train split"
     assert run(f"{train} --data ../link --test-share 0.3 --resume") == 2
-    assert "started with another data (--test-share 0.2); --resume" in capsys.readouterr().err
+    assert "started with --test-share 0.2. --resume needs" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     assert run(f"{train} --data ../other --split-seed 1 --resume") == 2
-    sentence = f"another data (--data {tmp_path / 'mine'}, --split-seed 0); --resume needs the same"
+    sentence = f"started with --data {tmp_path / 'mine'}; --split-seed 0. --resume needs"
     assert sentence in capsys.readouterr().err
 
 

@@ -101,7 +101,8 @@ def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> Labelled
     for name in classes:
         if not tree[name]:
             raise DataError(
-                f"{source}/{name}: no images in this class folder; remove it or add {sorted(IMAGE_SUFFIXES)} files"
+                f"{source}/{name}: no images in this class folder; remove it or add files "
+                f"({', '.join(sorted(IMAGE_SUFFIXES))})"
             )
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(tree[name]) for name in classes])
     names = tuple(file for name in classes for file in sorted(tree[name]))

@@ -9,8 +9,9 @@ What separates the columns is the comma, semicolon or tab that the header has mo
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from models.labelled_paths import IMAGE_SUFFIXES
 from training.data.listing import Listing, Row
 from training.data.text_lines import read_lines, read_names
 from training.errors import DataError
@@ -74,6 +75,8 @@ def _find(path: Path, names: list[str], columns: Columns) -> Columns:
         columns.split or lower.get(SPLIT_COLUMN),
         columns.group,
     )
+    if found.path is None and any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+        raise DataError(f"{path}: line 1 lists a picture, and should be a header: put path,label above it")
     if found.path is None:
         raise DataError(f"{path}: line 1: which column holds the paths? Say so with --path-column; {_there(names)}")
     for what, column in vars(found).items():

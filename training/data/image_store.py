@@ -71,7 +71,7 @@ def listed_file(store: ImageStore, name: str) -> str:
             raise OSError(f"{' and '.join(found)} are both there; list the one that is meant with its suffix")
         if found:
             return found[0]
-    raise FileNotFoundError("there is no such picture")
+    raise FileNotFoundError("there is no such picture; --images says where paths start")
 
 
 class _FolderStore:

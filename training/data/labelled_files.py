@@ -69,7 +69,9 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
     found = to_choose_on(pictures)
     if not found:
-        raise DataError(f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {sorted(IMAGE_SUFFIXES)}")
+        raise DataError(
+            f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     if loose := [name for name in found if not class_folder(name)]:
         raise DataError(f"{path}: {loose[0]} lies in no class folder; the folder a picture lies in is its class")
     if strangers := sorted({class_folder(name) for name in found} - set(class_names)):

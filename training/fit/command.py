@@ -95,3 +95,4 @@ def _fit(options: argparse.Namespace) -> None:
         )
     )
     print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+    print(f"serve it with: uv run python -m service --models {bundle.path.parent.parent}")

@@ -50,6 +50,7 @@ def weights_of(backbone: str, given: Path | None) -> Path:
     """
     weights = given or installed_weights(backbone)
     if weights is None:
+        build_backbone(backbone)  # a name that is unknown, or a package that is missing, says so itself
         raise RecipeError(
             f"--backbone {backbone}: no weights. The backbone is not trained here, so random ones make no sense for "
             "fit: give a file of pretrained ones with --weights, or train with `python -m training train`"

@@ -11,6 +11,7 @@ The packages of the second and third are optional: dependency group `backbones`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def _with_classifier(name: str) -> _Network:
     if name.startswith(TIMM):
         return _of_timm(name.removeprefix(TIMM))
     if name not in backbone_names():
-        raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(backbone_names())}, {TIMM}NAME")
+        near = get_close_matches(name, backbone_names(), n=5) or backbone_names()
+        raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(near)}, {TIMM}NAME")
     if name in _UNNAMED:
         network = ResNet(**_UNNAMED[name])
         return _Network(network, ("fc",), lambda: _cut_off_classifier(network))
