@@ -10,6 +10,7 @@ from models.manifest import group_of
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from training.data.data_set import DataOptions, Splits, fingerprint, options_of
 from training.data.images import LabelledImages
+from training.data.options import name_of
 from training.errors import CheckpointError
 from training.loop import Trainer
 from training.recipe import Recipe
@@ -78,7 +79,7 @@ def _sha256(file: Path) -> str:
 def data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
     """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
     return {
-        "data": data.data.name,
+        "data": name_of(data.data),
         "data_options": data.to_dict(),
         "data_note": splits.note,
         "test_fingerprint": fingerprint(splits.test),
@@ -99,14 +100,15 @@ def checkpoint_to_resume(options: TrainOptions) -> bytes | None:
 def state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     """Return the state to continue from; it must be of the same run."""
     state = load_checkpoint(options.out, content)
-    stored = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
-    stored["data"] = options_of(state).arguments
-    asked = {"recipe": recipe, "seed": options.seed, "data": DataOptions.of(options.data).arguments}
-    for what, value in asked.items():
-        if stored[what] != value:
-            raise CheckpointError(
-                f"{options.out}: this run was started with another {what} ({stored[what]}); --resume needs the same"
-            )
+    stored: dict[str, Any] = {"recipe": Recipe.from_dict(state["recipe"]), "seed": state["seed"]}
+    asked = {"recipe": recipe, "seed": options.seed}
+    others = {what: stored[what] for what, value in asked.items() if stored[what] != value}
+    if changed := options_of(state).differences(DataOptions.of(options.data)):
+        others["data"] = ", ".join(changed)
+    for what, value in others.items():
+        raise CheckpointError(
+            f"{options.out}: this run was started with another {what} ({value}); --resume needs the same"
+        )
     return state
 
 

@@ -17,7 +17,7 @@ from training.data.coco_json import read_coco_json
 from training.data.csv_table import read_csv_table
 from training.data.labelled_files import LabelledFiles
 from training.data.listing import listing_parts
-from training.data.options import DataOptions, add_data_arguments, data_options
+from training.data.options import DataOptions, add_data_arguments, data_options, name_of
 from training.data.split_off import split_off
 from training.data.text_list import read_text_list
 from training.errors import DataError
@@ -70,7 +70,7 @@ def open_splits(options: DataOptions) -> Splits:
     found = _divide(options)
     if found.train is None:
         raise DataError(f"{options.data}: there is no train part here; there is nothing to learn from")
-    train = replace(_with_pictures(found.train), source=f"{options.data.name}, train split")
+    train = replace(_with_pictures(found.train), source=f"{name_of(options.data)}, train split")
     check_exempt(options, train.classes)
     test = renumbered(found.test, train.classes)
     return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
@@ -95,7 +95,7 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
     """
     if options.test is not None:
         test, notes = _whole(options.test, options)
-        found = _Divided(None, replace(test, source=options.test.name), notes, is_split_off=False)
+        found = _Divided(None, replace(test, source=name_of(options.test)), notes, is_split_off=False)
     else:
         found = _divide(options)
     test = renumbered(found.test, class_names)
@@ -176,14 +176,14 @@ class _Divided:
 def _divide(options: DataOptions) -> _Divided:
     """Say which pictures are whose; nothing is renumbered yet."""
     parts, notes = _parts(options.data, options)
-    name, train = options.data.name, parts.get("train", parts.get(""))
+    name, train = name_of(options.data), parts.get("train", parts.get(""))
     if options.test is not None:
         if "test" in parts:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
         test, more = _whole(options.test, options)
         _check_apart(options, train, test)
-        notes += [f"test part: {options.test.name}", *more]
-        return _Divided(train, replace(test, source=options.test.name), notes, is_split_off=False)
+        notes += [f"test part: {name_of(options.test)}", *more]
+        return _Divided(train, replace(test, source=name_of(options.test)), notes, is_split_off=False)
     for split in ("test", "val"):
         if split in parts:
             notes.append(f"test part: the {split} split of {name}")

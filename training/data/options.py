@@ -9,7 +9,7 @@ from typing import Any, Self
 from training.data.csv_table import Columns
 from training.errors import DataError
 
-__all__ = ["DataOptions", "add_data_arguments", "changed_options", "data_options", "given_options"]
+__all__ = ["DataOptions", "add_data_arguments", "changed_options", "data_options", "given_options", "name_of"]
 
 _PATHS = ("data", "test", "images", "class_names")
 
@@ -60,7 +60,7 @@ class DataOptions:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint; paths whole, so that they are found from elsewhere."""
         return {
-            name: str(value.resolve()) if isinstance(value, Path) else value for name, value in asdict(self).items()
+            name: str(value.absolute()) if isinstance(value, Path) else value for name, value in asdict(self).items()
         }
 
     @classmethod
@@ -70,6 +70,17 @@ class DataOptions:
         if unknown:
             raise DataError(f"the run's data options have fields this version does not know: {sorted(unknown)}")
         return cls(**{name: Path(v) if name in _PATHS and v is not None else v for name, v in values.items()})
+
+    def differences(self, other: "DataOptions") -> list[str]:
+        """Return the arguments that say otherwise than those of `other`; a path may be written in any way."""
+        found: list[str] = []
+        for field in fields(self):
+            mine, others = (getattr(options, field.name) for options in (self, other))
+            if mine == others or (isinstance(mine, Path) and others is not None and mine.resolve() == others.resolve()):
+                continue
+            value = mine.absolute() if isinstance(mine, Path) else mine
+            found.append(f"{_flag(field.name)} {value}" if value is not None else f"no {_flag(field.name)}")
+        return found
 
     def exempt_index(self, class_names: tuple[str, ...]) -> int | None:
         """Return the number of the exempt class, or None where none is."""
@@ -88,7 +99,7 @@ class DataOptions:
         """
         for name in names:
             if getattr(self, name) is not None:
-                raise DataError(f"{path}: {what} no use for --{name.replace('_', '-')}; leave it away")
+                raise DataError(f"{path}: {what} no use for {_flag(name)}; leave it away")
 
     @property
     def arguments(self) -> str:
@@ -99,9 +110,22 @@ class DataOptions:
             if field.name == "data" and value == self.test:
                 continue
             if field.name == "data" or value != field.default:
-                shown = value.name if isinstance(value, Path) else value
-                words += ["--split-seed" if field.name == "seed" else f"--{field.name.replace('_', '-')}", f"{shown}"]
+                words += [_flag(field.name), name_of(value) if isinstance(value, Path) else str(value)]
         return shlex.join(words)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a file or folder, also where it was given as `.` or `..`.
+
+    >>> name_of(Path("/data/photos/.")), name_of(Path("/data/none/.."))
+    ('photos', 'data')
+    """
+    whole = path.absolute()
+    return path.resolve().name if whole.name == ".." else whole.name
+
+
+def _flag(field: str) -> str:
+    return "--split-seed" if field == "seed" else f"--{field.replace('_', '-')}"
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, data_required: bool = True) -> None:

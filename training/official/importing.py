@@ -24,6 +24,7 @@ from training.checkpoint import source_commit
 from training.classifier import Classifier
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
+from training.data.options import name_of
 from training.device import pick_device
 from training.direction import clean_means
 from training.errors import CheckpointError, DataError, RecipeError
@@ -96,7 +97,9 @@ def import_official(options: ImportOptions) -> Bundle:
     points = _points(options, preset, has_images=images is not None)
     if options.train_data:
         pictures = _training_images(options.train_data, classes, recipe.image_recipe)
-        points["label_free"] = _label_free(model.to(device), checkpoint.mean_feature, pictures, options.train_data.name)
+        points["label_free"] = _label_free(
+            model.to(device), checkpoint.mean_feature, pictures, name_of(options.train_data)
+        )
     trained = Trained(
         model=model.cpu(),
         recipe=recipe,
