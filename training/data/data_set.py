@@ -119,11 +119,16 @@ def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
     Args:
         options: what was opened.
         part: its test part.
-        kept: fingerprint of the test part of the training.
+        kept: fingerprint of the test part of the training; None where it is not known.
 
     Raises:
         DataError: it is another.
     """
+    if part.is_split_off and kept is None:
+        raise DataError(
+            f"{options.data}: it has no test part, and for this model it is not known which pictures it was trained "
+            "on; put those that are all test into test/CLASS/IMAGE (`evaluate` takes them with --test too)"
+        )
     if part.is_split_off and fingerprint(part.files) != kept:
         raise DataError(
             f"{options.data}: the test part that is split off here is not what was kept from training; give the data "

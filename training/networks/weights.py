@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import WeightsError
+from training.named import first_few
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -22,7 +23,6 @@ _NESTED_UNDER = ("state_dict", "model")
 _MOST_NESTED = 2  # a dict can hold itself
 _WRAPPED = "module."  # what DistributedDataParallel and AveragedModel put before every name
 _COUNTER = "num_batches_tracked"  # of batch norm; files older than it lack it, and evaluation does not use it
-_MOST_NAMED = 5
 _OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)")  # torchvision's files: norm.1 for norm1
 
 
@@ -49,11 +49,11 @@ def load_weights(network: nn.Module, file: Path, name: str, classifiers: Sequenc
         if given[key].shape != there[key].shape
     ]
     faults = [("lacks", missing), ("has what the network does not know:", unexpected), ("differs in", other_size)]
-    if found := [f"{verb} {_listing(keys)}" for verb, keys in faults if keys]:
+    if found := [f"{verb} {first_few(sorted(keys))}" for verb, keys in faults if keys]:
         raise WeightsError(f"{file}: not the weights of {name}: the file {'; it '.join(found)}")
     bad = [key for key, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
-        raise WeightsError(f"{file}: NaN or infinity in {_listing(bad)}; get the file again")
+        raise WeightsError(f"{file}: NaN or infinity in {first_few(sorted(bad))}; get the file again")
     network.load_state_dict(given, strict=False)
 
 
@@ -90,8 +90,3 @@ def _holds(tree: Mapping[str, Any], key: str) -> bool:
 
 def _belongs(key: str, modules: Sequence[str]) -> bool:
     return any(key.startswith(f"{module}.") for module in modules)
-
-
-def _listing(keys: Sequence[str]) -> str:
-    shown = ", ".join(sorted(keys)[:_MOST_NAMED])
-    return f"{shown} and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else shown

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from training.errors import CheckpointError
+from training.named import first_few
 from training.official.pickled import read_torch_file
 
 __all__ = ["OfficialCheckpoint", "check_fit", "network_of", "read_official"]
@@ -32,7 +33,6 @@ _NETWORKS = {
     ((3, 4, 23, 3), True, 128): "resnext101_32x4d",
     ((3, 8, 36, 3), True, 128): "resnext152_32x4d",
 }
-_SHOWN = 5  # names of weights in a sentence; the others are counted
 _UNUSED = ".num_batches_tracked"  # counts training steps; torch before 0.4.1 has none
 
 
@@ -67,7 +67,8 @@ def read_official(path: Path) -> OfficialCheckpoint:
     kinds = [kind for kind in ("state_dict_best", "state_dict") if kind in content]
     if len(kinds) != 1:
         raise CheckpointError(
-            f"{path}: holds {_few(map(str, content))}; the authors' files hold one of state_dict_best and state_dict"
+            f"{path}: holds {first_few(map(str, content))}; the authors' files hold one of state_dict_best and "
+            "state_dict"
         )
     (kind,) = kinds
     networks = content[kind]
@@ -101,7 +102,7 @@ def network_of(path: Path, part: str, backbone: Mapping[str, Tensor]) -> str:
     if not network:
         raise CheckpointError(
             f"{path}: {part} is none of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
-            f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {_few(backbone)}"
+            f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {first_few(backbone)}"
         )
     return network
 
@@ -115,16 +116,16 @@ def check_fit(what: str, given: Mapping[str, Tensor], expected: Mapping[str, Ten
     wanted = {name: tensor for name, tensor in expected.items() if not name.endswith(_UNUSED)}
     faults = []
     if missing := [name for name in wanted if name not in given]:
-        faults.append(f"missing {_few(missing)}")
+        faults.append(f"missing {first_few(missing)}")
     if unexpected := [name for name in given if name not in wanted]:
-        faults.append(f"unexpected {_few(unexpected)}")
+        faults.append(f"unexpected {first_few(unexpected)}")
     shapes = [
         f"{name} (the file has {tuple(given[name].shape)}, the network {tuple(tensor.shape)})"
         for name, tensor in wanted.items()
         if name in given and given[name].shape != tensor.shape
     ]
     if shapes:
-        faults.append(f"wrong shape {_few(shapes)}")
+        faults.append(f"wrong shape {first_few(shapes)}")
     if faults:
         raise CheckpointError(f"{what} does not fit: {'; '.join(faults)}")
 
@@ -147,7 +148,7 @@ def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
 def _class_weights(path: Path, part: str, named: dict[Any, Any]) -> Tensor:
     weights = _weights(path, part, named)
     if weights.keys() != {"weight"} or weights["weight"].ndim != 2:
-        found = _few(f"{name} {tuple(value.shape)}" for name, value in weights.items())
+        found = first_few(f"{name} {tuple(value.shape)}" for name, value in weights.items())
         raise CheckpointError(
             f"{path}: {part} holds {found}; TDE is defined for Causal_Norm_Classifier, which has one `weight` of shape "
             "(classes, features)"
@@ -192,9 +193,3 @@ def _mean_feature(path: Path, embed: Any, width: int) -> Tensor:
 
 def _blocks(backbone: Mapping[str, Tensor], stage: str) -> int:
     return len({name.split(".")[1] for name in backbone if name.startswith(stage)})
-
-
-def _few(names: Any) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return (", ".join(listed[:_SHOWN]) or "nothing") + more

@@ -186,6 +186,10 @@ def run(root: Path, file: str, *more: str, classes: str = "a,200\nb 20\nc, 2\n")
         (("--train-data", "DATA"), "24 images of blue, but --classes says the network was trained on 200"),
         (("--train-data", "DATA", "--classes", "OTHER"), "--classes does not name 1 of these: red"),
         (("--data", "DATA", "--classes", "OTHER"), "have no training pictures, so the model does not know them: red"),
+        (
+            ("--data", "FLAT"),
+            "put those that are all test into test/CLASS/IMAGE (`evaluate` takes them with --test too)",
+        ),
         (("--classes", "SHORT"), "names 2 classes but the classifier in"),
     ],
 )
@@ -195,7 +199,12 @@ def test_numbers_and_pictures_that_do_not_fit_are_refused(
     authors.save_latest(tmp_path / "latest.pth")
     (tmp_path / "OTHER").write_text("blue,9\ngreen,9\nviolet,9\n")
     (tmp_path / "SHORT").write_text("blue,9\ngreen,9\n")
-    places = {"DATA": str(folder), "OTHER": str(tmp_path / "OTHER"), "SHORT": str(tmp_path / "SHORT")}
+    places = {
+        "FLAT": str(folder / "train"),
+        "DATA": str(folder),
+        "OTHER": str(tmp_path / "OTHER"),
+        "SHORT": str(tmp_path / "SHORT"),
+    }
     names = "blue,200\ngreen,20\nred,2\n"
     assert run(tmp_path, "latest.pth", *(places.get(word, word) for word in more), classes=names) == 2
     assert sentence in capsys.readouterr().err
