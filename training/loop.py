@@ -80,15 +80,15 @@ class Trainer:
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.pixels = TrainingPixels(data, device)
         self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
-        self.world.share_batch_norm(self.model, device)
-        freeze(self.model.backbone, recipe.frozen)
-        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
-        self.optimizer = self._new_optimizer()
-        self.average = (
+        self.average = (  # before batch norms are shared: what shares cannot be copied, and evaluation needs none
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None
             else None
         )
+        self.world.share_batch_norm(self.model, device)
+        freeze(self.model.backbone, recipe.frozen)
+        self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
+        self.optimizer = self._new_optimizer()
         self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
         self.compiled = compiled
         self.network: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # the model, as training calls it
