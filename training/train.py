@@ -86,9 +86,7 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         state = before or new_state(recipe, options, training_set) | data_state(data, splits, training_set, test_set)
         if before:
             restore(trainer, before)
-    hardware = f"{world.size} x {describe_hardware(device)}".removeprefix("1 x ")
-    state |= {"hardware": hardware, "precision": str(precision).removeprefix("torch.")}
-    state |= {"commit": source_commit(), "command": options.command}
+    state |= _place(options, world, device, precision)
     scalars = str(options.out / "tensorboard")
     with SummaryWriter(scalars, purge_step=state["epochs_done"]) if world.first else nullcontext() as writer:
         _train_epochs(trainer, test_set, state, options.out, writer)
@@ -97,6 +95,16 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         if world.first:
             save_checkpoint(options.out, state)
     return state
+
+
+def _place(options: TrainOptions, world: World, device: torch.device, precision: torch.dtype) -> dict[str, str]:
+    """Return where and by what the state was computed, as the card will say it."""
+    return {
+        "hardware": f"{world.size} x {describe_hardware(device)}".removeprefix("1 x "),
+        "precision": str(precision).removeprefix("torch."),
+        "commit": source_commit(),
+        "command": options.command,
+    }
 
 
 def load_splits(
