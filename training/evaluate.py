@@ -15,6 +15,7 @@ from models.bundle import Bundle, load_bundle
 from models.manifest import Manifest
 from models.scores import Scores
 from models.update import check_updatable
+from training.bundle_folder import check_is_bundle
 from training.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
 from training.data.data_set import DataOptions
 from training.errors import DataError
@@ -43,12 +44,14 @@ def evaluate(
         save: write the figures, the curve and a calibration into the bundle, in the place of what it holds of them.
 
     Raises:
+        ExportError: the folder is a run, or holds the versions of a model.
         models.errors.BundleError: the bundle is refused, or cannot be written.
         DataError: the test part has a class the bundle does not know, or more unreadable images than allowed.
     """
     picture_format = check_format(plot_file) if plot_file else "svg"
     for file in (json_file, plot_file):
         check_place(file)
+    check_is_bundle(bundle_path)
     if save:
         check_updatable(bundle_path)
     bundle = load_bundle(bundle_path)

@@ -17,6 +17,7 @@ from models.objective import ALPHA_RANGE, Objective
 from models.scores import Scores
 from models.tuning import tune
 from models.update import check_updatable
+from training.bundle_folder import check_is_bundle
 from training.data.labelled_files import LabelledFiles, find_labelled_files
 from training.errors import TrainingError
 from training.outputs import check_place, written_together
@@ -63,6 +64,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
     picture_format = check_format(options.plot_file) if options.plot_file else "svg"
     for file in (options.json_file, options.plot_file):
         check_place(file)
+    check_is_bundle(options.bundle)
     bundle = load_bundle(options.bundle)
     if options.save_as is not None:
         _check_name(options.save_as)
