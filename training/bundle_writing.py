@@ -35,6 +35,7 @@ from training.data.images import LabelledImages
 from training.errors import ExportError
 from training.evaluate import picture_of
 from training.onnx_graph import class_effect_of, compare_with_torch, pixels_to_compare, to_onnx
+from training.outputs import check_folder
 from training.protocol import balanced_alpha, evaluate_scores, tail_alpha
 from training.recipe import Recipe
 from training.scoring import run_graph
@@ -203,8 +204,9 @@ def bundle_place(out: Path) -> Path:
     """Return where a new bundle goes, NAME/VERSION: as given, or the next free version of NAME.
 
     Raises:
-        ExportError: the name is not a model's, the version is none, a file lies where a folder has to be, nothing can
-            be written there, or it would lie within another model.
+        ExportError: the name is not a model's, the version is none, a file lies where a folder has to be, or it would
+            lie within another model.
+        TrainingError: nothing can be written there.
         models.errors.BundleExistsError: there is one already.
     """
     versioned = out.name.isascii() and out.name.isdecimal()
@@ -217,6 +219,7 @@ def bundle_place(out: Path) -> Path:
     if file := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
         raise ExportError(f"--out {out}: {file} is a file; a bundle is a folder, NAME/VERSION, such as cifar10-lt/1")
     _check_outside_models(out, out.parent if versioned else out)
+    check_folder(out.parent if versioned else out, "--out")
     if versioned:
         if out.exists() or out.is_symlink():
             raise BundleExistsError(f"{out} is there already; delete it, or save as another version")
