@@ -18,12 +18,11 @@ from models.update import check_updatable
 from training.bundle_folder import check_is_bundle
 from training.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
 from training.data.data_set import DataOptions
-from training.errors import DataError
 from training.outputs import check_place, written_together
 from training.plot import check_format, curve_picture
 from training.protocol import evaluate_scores, group_curves, sampled_curves
 from training.revising import revise_bundle
-from training.scoring import load_test_images, run_graph
+from training.scoring import check_same_exempt, load_test_images, run_graph
 
 __all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]
 
@@ -138,11 +137,7 @@ def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
     """Run the bundle's graph over the test part; return the scores, the name of what was scored, and the note on it."""
     manifest = bundle.manifest
     names = tuple(info.name for info in manifest.classes)
-    exempt = None if manifest.exempt_class is None else names[manifest.exempt_class]
-    if data.exempt_class not in {None, exempt}:
-        raise DataError(
-            f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
-        )
+    check_same_exempt(data, manifest)
     images, part = load_test_images(data, names, manifest.input, kept=manifest.provenance.get("test_fingerprint"))
     logits, cosine = run_graph(bundle.model_path, images)
     groups = tuple(info.group for info in manifest.classes)

@@ -222,6 +222,7 @@ def _provenance(
         "seed": options.head.seed,
         "data": splits.train.source,
         "test_fingerprint": fingerprint(splits.test),
+        "test_split": options.data.split_settings if splits.is_split_off else None,
         "data_note": splits.note,
         "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
         "imbalance_ratio": None,
