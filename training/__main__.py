@@ -8,7 +8,7 @@ from models.errors import LongtailError
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.compare import compare
 from training.data.data_set import add_data_arguments, data_options
-from training.data.options import given_options
+from training.data.options import MAX_UNREADABLE_SHARE, given_options
 from training.distributed import Terminated, World, tell_launcher
 from training.errors import LostProcessError, ProcessError, TrainingError
 from training.evaluate import evaluate
@@ -120,12 +120,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 def _add_tune(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_tune)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    command.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="folder or zip with CLASS/IMAGE, or test/CLASS/IMAGE; classes of the model may be missing",
-    )
+    add_data_arguments(command, data_required=False)
+    command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)  # given_options drops a 0, which is DataOptions' default
     command.add_argument(
         "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
     )
@@ -164,7 +160,8 @@ def _compare(options: argparse.Namespace) -> None:
 def _tune(options: argparse.Namespace) -> None:
     rules = tuple(map(Constraint.parse, options.constraint))
     objective = Objective(options.objective, rules, options.low, options.high)
-    tune_bundle(TuneOptions(options.bundle, options.data, objective, options.save_as, options.json, options.plot))
+    data = data_options(options)
+    tune_bundle(TuneOptions(options.bundle, data, objective, options.save_as, options.json, options.plot))
 
 
 if __name__ == "__main__":

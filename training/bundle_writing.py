@@ -27,6 +27,7 @@ from models.manifest import (
 )
 from models.objective import ALPHA_RANGE
 from models.scores import Scores
+from training.bundle_folder import is_bundle, versions_in
 from training.bundle_metrics import bundle_metrics
 from training.card import model_card
 from training.classifier import Classifier
@@ -34,6 +35,7 @@ from training.data.images import LabelledImages
 from training.errors import ExportError
 from training.evaluate import picture_of
 from training.onnx_graph import class_effect_of, compare_with_torch, pixels_to_compare, to_onnx
+from training.outputs import check_folder
 from training.protocol import balanced_alpha, evaluate_scores, tail_alpha
 from training.recipe import Recipe
 from training.scoring import run_graph
@@ -207,7 +209,9 @@ def bundle_place(out: Path) -> Path:
     """Return where a new bundle goes, NAME/VERSION: as given, or the next free version of NAME.
 
     Raises:
-        ExportError: the name is not a model's, the version is none, or a file lies where a folder has to be.
+        ExportError: the name is not a model's, the version is none, a file lies where a folder has to be, or it would
+            lie within another model.
+        TrainingError: nothing can be written there.
         models.errors.BundleExistsError: there is one already.
     """
     versioned = out.name.isascii() and out.name.isdecimal()
@@ -219,9 +223,22 @@ def bundle_place(out: Path) -> Path:
         raise ExportError(f"--out {out}: {out.name} is no version; they are 1, 2, 3, ..., without zeros before them")
     if file := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
         raise ExportError(f"--out {out}: {file} is a file; a bundle is a folder, NAME/VERSION, such as cifar10-lt/1")
+    _check_outside_models(out, out.parent if versioned else out)
+    check_folder(out.parent if versioned else out, "--out")
     if versioned:
         if out.exists() or out.is_symlink():
             raise BundleExistsError(f"{out} is there already; delete it, or save as another version")
         return out
     taken = [int(folder.name) for folder in out.iterdir() if folder.name.isdecimal()] if out.is_dir() else []
     return out / str(max(taken, default=0) + 1)
+
+
+def _check_outside_models(out: Path, model: Path) -> None:
+    """Refuse a model that would lie in a bundle, or beside the versions of another model."""
+    if bundle := next(filter(is_bundle, (model, *model.parents)), None):
+        raise ExportError(f"--out {out}: {bundle} is a bundle itself; a new one lies beside it, NAME/VERSION")
+    if versions := versions_in(model.parent):
+        raise ExportError(
+            f"--out {out}: {model.parent} holds versions of a model; a version is a number, such as "
+            f"{model.parent / str(versions[-1] + 1)}"
+        )

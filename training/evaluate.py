@@ -15,14 +15,14 @@ from models.bundle import Bundle, load_bundle
 from models.manifest import Manifest
 from models.scores import Scores
 from models.update import check_updatable
+from training.bundle_folder import check_is_bundle
 from training.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
 from training.data.data_set import DataOptions
-from training.errors import DataError
 from training.outputs import check_place, written_together
 from training.plot import check_format, curve_picture
 from training.protocol import evaluate_scores, group_curves, sampled_curves
 from training.revising import revise_bundle
-from training.scoring import load_test_images, run_graph
+from training.scoring import check_same_exempt, load_test_images, run_graph
 
 __all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]
 
@@ -43,12 +43,14 @@ def evaluate(
         save: write the figures, the curve and a calibration into the bundle, in the place of what it holds of them.
 
     Raises:
+        ExportError: the folder is a run, or holds the versions of a model.
         models.errors.BundleError: the bundle is refused, or cannot be written.
         DataError: the test part has a class the bundle does not know, or more unreadable images than allowed.
     """
     picture_format = check_format(plot_file) if plot_file else "svg"
     for file in (json_file, plot_file):
         check_place(file)
+    check_is_bundle(bundle_path)
     if save:
         check_updatable(bundle_path)
     bundle = load_bundle(bundle_path)
@@ -135,11 +137,7 @@ def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
     """Run the bundle's graph over the test part; return the scores, the name of what was scored, and the note on it."""
     manifest = bundle.manifest
     names = tuple(info.name for info in manifest.classes)
-    exempt = None if manifest.exempt_class is None else names[manifest.exempt_class]
-    if data.exempt_class not in {None, exempt}:
-        raise DataError(
-            f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
-        )
+    check_same_exempt(data, manifest)
     images, part = load_test_images(data, names, manifest.input, kept=manifest.provenance.get("test_fingerprint"))
     logits, cosine = run_graph(bundle.model_path, images)
     groups = tuple(info.group for info in manifest.classes)

@@ -49,15 +49,15 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     data = changed_options(options_of(state), given or {})
     names = tuple(state["classes"])
     check_exempt(data, names)
+    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
     trained = Trained(
         model=model,
         recipe=recipe,
         mean_feature=state["mean_feature"],
         classes=tuple(map(ClassInfo, names, state["class_counts"], state["groups"])),
-        provenance=_provenance(recipe, state),
+        provenance=_provenance(recipe, state) | {"test_split": data.split_settings if part.is_split_off else None},
         exempt_class=data.exempt_index(names),
     )
-    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
     found = load_features(run, model, state) if data == options_of(state) else None
     if found is not None and not np.array_equal(found.labels, images.labels):
         found = None  # kept of other pictures

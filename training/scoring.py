@@ -12,24 +12,24 @@ import numpy.typing as npt
 from models import tde
 from models.bundle import Bundle
 from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
-from models.manifest import ImageRecipe
+from models.manifest import ImageRecipe, Manifest
 from models.preprocess import decode_image
 from models.scores import Scores
 from training.data.data_set import DataOptions, TestPart, check_kept, open_test
 from training.data.images import DAMAGED, LabelledImages, load_images
 from training.data.labelled_files import LabelledFiles
+from training.data.options import MAX_UNREADABLE_SHARE
 from training.errors import DataError
 from training.progress import images_progress
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
 import onnxruntime as ort
 
-__all__ = ["MAX_UNREADABLE_SHARE", "load_test_images", "open_graph", "run_graph", "score_files"]
+__all__ = ["check_same_exempt", "load_test_images", "open_graph", "run_graph", "score_files"]
 
 Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 BATCH = 64
-MAX_UNREADABLE_SHARE = 0.1  # beyond it something is wrong with the set, not with a picture; one is always forgiven
 
 
 def load_test_images(
@@ -54,6 +54,15 @@ def load_test_images(
     return images, part
 
 
+def check_same_exempt(data: DataOptions, manifest: Manifest) -> None:
+    """Refuse an exempt class that is not the bundle's."""
+    exempt = None if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
+    if data.exempt_class not in {None, exempt}:
+        raise DataError(
+            f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
+        )
+
+
 def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float]:
     """Run the ONNX graph over all images; return logits (N, C) and head cosine (N, K)."""
     session = open_graph(model)
@@ -68,15 +77,22 @@ def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float
     return logits, cosine
 
 
-def score_files(bundle: Bundle, files: LabelledFiles) -> tuple[Scores, list[dict[str, Any]]]:
+def score_files(
+    bundle: Bundle, files: LabelledFiles, max_unreadable: float = MAX_UNREADABLE_SHARE
+) -> tuple[Scores, list[dict[str, Any]]]:
     """Run the bundle's graph over labelled pictures, a batch in memory at a time.
+
+    Args:
+        bundle: whose graph.
+        files: N pictures.
+        max_unreadable: the share of N that may be missing or damaged; unless it is 0, one picture always may.
 
     Returns:
         The scores of the pictures that could be read, and the others: {"name", "error": {"code", "message"}}, as the
         service lists them.
 
     Raises:
-        DataError: more than MAX_UNREADABLE_SHARE of the pictures cannot be read, or none can.
+        DataError: more pictures than that cannot be read, or none can.
     """
     manifest, session = bundle.manifest, open_graph(bundle.model_path)
     answers: list[tuple[Float, Float]] = []
@@ -91,7 +107,7 @@ def score_files(bundle: Bundle, files: LabelledFiles) -> tuple[Scores, list[dict
                 if isinstance(found, dict):
                     unreadable.append(found)
                     readable[index] = False
-            _check_unreadable(files, unreadable)
+            _check_unreadable(files, unreadable, max_unreadable)
             if pixels := [found for found in decoded if not isinstance(found, dict)]:
                 answers.append(session.run(["logits", "head_cosine"], {"images": np.stack(pixels)}))
             progress.advance(task, len(names))
@@ -113,12 +129,12 @@ def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | di
     return {"name": name, "error": {"code": code, "message": message}}
 
 
-def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]]) -> None:
+def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]], allowed: float) -> None:
     count = len(unreadable)
-    if count > max(1.0, MAX_UNREADABLE_SHARE * len(files.names)) or count == len(files.names):
+    if count > max(1.0 if allowed else 0.0, allowed * len(files)) or (count and count == len(files)):
         first = unreadable[0]
         raise DataError(
-            f"{files.source}: more than {MAX_UNREADABLE_SHARE:.0%} of the {len(files.names)} pictures cannot be read, "
+            f"{files.source}: more than {100 * allowed:.3g}% of the {len(files.names)} pictures cannot be read, "
             f"such as {first['name']}: {first['error']['message']}"
         )
 

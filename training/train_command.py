@@ -12,6 +12,7 @@ from training.data.data_set import add_data_arguments, data_options
 from training.distributed import World
 from training.errors import RecipeError
 from training.methods import METHODS, with_method
+from training.outputs import check_folder
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.train import TrainOptions, train
 
@@ -90,6 +91,8 @@ def run_train(options: argparse.Namespace) -> None:
     """Train what the command line says, alone or as one of the processes of `options.world`."""
     world: World = options.world
     with world.together():
+        if world.first:
+            check_folder(options.out, "--out")
         recipe, data = _recipe(options), data_options(options)
         if recipe.frozen and options.weights is None and not (options.resume and options.out.exists()):
             raise RecipeError(

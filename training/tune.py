@@ -17,13 +17,16 @@ from models.objective import ALPHA_RANGE, Objective
 from models.scores import Scores
 from models.tuning import tune
 from models.update import check_updatable
-from training.data.labelled_files import LabelledFiles, find_labelled_files
+from training.bundle_folder import check_is_bundle
+from training.data.data_set import DataOptions
+from training.data.labelled_files import LabelledFiles
 from training.errors import TrainingError
 from training.outputs import check_place, written_together
 from training.plot import check_format, curve_picture
 from training.protocol import group_curves
 from training.revising import revise_bundle
-from training.scoring import score_files
+from training.scoring import check_same_exempt, score_files
+from training.tune_data import pictures_to_tune_on
 from training.tune_report import print_report
 
 __all__ = ["TuneOptions", "tune_bundle"]
@@ -35,7 +38,8 @@ class TuneOptions:
 
     Attributes:
         bundle: the folder NAME/VERSION.
-        data: folder or zip of labelled pictures.
+        data: labelled pictures; `tune_data.py` says which of them count. `max_unreadable` is the share that may be
+            left out.
         objective: what to choose for.
         save_as: the operating point to write into the bundle, or None.
         json_file: where the report goes.
@@ -43,7 +47,7 @@ class TuneOptions:
     """
 
     bundle: Path
-    data: Path
+    data: DataOptions
     objective: Objective
     save_as: str | None = None
     json_file: Path | None = None
@@ -63,19 +67,27 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
     picture_format = check_format(options.plot_file) if options.plot_file else "svg"
     for file in (options.json_file, options.plot_file):
         check_place(file)
+    check_is_bundle(options.bundle)
     bundle = load_bundle(options.bundle)
     if options.save_as is not None:
         _check_name(options.save_as)
         check_updatable(options.bundle)
     manifest = bundle.manifest
-    files = find_labelled_files(options.data, tuple(info.name for info in manifest.classes))
+    check_same_exempt(options.data, manifest)
+    files, note = pictures_to_tune_on(options.data, manifest)
     _check_can_choose(options.objective, manifest, files)
 
     console = Console(highlight=False)
-    scores, unreadable = score_files(bundle, files)
+    console.print(note, markup=False, soft_wrap=True)
+    scores, unreadable = score_files(bundle, files, options.data.max_unreadable)
     report = tune(scores, bundle.class_counts, options.objective)
     report = {"model": manifest.name, "version": manifest.version, "source": "archive", "data": files.source} | report
-    report |= {"unreadable": unreadable, "unreadable_images": len(unreadable), "saved_as": options.save_as}
+    report |= {
+        "data_note": note,
+        "unreadable": unreadable,
+        "unreadable_images": len(unreadable),
+        "saved_as": options.save_as,
+    }
     print_report(console, report, scores, [info.name for info in manifest.classes])
     contents: dict[Path, bytes] = {}
     if options.json_file:

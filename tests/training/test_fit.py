@@ -20,9 +20,11 @@ from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
+from training.data.data_set import DataOptions
 from training.evaluate import evaluate, same_figures
 from training.fit.feature_cache import FeatureCache
 from training.fit.head_training import HeadRecipe, train_head
+from training.tune_data import pictures_to_tune_on
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
@@ -97,6 +99,8 @@ def test_a_test_part_is_split_off_and_found_again(folder: Path, backbone: Path) 
     assert manifest.metrics["images"] == 18
     assert [info.training_count for info in manifest.classes] == [18, 18, 18]
     assert "--test-share 0.25" in manifest.metrics["arguments"]
+    files, note = pictures_to_tune_on(DataOptions(data=flat), manifest)  # what was trained on is not tuned on
+    assert (len(files), note) == (18, "test part: 0.25 of each class of mine, split off with seed 0")
 
 
 @pytest.mark.parametrize("backbone", [CentredBackbone], indirect=True)

@@ -1,5 +1,6 @@
 """From a data set of each format through the command line to a bundle and its figures."""
 
+import argparse
 import json
 import shlex
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from models.bundle import load_bundle
 from models.manifest import Manifest
 from tests.training.conftest import COLOURS, image
 from training import __main__ as cli
+from training.data.data_set import DataOptions, add_data_arguments, data_options
 from training.evaluate import same_figures
 from training.recipe import Recipe
+from training.tune_data import pictures_to_tune_on
 
 PICTURES = 36  # of each of three colours, from nine cameras
 CORRUPT = 5
@@ -73,6 +76,12 @@ def folders(root: Path) -> str:
     return "--data mine"
 
 
+def data_options_of(arguments: str) -> DataOptions:
+    parser = argparse.ArgumentParser()
+    add_data_arguments(parser)
+    return data_options(parser.parse_args(shlex.split(arguments)))
+
+
 def manifest(root: Path) -> Manifest:
     return load_bundle(root / "models" / "tiny" / "1").manifest
 
@@ -92,6 +101,8 @@ def test_every_format_becomes_a_bundle_whose_figures_are_had_again(
     assert counted == 3 * PICTURES - 1
     for name in ("balanced", "tail"):
         assert "among the classes other than 'green', which is exempt" in written.operating_points[name].chosen_by
+    files, _ = pictures_to_tune_on(data_options_of(written.metrics["arguments"]), written)
+    assert written.metrics["images"] == len(files) - written.provenance["unreadable_images"]["test"]
     assert run(f"evaluate models/tiny/1 {written.metrics['arguments']} --json report.json") == 0
     report = json.loads(Path("report.json").read_text())
     assert same_figures(report["protocol"], written.metrics["protocol"])

@@ -78,6 +78,7 @@ def test_the_report_is_that_of_the_arithmetic_and_says_where_it_comes_from(
     assert {key: value for key, value in found.items() if key not in expected} == {
         "model": "tiny", "version": 1, "source": "archive", "data": "mine.zip",
         "unreadable": [], "unreadable_images": 0, "saved_as": None,
+        "data_note": "all 200 pictures of mine.zip, none of which may have been trained on",
     }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> Labelled
             )
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(tree[name]) for name in classes])
     names = tuple(file for name in classes for file in sorted(tree[name]))
-    return LabelledFiles(source, classes, names, labels, store.read, where=store.where)
+    return LabelledFiles(source, classes, names, labels, store.read, where=store.where, split=split)
 
 
 def _hidden(folder: PurePosixPath) -> bool:

@@ -235,14 +235,14 @@ def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
     for split in ("test", "val", ""):
         if split in parts:
             return parts[split], notes
-    raise DataError(f"--test {path}: it has a train part only; name a file or folder of test pictures")
+    raise DataError(f"{path}: it has a train part only; name a file or folder of test pictures with --test")
 
 
 def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
     suffix, columns = path.suffix.lower(), options.columns
     if not is_list(path):
-        options.refuse(path, "class folders have", *_COLUMNS, "images", "class_names")
+        options.refuse_for_folders(path)
         return class_folder_parts(path), []
     if suffix in (".csv", ".tsv"):
         listing = read_csv_table(path, columns, options.class_names)

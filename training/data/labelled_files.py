@@ -2,7 +2,7 @@
 
 `find_labelled_files` finds some to choose alpha on: whatever folder a picture lies in is its class. Unlike a data set
 to train from (`class_folders.py`), a handful of the classes is enough. The service reads uploaded zips by the same
-rule (`models/labelled_paths.py`).
+rule (`models/labelled_paths.py`), but knows no other split than `test`.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.labelled_paths import IMAGE_SUFFIXES, TEST_FOLDER, class_folder, is_picture, to_choose_on
+from models.labelled_paths import IMAGE_SUFFIXES, class_folder, is_picture
 from training.data.image_store import open_store
+from training.data.split_names import split_of
 from training.errors import DataError
 
-__all__ = ["LabelledFiles", "find_labelled_files"]
+__all__ = ["LabelledFiles", "find_labelled_files", "lies_below"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class LabelledFiles:
         read: name -> bytes. Safe to call from several threads.
         groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Pictures of one group are
             never on both sides of a split.
+        split: the data's own split that this is, `train`, `val` or `test`; "" where that is not known.
         where: name -> the one place where the picture lies, links followed, whatever it is called here.
     """
 
@@ -42,6 +44,7 @@ class LabelledFiles:
     read: Callable[[str], bytes]
     groups: NDArray[np.int64] | None = None
     where: Callable[[str], str] = str
+    split: str = ""
 
     def __len__(self) -> int:
         """Return N."""
@@ -62,12 +65,14 @@ class LabelledFiles:
 def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFiles:
     """Find the pictures of CLASS/IMAGE or test/CLASS/IMAGE, or deeper, in a folder or a zip.
 
+    Where there are test folders only what lies below them counts; else so with val folders.
+
     Raises:
         DataError: nothing there, no pictures, or a folder of pictures that is no class.
     """
     store = open_store(path)
     pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
-    found = to_choose_on(pictures)
+    split, found = _to_choose_on(pictures)
     if not found:
         raise DataError(
             f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -81,6 +86,25 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
         )
     index = {name: position for position, name in enumerate(class_names)}
     ordered = sorted(found, key=lambda name: (index[class_folder(name)], name))
-    source = path.resolve().name + (", test split" if TEST_FOLDER in found[0].parts[:-2] else "")
+    source = path.resolve().name + (f", {split} split" if split else "")
     labels = np.array([index[class_folder(name)] for name in ordered], np.int64)
-    return LabelledFiles(source, class_names, tuple(map(str, ordered)), labels, store.read, where=store.where)
+    return LabelledFiles(
+        source, class_names, tuple(map(str, ordered)), labels, store.read, where=store.where, split=split
+    )
+
+
+def lies_below(name: str, split: str) -> bool:
+    """Say whether a picture of class folders lies below a folder of the split `train`, `val` or `test`.
+
+    >>> [lies_below(name, "train") for name in ("set/Training/cat/1.png", "train/1.png")]
+    [True, False]
+    """
+    return split in map(split_of, PurePosixPath(name).parts[:-2])
+
+
+def _to_choose_on(pictures: list[PurePosixPath]) -> tuple[str, list[PurePosixPath]]:
+    """Return which pictures alpha may be chosen on, and the split that they are."""
+    for split in ("test", "val"):
+        if chosen := [name for name in pictures if lies_below(str(name), split)]:
+            return split, chosen
+    return "", pictures

@@ -184,7 +184,9 @@ def _by_split(
     everything: LabelledFiles, rows: list[Row], listing: Listing, notes: list[str]
 ) -> dict[str, LabelledFiles]:
     splits = np.array([split_of(row.split) for row in rows])
-    parts = {split: everything.part(splits == split) for split in sorted(set(splits.tolist()) - {""})}
+    parts = {
+        split: replace(everything.part(splits == split), split=split) for split in sorted(set(splits.tolist()) - {""})
+    }
     others = Counter(row.split for row, split in zip(rows, splits, strict=True) if not split)
     if not parts:
         shown = ", ".join(repr(value[:40]) for value, _ in others.most_common(5))

@@ -9,8 +9,17 @@ from typing import Any, Self
 from training.data.csv_table import Columns
 from training.errors import DataError
 
-__all__ = ["DataOptions", "add_data_arguments", "changed_options", "data_options", "given_options", "name_of"]
+__all__ = [
+    "MAX_UNREADABLE_SHARE",
+    "DataOptions",
+    "add_data_arguments",
+    "changed_options",
+    "data_options",
+    "given_options",
+    "name_of",
+]
 
+MAX_UNREADABLE_SHARE = 0.1  # of `tune`; beyond it something is wrong with the set, not with a picture
 _PATHS = ("data", "test", "images", "class_names")
 
 
@@ -100,6 +109,16 @@ class DataOptions:
         for name in names:
             if getattr(self, name) is not None:
                 raise DataError(f"{path}: {what} no use for {_flag(name)}; leave it away")
+
+    def refuse_for_folders(self, path: Path) -> None:
+        """Refuse what only lists have a use for, as `refuse`."""
+        columns = ("path_column", "label_column", "split_column", "group_column")
+        self.refuse(path, "class folders have", *columns, "images", "class_names")
+
+    @property
+    def split_settings(self) -> dict[str, Any]:
+        """What decides which pictures are split off, for provenance; `data` may lie elsewhere later."""
+        return {name: getattr(self, name) for name in ("test_share", "seed", "group_column")}
 
     @property
     def arguments(self) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 
-__all__ = ["split_off"]
+__all__ = ["split_count", "split_off"]
 
 Int = NDArray[np.int64]
 
@@ -49,12 +49,21 @@ def split_off(files: LabelledFiles, share: float, seed: int) -> NDArray[np.bool_
     return chosen
 
 
+def split_count(pictures: int, share: float) -> int:
+    """Return how many of the pictures of one class are split off where there are no groups.
+
+    >>> [split_count(pictures, 0.2) for pictures in (1, 2, 5, 13)]
+    [0, 1, 1, 3]
+    """
+    return min(pictures - 1, max(1, round(share * pictures)))
+
+
 def _by_class(files: LabelledFiles, share: float, seed: int) -> NDArray[np.bool_]:
     chosen = np.zeros(len(files), dtype=bool)
     order = _shuffled(files.names, seed)
     labels = files.labels[order]
     for mine in np.split(order[np.argsort(labels, kind="stable")], np.cumsum(files.class_counts)[:-1]):
-        chosen[mine[: min(len(mine) - 1, max(1, round(share * len(mine))))]] = True
+        chosen[mine[: split_count(len(mine), share)]] = True
     return chosen
 
 

@@ -35,6 +35,7 @@ from training.fit.features import Backbone, Extracted, extract, open_backbone
 from training.fit.frozen import Frozen, check_features, open_frozen, weights_of
 from training.fit.head_training import LINEAR, HeadRecipe, train_head
 from training.onnx_graph import class_effect_of
+from training.outputs import check_folder
 
 __all__ = ["FitOptions", "fit"]
 
@@ -79,6 +80,7 @@ def fit(options: FitOptions) -> Bundle:
     """
     console, clock = Console(highlight=False), [time.monotonic()]
     place = bundle_place(options.out)
+    check_folder(options.cache, "--cache")
     device = pick_device(options.device)
     weights = weights_of(options.backbone, options.weights)
     splits = open_splits(options.data)
@@ -220,6 +222,7 @@ def _provenance(
         "seed": options.head.seed,
         "data": splits.train.source,
         "test_fingerprint": fingerprint(splits.test),
+        "test_split": options.data.split_settings if splits.is_split_off else None,
         "data_note": splits.note,
         "unreadable_images": {"train": len(train.unreadable), "test": len(test.unreadable)},
         "imbalance_ratio": None,
