@@ -58,6 +58,8 @@ def pictures_to_tune_on(options: DataOptions, manifest: Manifest) -> tuple[Label
 def _kept_part(options: DataOptions, manifest: Manifest, names: tuple[str, ...]) -> tuple[LabelledFiles, str] | None:
     """Return the part that was split off and kept from training, or None where these are other data."""
     kept = manifest.provenance.get("test_fingerprint")
+    if not kept:
+        return None
     asked = _split_as_kept(options, manifest)
     try:
         part = open_test(asked, names)
