@@ -58,6 +58,8 @@ def pictures_to_tune_on(options: DataOptions, manifest: Manifest) -> tuple[Label
 def _kept_part(options: DataOptions, manifest: Manifest, names: tuple[str, ...]) -> tuple[LabelledFiles, str] | None:
     """Return the part that was split off and kept from training, or None where these are other data."""
     kept = manifest.provenance.get("test_fingerprint")
+    if not kept:
+        return None
     asked = _split_as_kept(options, manifest)
     try:
         part = open_test(asked, names)
@@ -80,8 +82,9 @@ def _split_as_kept(options: DataOptions, manifest: Manifest) -> DataOptions:
     if not isinstance(split, dict):
         return options
     share, seed, column = (split.get(name) for name in ("test_share", "seed", "group_column"))
-    sound = isinstance(share, float) and 0 < share < 1 and isinstance(seed, int) and isinstance(column, str | None)
-    return replace(options, test_share=share, seed=seed, group_column=column) if sound else options
+    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int) and isinstance(column, str | None):
+        return replace(options, test_share=share, seed=seed, group_column=column)
+    return options
 
 
 def _refuse_trained_on(path: Path, files: LabelledFiles, manifest: Manifest) -> None:
