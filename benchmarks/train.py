@@ -149,7 +149,7 @@ class Plain:
     def step(self, images: Tensor, labels: Tensor) -> None:
         """Forward, loss, backward, optimiser; the loss is looked at, as everywhere."""
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.model(images), labels)
+        loss = F.cross_entropy(self.model(images)[1], labels)
         loss.backward()
         self.optimizer.step()
         loss.item()
