@@ -82,9 +82,9 @@ def print_comparison(console: Console, columns: list[Column], source: str, image
         linear: how the linear head was trained.
     """
     title = f"{images:,} images of {source}, in percent, from the same features"
-    table = Table(title=title, title_justify="left", box=SIMPLE)
-    for title in ("", "knob", *(name.replace("_", "\n") for name in FIGURES)):
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 0))
+    for number, name in enumerate(("", "knob", *(name.replace("_", "\n") for name in FIGURES))):
+        table.add_column(name, justify="right" if number else "left", min_width=7 if number else 19)
     for column in columns:
         knob = "" if column.knob is None else f"{column.knob:.3f}"
         table.add_row(column.name, knob, *(_share(column.figures, name) for name in FIGURES))

@@ -127,8 +127,9 @@ def fit(options: FitOptions) -> Bundle:
 def _how_long(clock: list[float], train: Extracted, test: Extracted) -> str:
     features, heads, writing = (end - start for start, end in pairwise(clock))
     computed, all_of_them = train.computed + test.computed, len(train.files) + len(test.files)
+    kept = "" if computed == all_of_them else f", {all_of_them - computed:,} were there"
     return (
-        f"features {features:.0f} s ({computed:,} of {all_of_them:,} images computed, the others were there), "
+        f"features {features:.0f} s ({computed:,} images computed{kept}), "
         f"heads {heads:.0f} s, bundle {writing:.0f} s: {clock[-1] - clock[0]:.0f} s in all"
     )
 
