@@ -1,14 +1,19 @@
 """Where to compute and how precisely, decided once and said aloud."""
 
+import ctypes
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
 
 from training.errors import TrainingError
 
-__all__ = ["describe_hardware", "pick_device", "pick_precision", "set_threads"]
+__all__ = ["describe_hardware", "keep_memory", "pick_device", "pick_precision", "set_threads"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST_INT = 2**31 - 1
 
 
 def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
@@ -57,6 +62,17 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         capabilities = torch.cpu.get_capabilities()
         native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def keep_memory() -> bool:
+    """Let the C library keep what a training step frees for the next one; say whether it can.
+
+    glibc gives large blocks back to the system as soon as they are free. The next step then gets pages that the system
+    has to clear first, all of its activations and gradients anew.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    settings = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _LARGEST_INT))
+    return mallopt is not None and all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def describe_hardware(device: torch.device) -> str:

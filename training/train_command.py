@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from training.argument_types import seed, threads
 from training.data.data_set import add_data_arguments, data_options
+from training.device import keep_memory
 from training.distributed import World
 from training.errors import RecipeError
 from training.methods import METHODS, with_method
@@ -90,6 +91,7 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 def run_train(options: argparse.Namespace) -> None:
     """Train what the command line says, alone or as one of the processes of `options.world`."""
     world: World = options.world
+    keep_memory()
     with world.together():
         if world.first:
             check_folder(options.out, "--out")

@@ -90,7 +90,6 @@ def fit(options: FitOptions) -> Bundle:
     frozen = open_frozen(options.backbone, weights, options.head, changed, num_classes)
     train, test = _features(options, splits, frozen, device, console)
     clock.append(time.monotonic())
-
     cosine, mean_feature, linear = _train_heads(options, frozen.model, train)
     clock.append(time.monotonic())
     trained = Trained(
