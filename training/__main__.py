@@ -145,7 +145,8 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     bundle = export(options.run_folder, options.out, given_options(options))
-    print(f"{bundle.manifest.provenance['data_note']}; {bundle.manifest.metrics['note']}")
+    notes = (bundle.manifest.provenance["data_note"], bundle.manifest.metrics["note"])
+    print("; ".join(filter(None, notes)))
     print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
 
 

@@ -104,7 +104,7 @@ def _again(manifest: Manifest) -> list[str]:
     arguments = manifest.metrics.get("arguments") or f"--data {manifest.metrics['data'].split(',')[0]}"
     place = manifest.provenance.get("place") or f"models/shipped/{manifest.name}/{manifest.version}"
     return [
-        "The figures above come from the bundle's own ONNX graph and are had again with",
+        "The figures above are had again, from the bundle's own ONNX graph, with",
         f"```sh\nuv run --group train python -m training evaluate {place} {arguments}\n```",
     ]
 
