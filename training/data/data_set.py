@@ -4,7 +4,6 @@ Where the data have no test part, one is split off (`split_off.py`). Both parts 
 way; a class of the model is one that has training pictures.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ from training.data.options import DataOptions, add_data_arguments, data_options,
 from training.data.split_off import split_off
 from training.data.text_list import read_text_list
 from training.errors import DataError
+from training.named import first_few
 
 __all__ = [
     "DataOptions",
@@ -41,7 +41,6 @@ __all__ = [
 LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
 _COLUMNS = ("path_column", "label_column", "split_column", "group_column")
 MAX_CLASS_NAME = 200  # as the bundle's manifest has it
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFi
     if unknown:
         raise DataError(
             f"{files.source}: {len(unknown)} of its classes have no training pictures, so the model does not know "
-            f"them: {_listed(unknown)}; leave their pictures out, or train with them"
+            f"them: {first_few(unknown)}; leave their pictures out, or train with them"
         )
     numbers = np.array([number.get(name, -1) for name in files.classes], np.int64)
     return replace(files, classes=class_names, labels=numbers[files.labels])
@@ -165,7 +164,7 @@ def check_exempt(options: DataOptions, class_names: tuple[str, ...]) -> None:
     """Refuse an exempt class that is none of the classes, or the only one but one."""
     name = options.exempt_class
     if name is not None and name not in class_names:
-        raise DataError(f"--exempt-class {name!r} is none of the classes; there are: {_listed(class_names)}")
+        raise DataError(f"--exempt-class {name!r} is none of the classes; there are: {first_few(class_names)}")
     if name is not None and len(class_names) < 3:
         raise DataError(f"--exempt-class {name!r}: alpha needs two other classes to choose between, there is one")
 
@@ -197,7 +196,8 @@ def _divide(options: DataOptions) -> _Divided:
             test = replace(parts[split], source=f"{name}, {split} split")
             notes += _groups_on_both_sides(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
-    assert train is not None  # noqa: S101  a data set has a part
+    if train is None:
+        raise DataError(f"{options.data}: there is neither a train nor a test or val part to work with")
     chosen = split_off(train, options.test_share, options.seed)
     how = f"{options.test_share:.3g} of each class"
     if train.groups is not None:
@@ -276,9 +276,4 @@ def _left_out(test: LabelledFiles) -> list[str]:
     missing = [name for name, count in zip(test.classes, test.class_counts, strict=True) if not count]
     if not missing:
         return []
-    return [f"{len(missing)} of {len(test.classes)} classes have no test pictures and no figure: {_listed(missing)}"]
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:_MOST_NAMED]) + (", ..." if len(every) > _MOST_NAMED else "")
+    return [f"{len(missing)} of {len(test.classes)} classes have no test pictures and no figure: {first_few(missing)}"]
