@@ -9,6 +9,7 @@ from models.manifest import ClassInfo
 from models.scores import Scores
 from models.tuning import curve_points
 from training.calibration import fit_calibration
+from training.named import first_few
 from training.protocol import figures_at_alphas
 
 __all__ = ["CURVE_ALPHAS", "bundle_metrics", "without_images"]
@@ -21,7 +22,6 @@ NOTE_EXEMPT = (
 CURVE_LOW, CURVE_HIGH, CURVE_POINTS = -2.0, 5.0, 71
 CURVE_ALPHAS = np.round(np.linspace(CURVE_LOW, CURVE_HIGH, CURVE_POINTS), 12)
 CURVE_FIGURES = ("overall", "balanced", "many", "medium", "few")
-MOST_NAMED = 5
 DIGITS = 4  # of what is drawn or fitted; the protocol's figures keep all of theirs
 
 
@@ -76,8 +76,7 @@ def without_images(scores: Scores, names: Sequence[str]) -> str:
     ]
     if not absent:
         return ""
-    shown = ", ".join(absent[:MOST_NAMED]) + (", ..." if len(absent) > MOST_NAMED else "")
-    return f"{len(absent)} of {len(names)} classes have no images here and count in no figure: {shown}"
+    return f"{len(absent)} of {len(names)} classes have no images here and count in no figure: {first_few(absent)}"
 
 
 def _rounded(values: list[float]) -> list[float]:

@@ -17,6 +17,7 @@ from models.labelled_paths import IMAGE_SUFFIXES, class_folder, is_picture
 from training.data.image_store import open_store
 from training.data.split_names import split_of
 from training.errors import DataError
+from training.named import first_few
 
 __all__ = ["LabelledFiles", "find_labelled_files", "lies_below"]
 
@@ -81,8 +82,8 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
         raise DataError(f"{path}: {loose[0]} lies in no class folder; the folder a picture lies in is its class")
     if strangers := sorted({class_folder(name) for name in found} - set(class_names)):
         raise DataError(
-            f"{path}: the model does not know {len(strangers)} of these classes: {', '.join(strangers[:5])}; "
-            f"it knows {', '.join(class_names[:5])}{', ...' if len(class_names) > 5 else ''}"
+            f"{path}: the model does not know {len(strangers)} of these classes: {first_few(strangers)}; "
+            f"it knows {first_few(class_names)}"
         )
     index = {name: position for position, name in enumerate(class_names)}
     ordered = sorted(found, key=lambda name: (index[class_folder(name)], name))

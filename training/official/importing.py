@@ -29,6 +29,7 @@ from training.device import pick_device
 from training.direction import clean_means
 from training.errors import CheckpointError, DataError, RecipeError
 from training.evaluate import protocol_table
+from training.named import first_few
 from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
 from training.official.class_list import read_class_list
 from training.official.presets import Preset, image_recipe_for, preset_for
@@ -164,7 +165,7 @@ def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRe
     """Return the first training_count files of every class of the `train` split, in the order of their names."""
     files = open_class_folders(path, "train")
     if unknown := sorted(set(files.classes) - {info.name for info in classes}):
-        raise DataError(f"{files.source}: --classes does not name {len(unknown)} of these: {', '.join(unknown[:5])}")
+        raise DataError(f"{files.source}: --classes does not name {len(unknown)} of these: {first_few(unknown)}")
     held = dict(zip(files.classes, files.class_counts.tolist(), strict=True))
     for info in classes:
         if held.get(info.name, 0) < info.training_count:
