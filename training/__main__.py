@@ -1,168 +1,24 @@
-"""`python -m training`: own pictures to a bundle (fit), or train, compare, export; evaluate and tune what came out."""
+"""`python -m training`: see `--help`, or training/README.md."""
 
-import argparse
+import os
 import sys
-from pathlib import Path
 
-from models.errors import LongtailError
-from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
-from training.compare import compare
-from training.data.data_set import add_data_arguments, data_options
-from training.data.options import MAX_UNREADABLE_SHARE, given_options
-from training.distributed import Terminated, World, tell_launcher
-from training.errors import LostProcessError, ProcessError, TrainingError
-from training.evaluate import evaluate
-from training.export import export
-from training.fit.command import add_fit
-from training.official.command import add_import_official
-from training.train_command import add_train, run_train
-from training.tune import TuneOptions, tune_bundle
+from training.command_line import command_line
 
 __all__ = ["main"]
 
-COMPARING = (
-    "Score finished runs on their test set: the head's own logits, tau-normalised weights, post-hoc logit adjustment "
-    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set, scored on the other, both ways."
-)
-TUNING = (
-    "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
-    "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
-)
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 2 when the user has to mend something.
-
-    Of several processes that `torchrun` started the first speaks for all, unless one has trouble of its own.
-    """
+    """Run one command; return its exit code: 0 done, 2 when the user has to mend something, 130 when told to stop."""
     words = sys.argv[1:] if arguments is None else arguments
-    hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if words[:1] == ["train"] else ""
-    world, code, said = World(), 0, ""
     try:
-        world = World.from_environment()
-        with world.connected():
-            options = _parse(words, world)
-            options.run(options)
-    except (TrainingError, LongtailError, OSError) as error:
-        code, said = 1 if isinstance(error, LostProcessError) else 2, f"error: {error}"
-        if isinstance(error, ProcessError):
-            world = World()
+        # Help and mistakes are told before torch is loaded, but not to each of several processes: see `run_command`.
+        options = None if "RANK" in os.environ else command_line().parse_args(words)
+        from training.run_command import run_command  # noqa: PLC0415  loads torch
     except KeyboardInterrupt:
-        code, said = 130, f"stopped{hint}"
-    except Terminated:
-        code, said = 143, f"stopped by SIGTERM{hint}"
-    if code == 2:
-        tell_launcher(said)
-    if said and world.first:
-        print(said, file=sys.stderr)
-    return code
-
-
-def _parse(words: list[str], world: World) -> argparse.Namespace:
-    with world.silence():
-        options = _parser().parse_args(words)
-    with world.together():
-        if world.size > 1 and options.run is not run_train:
-            raise TrainingError(f"`{words[0]}` runs in one process, only `train` in several; start it without torchrun")
-    options.world = world
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_fit(commands)
-    add_train(commands)
-    _add_compare(
-        commands.add_parser("compare", help="trained runs side by side, every way of inference", description=COMPARING)
-    )
-    _add_export(commands.add_parser("export", help="turn a finished run into a bundle"))
-    add_import_official(commands)
-    _add_evaluate(commands.add_parser("evaluate", help="score a bundle on labelled images"))
-    _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
-    return parser
-
-
-def _add_compare(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_compare)
-    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
-    command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
-
-
-def _add_export(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_export)
-    command.add_argument("run_folder", type=Path, metavar="RUN", help="the folder given to `train --out`")
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
-    )
-    add_data_arguments(command, data_required=False)
-
-
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_evaluate)
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    add_data_arguments(command, data_required=False)
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, per-class recall included")
-    command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
-    )
-    command.add_argument(
-        "--save",
-        action="store_true",
-        help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
-    )
-
-
-def _add_tune(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_tune)
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    add_data_arguments(command, data_required=False)
-    command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)  # given_options drops a 0, which is DataOptions' default
-    command.add_argument(
-        "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
-    )
-    command.add_argument(
-        "--constraint",
-        action="append",
-        default=[],
-        metavar="RULE",
-        help="what must hold, such as 'overall >= 0.7' or 'many >= 65%%'; may be given several times",
-    )
-    command.add_argument("--low", type=float, default=ALPHA_RANGE[0], help="least alpha (default: %(default)g)")
-    command.add_argument("--high", type=float, default=ALPHA_RANGE[1], help="largest alpha (default: %(default)g)")
-    command.add_argument(
-        "--save-as", metavar="NAME", help="write alpha into the bundle as the operating point NAME, new or replaced"
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
-    command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
-    )
-
-
-def _export(options: argparse.Namespace) -> None:
-    bundle = export(options.run_folder, options.out, given_options(options))
-    notes = (bundle.manifest.provenance["data_note"], bundle.manifest.metrics["note"])
-    print("; ".join(filter(None, notes)))
-    print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    evaluate(options.bundle, data_options(options), options.json, options.plot, save=options.save)
-
-
-def _compare(options: argparse.Namespace) -> None:
-    compare(options.runs, options.data, options.json, options.markdown)
-
-
-def _tune(options: argparse.Namespace) -> None:
-    rules = tuple(map(Constraint.parse, options.constraint))
-    objective = Objective(options.objective, rules, options.low, options.high)
-    data = data_options(options)
-    tune_bundle(TuneOptions(options.bundle, data, objective, options.save_as, options.json, options.plot))
+        print("stopped", file=sys.stderr)
+        return 130
+    return run_command(words, options)
 
 
 if __name__ == "__main__":

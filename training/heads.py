@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import RecipeError
+from training.recipe_checks import HEADS
 
-__all__ = ["HEADS", "LinearHead", "NormalisedHead", "build_head"]
-
-HEADS = ("linear", "cosine", "capsule", "deconfounded")
+__all__ = ["LinearHead", "NormalisedHead", "build_head"]
 
 EPSILON = 1e-12  # a head whose features are all zero has no direction; it then adds nothing, instead of NaN
 

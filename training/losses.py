@@ -14,18 +14,14 @@ changes no softmax); both names are in use. Deferred re-weighting (DRW, with LDA
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from training.recipe import Recipe
+from training.recipe import Recipe
 
-__all__ = ["LOSSES", "Loss", "class_weights"]
-
-LOSSES = ("cross_entropy", "focal", "class_balanced", "ldam", "balanced_softmax", "logit_adjusted")
+__all__ = ["Loss", "class_weights"]
 
 
 def class_weights(class_counts: Tensor, beta: float) -> Tensor:
@@ -48,7 +44,7 @@ class Loss:
 
     def __init__(
         self,
-        recipe: "Recipe",
+        recipe: Recipe,
         class_counts: Tensor,
         device: torch.device,
         mean_of_shares: Callable[[Tensor], Tensor] = lambda share: share,

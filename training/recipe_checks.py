@@ -5,14 +5,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from training.errors import RecipeError
-from training.heads import HEADS
-from training.losses import LOSSES
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
 
-__all__ = ["MOST_EPOCHS", "check_recipe"]
+__all__ = ["HEADS", "LOSSES", "MOST_EPOCHS", "check_recipe"]
 
+HEADS = ("linear", "cosine", "capsule", "deconfounded")
+LOSSES = ("cross_entropy", "focal", "class_balanced", "ldam", "balanced_softmax", "logit_adjusted")
 MOST_EPOCHS = 1_000_000
 _CHOICES = {
     "head": HEADS,

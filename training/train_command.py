@@ -5,17 +5,17 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training.argument_types import seed, threads
-from training.data.data_set import add_data_arguments, data_options
-from training.device import keep_memory
-from training.distributed import World
+from training.data.options import add_data_arguments, data_options
 from training.errors import RecipeError
 from training.methods import METHODS, with_method
 from training.outputs import check_folder
 from training.recipe import Recipe, load_recipe, recipe_names
-from training.train import TrainOptions, train
+
+if TYPE_CHECKING:
+    from training.distributed import World
 
 __all__ = ["add_train", "run_train"]
 
@@ -90,6 +90,9 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """Train what the command line says, alone or as one of the processes of `options.world`."""
+    from training.device import keep_memory  # noqa: PLC0415  loads torch
+    from training.train import TrainOptions, train  # noqa: PLC0415  loads torch
+
     world: World = options.world
     keep_memory()
     with world.together():

@@ -23,7 +23,8 @@ from training import __main__ as cli
 from training.data.data_set import DataOptions
 from training.evaluate import evaluate, same_figures
 from training.fit.feature_cache import FeatureCache
-from training.fit.head_training import HeadRecipe, train_head
+from training.fit.head_recipe import HeadRecipe
+from training.fit.head_training import train_head
 from training.tune_data import pictures_to_tune_on
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from training.errors import RecipeError
-from training.losses import LOSSES, Loss, class_weights
+from training.losses import Loss, class_weights
 from training.recipe import Recipe
+from training.recipe_checks import LOSSES
 
 COUNTS = [1000, 100, 10]
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 1.0, -2.0], [4.0, 0.0, 0.0]])

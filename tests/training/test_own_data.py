@@ -14,7 +14,7 @@ from models.bundle import load_bundle
 from models.manifest import Manifest
 from tests.training.conftest import COLOURS, image
 from training import __main__ as cli
-from training.data.data_set import DataOptions, add_data_arguments, data_options
+from training.data.options import DataOptions, add_data_arguments, data_options
 from training.evaluate import same_figures
 from training.recipe import Recipe
 from training.tune_data import pictures_to_tune_on

@@ -29,6 +29,7 @@ from training.errors import DataError, TrainingError
 from training.loop import Trainer
 from training.methods import with_method
 from training.recipe import Recipe
+from training.run_command import parse_together
 from training.train import TrainOptions, train
 
 __all__ = ["batch_norms", "cases", "command", "in_two", "one_step", "stopped_after_two", "work"]
@@ -151,7 +152,7 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
         diverging = replace(recipe, batch_size=8, epochs=1, warmup_epochs=0, head="linear", learning_rate=1e30)
         found["diverged"] = _refusal(train, diverging, options("diverged"), world)
         found["refused resume"] = _refusal(train, recipe, options("crt"), world)
-        found["refused command"] = _refusal(cli._parse, ["export", "run", "--out", "x"], world)
+        found["refused command"] = _refusal(parse_together, ["export", "run", "--out", "x"], world)
     torch.save(found, out / f"{world.rank}.pt")
 
 

@@ -16,7 +16,7 @@ from training.data.coco_json import read_coco_json
 from training.data.csv_table import read_csv_table
 from training.data.labelled_files import LabelledFiles
 from training.data.listing import listing_parts
-from training.data.options import DataOptions, add_data_arguments, data_options, name_of
+from training.data.options import DataOptions, name_of
 from training.data.split_off import split_off
 from training.data.text_list import read_text_list
 from training.errors import DataError
@@ -26,10 +26,8 @@ __all__ = [
     "DataOptions",
     "Splits",
     "TestPart",
-    "add_data_arguments",
     "check_exempt",
     "check_kept",
-    "data_options",
     "fingerprint",
     "is_list",
     "open_splits",

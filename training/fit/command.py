@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from training.argument_types import pixels, positive_int, seed, threads
-from training.data.data_set import add_data_arguments, data_options
+from training.data.options import add_data_arguments, data_options
 from training.fit.feature_cache import default_cache_folder
-from training.fit.fitting import FitOptions, fit
-from training.fit.head_training import HeadRecipe
+from training.fit.head_recipe import HeadRecipe
 
 __all__ = ["add_fit"]
 
@@ -72,6 +71,8 @@ def add_fit(commands: Any) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    from training.fit.fitting import FitOptions, fit  # noqa: PLC0415  loads torch
+
     changed = {"height": options.size, "width": options.size, "resize": options.resize}
     changed |= {name: getattr(options, name) and tuple(getattr(options, name)) for name in ("mean", "std")}
     bundle = fit(

@@ -33,7 +33,8 @@ from training.fit.comparison import compare, print_comparison
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Backbone, Extracted, extract, open_backbone
 from training.fit.frozen import Frozen, check_features, open_frozen, weights_of
-from training.fit.head_training import LINEAR, HeadRecipe, train_head
+from training.fit.head_recipe import LINEAR, HeadRecipe
+from training.fit.head_training import train_head
 from training.onnx_graph import class_effect_of
 from training.outputs import check_folder
 

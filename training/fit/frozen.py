@@ -14,7 +14,7 @@ from training.data.images import LabelledImages
 from training.errors import RecipeError, TrainingError
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Extracted
-from training.fit.head_training import HeadRecipe
+from training.fit.head_recipe import HeadRecipe
 from training.networks import build_backbone, installed_weights
 from training.networks.published_input import published_input
 from training.recipe import Recipe

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from training.argument_types import pixels, positive_int
-from training.official.importing import ImportOptions, import_official
 from training.official.presets import PRESETS
 
 __all__ = ["add_import_official"]
@@ -70,6 +69,8 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from training.official.importing import ImportOptions, import_official  # noqa: PLC0415  loads torch
+
     import_official(
         ImportOptions(
             file=options.file,
