@@ -4,13 +4,24 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 
 from training.errors import TrainingError
 
-__all__ = ["describe_hardware", "keep_memory", "pick_device", "pick_precision", "set_threads"]
+__all__ = [
+    "check_compiling",
+    "compiling",
+    "describe_hardware",
+    "keep_memory",
+    "pick_device",
+    "pick_precision",
+    "set_threads",
+]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_INT = 2**31 - 1
@@ -62,6 +73,36 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         capabilities = torch.cpu.get_capabilities()
         native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def check_compiling(device: torch.device, precision: torch.dtype) -> None:
+    """Refuse `--compile` where torch is known to compile wrongly.
+
+    Raises:
+        TrainingError: on a CPU in bfloat16; measured with torch 2.15 (training/LOG.md).
+    """
+    if device.type == "cpu" and precision == torch.bfloat16:
+        raise TrainingError(
+            "--compile: on a CPU, torch's compiled bfloat16 networks gave gradients that are no numbers; leave "
+            "--compile away, or add --precision float32"
+        )
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Say in a sentence what keeps torch from compiling inside.
+
+    Raises:
+        TrainingError: such as that there is no C++ compiler.
+    """
+    try:
+        yield
+    except BackendCompilerFailed as error:
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+        raise TrainingError(
+            f"--compile: torch cannot compile the network here ({reason}); leave --compile away, or install what is "
+            "missing (on a CPU it needs g++)"
+        ) from error
 
 
 def keep_memory() -> bool:

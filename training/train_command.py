@@ -83,7 +83,9 @@ def _add_place(command: argparse.ArgumentParser) -> None:
         help="default: auto, bfloat16 where the hardware has it",
     )
     command.add_argument(
-        "--compile", action="store_true", help="compile the network first, which takes minutes; for GPUs"
+        "--compile",
+        action="store_true",
+        help="compile the network first, which takes minutes; for GPUs, and for CPUs in float32",
     )
     command.add_argument("--threads", type=threads, help="CPU threads of torch; by default one per core")
 

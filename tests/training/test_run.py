@@ -1,6 +1,7 @@
 """From data to a run to a bundle to its figures, and everything that can be wrong on the way."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from models.errors import BundleExistsError
 from training import __main__ as cli
 from training import bundle_writing as writing
 from training.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
-from training.errors import CheckpointError, DataError, ExportError
+from training.errors import CheckpointError, DataError, ExportError, TrainingError
 from training.evaluate import evaluate, same_figures
 from training.export import export
 from training.recipe import Recipe
@@ -201,6 +202,29 @@ def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path
     compiled = train(recipe, options(folder, tmp_path / "compiled", compiled=True))
     for name, value in plain["model"].items():  # the compiler adds in another order; ten steps
         torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_no_network_is_compiled_in_bfloat16_on_a_cpu(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match=r"--compile: on a CPU, .* or add --precision float32"):
+        train(recipe, replace(options(folder, tmp_path / "run", compiled=True), precision="bfloat16"))
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # torch is loaded anew, on a machine that may be busy
+def test_compiling_without_a_compiler_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    words = ["train", "cifar10-lt", "--data", str(folder), "--out", str(tmp_path / "run"), "--imbalance-ratio", "none"]
+    nothing_kept = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "training", *words, "--compile", "--precision", "float32", "--device", "cpu"],
+        env=os.environ | nothing_kept,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "error: --compile: torch cannot compile the network here (InvalidCxxCompiler: No working" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""What training is compared with: the same network in a plain float32 loop, in a process of its own.
+
+So it has the memory allocator as a program finds it; ours changes it for its whole process (`keep_memory`).
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import transforms
+
+from training.classifier import Classifier
+from training.data.images import LabelledImages
+from training.data.labelled_files import LabelledFiles
+from training.recipe import Recipe
+
+__all__ = ["CLASSES", "PlainProcess", "by_processor", "made_up", "now", "repeat", "seconds_of", "wait"]
+
+CLASSES = 10
+
+
+def made_up(recipe: Recipe, count: int) -> LabelledImages:
+    """Random pictures in memory."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, count)
+    names = tuple(map(str, range(count)))
+    files = LabelledFiles("made up", tuple(map(str, range(CLASSES))), names, labels, lambda _: b"")
+    pixels = rng.integers(0, 256, (count, recipe.height, recipe.width, 3), dtype=np.uint8)
+    return LabelledImages(files, recipe.image_recipe, pixels)
+
+
+def wait(device: torch.device) -> None:
+    """Let a GPU finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def now(device: torch.device) -> float:
+    """Seconds: the processor's where one thread does all the work, else the clock's."""
+    return time.process_time() if by_processor(device) else time.perf_counter()
+
+
+def by_processor(device: torch.device) -> bool:
+    """Whether one thread does all the work."""
+    return device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Time one call."""
+    wait(device)
+    started = now(device)
+    work()
+    wait(device)
+    return now(device) - started
+
+
+def repeat(work: Callable[[], object], times: int) -> None:
+    """Do it so often."""
+    for _ in range(times):
+        work()
+
+
+class Plain:
+    """The same network as most code trains it."""
+
+    def __init__(self, recipe: Recipe, data: LabelledImages, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.recipe, self.data, self.device = recipe, data, device
+        self.model = Classifier(recipe, CLASSES).to(device).train()
+        options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, **options)
+        self.labels = torch.from_numpy(data.labels).to(device)
+        size = (recipe.height, recipe.width)
+        self.transform = transforms.Compose(
+            [
+                *([transforms.RandomCrop(size, recipe.crop_padding)] if recipe.crop_padding else []),
+                *([transforms.RandomHorizontalFlip()] if recipe.crop_padding else []),
+                *([transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)] if recipe.auto_augment else []),
+                transforms.ToTensor(),
+                transforms.Normalize(recipe.mean, recipe.std),
+            ]
+        )
+        self.ready = torch.stack([self._one(index) for index in range(recipe.batch_size)]).to(device)
+
+    def _one(self, index: int) -> Tensor:
+        image = self.transform(Image.fromarray(self.data.pixels[index]))
+        if self.recipe.cutout:
+            half, (row, column) = self.recipe.cutout // 2, np.random.randint(0, self.recipe.height, 2)
+            image[:, max(0, row - half) : row + half, max(0, column - half) : column + half] = 0.0
+        return image
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """Forward, loss, backward, optimiser; the loss is looked at, as everywhere."""
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.model(images)[1], labels)
+        loss.backward()
+        self.optimizer.step()
+        loss.item()
+
+    def run(self, steps: int, *, per_image: bool) -> float:
+        """Return images/s, of computing alone or with each picture transformed first."""
+        batch = self.recipe.batch_size
+
+        def work() -> None:
+            for start in range(0, steps * batch, batch):
+                labels = self.labels[start : start + batch]
+                if per_image:
+                    images = torch.stack([self._one(index) for index in range(start, start + batch)])
+                    self.step(images.to(self.device), labels)
+                else:
+                    self.step(self.ready, labels)
+
+        return steps * batch / seconds_of(work, self.device)
+
+
+class PlainProcess:
+    """A `Plain` in a process of its own, which does nothing but when it is asked to."""
+
+    def __init__(self, recipe: Recipe, count: int, device: torch.device) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        arguments = (other, recipe, count, device, torch.get_num_threads())
+        self.process = context.Process(target=_answer, args=arguments, daemon=True)
+        self.process.start()
+        other.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.close()
+        self.process.join()
+
+    def run(self, steps: int, *, per_image: bool) -> float:
+        """Return images/s, as `Plain.run`."""
+        self.connection.send((steps, per_image))
+        return float(self.connection.recv())
+
+
+def _answer(connection: Connection, recipe: Recipe, count: int, device: torch.device, threads: int) -> None:
+    """Run the plain loop whenever asked, until nobody asks any more."""
+    torch.set_num_threads(threads)
+    plain = Plain(recipe, made_up(recipe, count), device)
+    while True:
+        try:
+            steps, per_image = connection.recv()
+        except EOFError:
+            return
+        connection.send(plain.run(steps, per_image=per_image))
