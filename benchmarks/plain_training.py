@@ -4,68 +4,24 @@ So it has the memory allocator as a program finds it; ours changes it for its wh
 """
 
 import multiprocessing
-import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import torch
+from made_up_pictures import CLASSES, made_up
 from PIL import Image
+from stopwatch import seconds_of
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
 from training.classifier import Classifier
 from training.data.images import LabelledImages
-from training.data.labelled_files import LabelledFiles
 from training.recipe import Recipe
 
-__all__ = ["CLASSES", "PlainProcess", "by_processor", "made_up", "now", "repeat", "seconds_of", "wait"]
-
-CLASSES = 10
-
-
-def made_up(recipe: Recipe, count: int) -> LabelledImages:
-    """Random pictures in memory."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, CLASSES, count)
-    names = tuple(map(str, range(count)))
-    files = LabelledFiles("made up", tuple(map(str, range(CLASSES))), names, labels, lambda _: b"")
-    pixels = rng.integers(0, 256, (count, recipe.height, recipe.width, 3), dtype=np.uint8)
-    return LabelledImages(files, recipe.image_recipe, pixels)
-
-
-def wait(device: torch.device) -> None:
-    """Let a GPU finish what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def now(device: torch.device) -> float:
-    """Seconds: the processor's where one thread does all the work, else the clock's."""
-    return time.process_time() if by_processor(device) else time.perf_counter()
-
-
-def by_processor(device: torch.device) -> bool:
-    """Whether one thread does all the work."""
-    return device.type == "cpu" and torch.get_num_threads() == 1
-
-
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Time one call."""
-    wait(device)
-    started = now(device)
-    work()
-    wait(device)
-    return now(device) - started
-
-
-def repeat(work: Callable[[], object], times: int) -> None:
-    """Do it so often."""
-    for _ in range(times):
-        work()
+__all__ = ["PlainProcess"]
 
 
 class Plain:
@@ -143,8 +99,12 @@ class PlainProcess:
 
     def run(self, steps: int, *, per_image: bool) -> float:
         """Return images/s, as `Plain.run`."""
-        self.connection.send((steps, per_image))
-        return float(self.connection.recv())
+        try:
+            self.connection.send((steps, per_image))
+            return float(self.connection.recv())
+        except (EOFError, OSError) as error:
+            self.process.join()
+            raise SystemExit(f"the plain loop's process ended, exit code {self.process.exitcode}") from error
 
 
 def _answer(connection: Connection, recipe: Recipe, count: int, device: torch.device, threads: int) -> None:
@@ -154,6 +114,6 @@ def _answer(connection: Connection, recipe: Recipe, count: int, device: torch.de
     while True:
         try:
             steps, per_image = connection.recv()
-        except EOFError:
+            connection.send(plain.run(steps, per_image=per_image))
+        except (EOFError, OSError, KeyboardInterrupt):
             return
-        connection.send(plain.run(steps, per_image=per_image))

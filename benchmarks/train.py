@@ -31,14 +31,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 from machine import commit, invocation, machine
-from plain_training import CLASSES, PlainProcess, by_processor, made_up, now, repeat, seconds_of, wait
+from made_up_pictures import CLASSES, made_up
+from plain_training import PlainProcess
+from stopwatch import by_processor, now, repeat, seconds_of, wait
 from torch.nn import functional as F
 
 from training.classifier import Classifier
 from training.data.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
 from training.data.images import LabelledImages
 from training.data.random_crops import RandomCrops
-from training.device import describe_hardware, keep_memory, pick_device, pick_precision
+from training.device import check_compiling, describe_hardware, keep_memory, pick_device, pick_precision
+from training.errors import TrainingError
 from training.loop import CHUNK_BYTES, Trainer
 from training.recipe import Recipe, load_recipe
 from training.schedule import image_size_at
@@ -163,7 +166,7 @@ def verdict(met: bool, bar: str) -> str:
     return f"bar {bar}: {'met' if met else 'MISSED'}"
 
 
-def report(result: dict[str, Any], device: torch.device) -> None:
+def report(result: dict[str, Any], device: torch.device, precision: torch.dtype) -> None:
     """Print one recipe."""
     rounds = result["rounds"]
     measured = [name for name in rounds[0] if isinstance(rounds[0][name], dict)]
@@ -178,7 +181,7 @@ def report(result: dict[str, Any], device: torch.device) -> None:
             ratios = [rate / each[other] for rate, each in zip(rates[way], rounds, strict=True)]
             line = f"  {way.partition(',')[0] + ' / ' + other:<24} {spread(ratios, '.2f')}"
             middle = statistics.median(ratios)
-            if other == "plain" and device.type == "cpu":
+            if other == "plain" and device.type == "cpu" and precision == torch.bfloat16:
                 line += f"  {verdict(middle >= FASTER_THAN_PLAIN, f'{FASTER_THAN_PLAIN:g}')}"
             if other == "bare" and device.type == "cuda":
                 line += f"  {verdict(middle >= OF_BARE_ON_GPU, f'{OF_BARE_ON_GPU:g}')}"
@@ -210,6 +213,11 @@ def main() -> None:
     keep_memory()  # as `train` does
     device = pick_device(options.device)
     precision = pick_precision(options.precision, device)
+    if options.compile:
+        try:
+            check_compiling(device, precision)
+        except TrainingError as error:
+            parser.error(str(error))
     where = f"{machine()}, torch {version('torch')}, torchvision {version('torchvision')}"
     clock = "seconds of the processor" if by_processor(device) else "seconds by the clock"
     how = f"{describe_hardware(device)}, {str(precision).removeprefix('torch.')}; {clock}"
@@ -217,7 +225,7 @@ def main() -> None:
     results = []
     for name in options.recipe:
         results.append(measure(name, options, device, precision))
-        report(results[-1], device)
+        report(results[-1], device, precision)
         sys.stdout.flush()
     if options.json:
         facts = {"command": invocation(), "commit": commit(), "machine": where, "hardware": how}

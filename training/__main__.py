@@ -1,4 +1,4 @@
-"""`python -m training`: see `--help`, or training/README.md."""
+"""`python -m training`: parses before torch is loaded, so that help and mistakes are there at once."""
 
 import os
 import sys
@@ -9,14 +9,15 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 2 when the user has to mend something, 130 when told to stop."""
+    """Run one command; return its exit code, see `run_command`."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         # Help and mistakes are told before torch is loaded, but not to each of several processes: see `run_command`.
         options = None if "RANK" in os.environ else command_line().parse_args(words)
         from training.run_command import run_command  # noqa: PLC0415  loads torch
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print("stopped", file=sys.stderr)
         return 130
     return run_command(words, options)
 

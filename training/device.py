@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch._dynamo.exc import BackendCompilerFailed
 
 from training.errors import TrainingError
 
@@ -93,15 +92,17 @@ def compiling() -> Iterator[None]:
     """Say in a sentence what keeps torch from compiling inside.
 
     Raises:
-        TrainingError: such as that there is no C++ compiler.
+        TrainingError: such as that there is no C++ compiler; in this process, where there are several.
     """
+    from torch._dynamo.exc import ShortenTraceback  # noqa: PLC0415  loads the compiler; parent of all that it raises
+
     try:
         yield
-    except BackendCompilerFailed as error:
-        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+    except ShortenTraceback as error:
+        lines = [line for line in str(error).splitlines() if line and not line.endswith("raised:")]
         raise TrainingError(
-            f"--compile: torch cannot compile the network here ({reason}); leave --compile away, or install what is "
-            "missing (on a CPU it needs g++)"
+            f"--compile: torch cannot compile the network here ({(lines or [type(error).__name__])[0]}); leave "
+            "--compile away (it needs g++ on a CPU, and triton and a C compiler on a GPU)"
         ) from error
 
 

@@ -7,6 +7,7 @@ torch's own, seeded likewise. A run continued after a kill therefore repeats exa
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from training.data.augment import auto_augment, color_jitter, crop_and_flip, cut
 from training.data.images import LabelledImages
 from training.data.pixels import TrainingPixels
 from training.data.random_crops import RandomCrops
-from training.device import check_compiling, compiling
+from training.device import compiling
 from training.direction import RunningMean
 from training.distributed import World
 from training.errors import TrainingError
@@ -59,7 +60,7 @@ class Trainer:
         device: where to compute.
         precision: of the backbone, float32 or bfloat16; head and loss are float32 always.
         weights: file of pretrained weights that the backbone starts from; None for random ones.
-        compiled: run the network through torch.compile, on a GPU as CUDA graphs; not on a CPU in bfloat16.
+        compiled: run the network through torch.compile, on a GPU as CUDA graphs; see `check_compiling`.
         world: the processes that share each batch; by default this one is alone.
     """
 
@@ -91,8 +92,6 @@ class Trainer:
         self.loss = Loss(recipe, torch.from_numpy(data.class_counts), device, self.world.mean)
         self.optimizer = self._new_optimizer()
         self.running_mean = RunningMean(self.model.feature_dim, mean_of_shares=self.world.mean)
-        if compiled:
-            check_compiling(device, precision)
         self.compiled = compiled
         self.network: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # the model, as training calls it
 
@@ -157,7 +156,8 @@ class Trainer:
         """Go once over the training set; `on_step` hears how many images each step took.
 
         Raises:
-            TrainingError: loss or weights are no numbers any more, in every process; what was saved is to stay.
+            TrainingError: loss or weights are no numbers any more, in every process; what was saved is to stay. Or the
+                network cannot be compiled, in this process.
         """
         generator = self.world.generator(self.seed * 1_000_003 + epoch)
         torch.manual_seed(self.seed * 1_000_003 + epoch)
@@ -178,7 +178,7 @@ class Trainer:
             rate = learning_rate_at(self.recipe, moment)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            with compiling():
+            with compiling() if self.compiled else nullcontext():
                 loss, logits = self.train_step(images, labels, moment, generator)
             sums += torch.stack((loss * len(labels), (logits.argmax(dim=1) == labels).sum()))
             seen += len(labels) * self.world.size

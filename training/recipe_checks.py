@@ -58,7 +58,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # the least value, and the first th
 
 
 def check_recipe(recipe: "Recipe") -> None:
-    """Refuse a recipe that contradicts itrecipe.
+    """Refuse a recipe that contradicts itself.
 
     Raises:
         RecipeError: which field, and what it may be.

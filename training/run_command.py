@@ -9,17 +9,18 @@ from training.distributed import Terminated, World, tell_launcher
 from training.errors import LostProcessError, ProcessError, TrainingError
 from training.train_command import run_train
 
-__all__ = ["run_command"]
+__all__ = ["parse_together", "run_command"]
 
 
 def run_command(words: list[str], options: argparse.Namespace | None = None) -> int:
-    """Run one command; return its exit code.
-
-    Of several processes that `torchrun` started the first speaks for all, unless one has trouble of its own.
+    """Run one command. Of several processes the first speaks for all, unless one has trouble of its own.
 
     Args:
         words: the command line.
         options: the same, parsed; several processes parse it here, so that none is gone before the first has spoken.
+    Returns:
+        The exit code: 0 done, 1 other processes are lost, 2 the user has to mend something, 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if words[:1] == ["train"] else ""
     world, code, said = World(), 0, ""

@@ -20,7 +20,7 @@ from training.classifier import Classifier, clean_batches
 from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits
 from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
-from training.device import describe_hardware, pick_device, pick_precision, set_threads
+from training.device import check_compiling, describe_hardware, pick_device, pick_precision, set_threads
 from training.direction import clean_means
 from training.distributed import World
 from training.errors import DataError
@@ -54,7 +54,8 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         world: the processes that train together, connected; by default this one is alone.
     Raises:
         DataError, RecipeError, CheckpointError: see each; nothing is half-written.
-        TrainingError: one of these in another process of the world, or the processes do not fit together.
+        TrainingError: one of these in another process of the world, the processes do not fit together, training
+            diverges, or the network is to be compiled and cannot be.
     """
     world = world or World()
     with world.together():
@@ -66,6 +67,8 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)
+        if options.compiled:
+            check_compiling(device, precision)
         training_set, test_set, splits = load_splits(
             data, recipe, memory_bytes=FITS_IN_MEMORY_BYTES // world.local_size
         )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from training import __main__ as cli
 from training.command_line import command_line
 
+ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = """
 import sys
 from training.__main__ import main
@@ -22,30 +24,41 @@ except SystemExit as stop:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [
-        (["--help"], 0),
-        *[([command, "--help"], 0) for command in ("fit", "train", "compare", "export", "evaluate", "tune")],
-        (["import-official", "--help"], 0),
-        ([], 2),
-        (["train", "cifar10-lt", "--seed", "x"], 2),
-    ],
-    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+    [("--help", 0), ("train --help", 0), ("import-official --help", 0), ("", 2), ("train cifar10-lt --seed x", 2)],
 )
-def test_help_and_mistakes_wait_for_nothing_heavy(words: list[str], code: int) -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=False)
+def test_help_and_mistakes_wait_for_nothing_heavy(words: str, code: int) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == code, done.stderr
     assert "usage: python -m training" in (done.stderr if code else done.stdout)
 
 
-def test_each_command_is_listed_with_what_it_does() -> None:
-    listed = command_line().format_help()
-    for command in ("fit", "train", "compare", "export", "import-official", "evaluate", "tune"):
-        assert f"\n    {command}" in listed
+@pytest.mark.parametrize("command", ["fit", "train", "compare", "export", "import-official", "evaluate", "tune"])
+def test_each_command_is_listed_and_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"\n    {command}" in command_line().format_help()
+    with pytest.raises(SystemExit):
+        command_line().parse_args([command, "--help"])
+    assert f"usage: python -m training {command}" in capsys.readouterr().out
+
+
+def test_only_the_first_process_says_that_it_was_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert stopped_while_torch_is_loaded(monkeypatch) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_ctrl_c_while_torch_is_loaded_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert stopped_while_torch_is_loaded(monkeypatch) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def stopped_while_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the exit code."""
+
     class Stopping:
         def find_spec(self, name: str, *_: Any) -> None:
             if name == "training.run_command":
@@ -53,5 +66,4 @@ def test_ctrl_c_while_torch_is_loaded_is_no_traceback(
 
     monkeypatch.delitem(sys.modules, "training.run_command", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Stopping(), *sys.meta_path])
-    assert cli.main(["compare", "run"]) == 130
-    assert capsys.readouterr().err == "stopped\n"
+    return cli.main(["compare", "run"])

@@ -1,10 +1,16 @@
-"""Memory that a training step frees stays with the process, where the C library can be told so."""
+"""Where to compute: memory that a step frees stays with the process, and what cannot be compiled is a sentence."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InductorError, TritonMissing
+
+from training.device import check_compiling, compiling
+from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
 STEP = """
@@ -33,3 +39,24 @@ def test_memory_that_a_step_frees_stays_with_the_process(how: str, kept: bool | 
     said, grown = done.stdout.split()
     assert said == str(kept)
     assert (float(grown) > 90.0) is bool(kept)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InductorError(RuntimeError("no compiler\nat all"), None), "(RuntimeError: no compiler)"),
+        (BackendCompilerFailed("inductor", RuntimeError("a bug"), None), "(RuntimeError: a bug)"),
+        (TritonMissing(None), "(Cannot find a working triton installation."),
+    ],
+)
+def test_what_keeps_torch_from_compiling_is_a_sentence(error: Exception, said: str) -> None:
+    with pytest.raises(TrainingError, match=r"--compile: torch cannot compile") as caught, compiling():
+        raise error
+    assert said in str(caught.value)
+
+
+def test_only_bfloat16_on_a_cpu_is_not_compiled() -> None:
+    with pytest.raises(TrainingError, match=r"or add --precision float32"):
+        check_compiling(torch.device("cpu"), torch.bfloat16)
+    check_compiling(torch.device("cpu"), torch.float32)
+    check_compiling(torch.device("cuda"), torch.bfloat16)

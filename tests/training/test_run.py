@@ -207,7 +207,7 @@ def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path
 def test_no_network_is_compiled_in_bfloat16_on_a_cpu(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match=r"--compile: on a CPU, .* or add --precision float32"):
         train(recipe, replace(options(folder, tmp_path / "run", compiled=True), precision="bfloat16"))
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -216,7 +216,8 @@ def test_compiling_without_a_compiler_is_a_sentence(folder: Path, tmp_path: Path
     words = ["train", "cifar10-lt", "--data", str(folder), "--out", str(tmp_path / "run"), "--imbalance-ratio", "none"]
     nothing_kept = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-m", "training", *words, "--compile", "--precision", "float32", "--device", "cpu"],
+        [sys.executable, "-m", "training", *words, "--compile", "--epochs", "1", "--precision", "float32"],
+        cwd=ROOT,
         env=os.environ | nothing_kept,
         capture_output=True,
         text=True,
