@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1000), metavar="N")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each row in each round")
     options = parser.parse_args()
-    shipped = ROOT / "models" / "shipped" / options.model / "1"
+    shipped = ROOT / "models" / "shipped" / options.model / "2"
     bundle = load_bundle(shipped if shipped.is_dir() else Path(options.model))
     recipe = bundle.manifest.input
     if bundle.manifest.exempt_class is not None:

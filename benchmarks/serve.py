@@ -34,7 +34,7 @@ from servers import Server, has_cache, known_servers, measurable  # noqa: E402
 __all__ = ["MODELS", "about_this_run", "model_under_test"]
 
 MODELS = {  # name -> bundle
-    "32x32": ROOT / "models" / "shipped" / "cifar10-lt" / "1",
+    "32x32": ROOT / "models" / "shipped" / "cifar10-lt" / "2",
     "224x224": ROOT / "runs" / "bench-models" / "mobilenet-v3-large" / "1",
 }
 CONCURRENCIES = (1, 8, 64, 256)

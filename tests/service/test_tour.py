@@ -14,7 +14,7 @@ from tests.service.test_process import server
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
-BUNDLE = ROOT / "models" / "shipped" / "cifar10-lt" / "1"
+BUNDLE = ROOT / "models" / "shipped" / "cifar10-lt" / "2"
 MODEL = "/v1/models/cifar10-lt"
 PER_CLASS = 50
 
