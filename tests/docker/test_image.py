@@ -141,7 +141,7 @@ def test_its_health_check_and_end_are_what_the_code_has(image: Image) -> None:
 def test_it_says_by_itself_whether_it_would_work(image: Image) -> None:
     done = image.run(*image.config["Entrypoint"], "--check")
     assert done.returncode == 0, done.stderr
-    assert "cifar10-lt version 1: 10 classes" in done.stdout
+    assert "cifar10-lt version 2: 10 classes" in done.stdout
     assert "database sqlite:////state/longtail.db: its tables are up to date" in done.stdout
 
 
