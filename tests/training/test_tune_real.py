@@ -22,15 +22,16 @@ def test_tuning_a_shipped_model_gains_what_its_card_says(name: str, tmp_path: Pa
     data = DATA / f"{name}.zip"
     if not data.exists():
         pytest.skip(f"tuning {name} on its real test set: NOT tested, there is no {data.name} in ../shared/data")
-    before = (SHIPPED / name / "2" / "manifest.json").read_bytes()
+    shipped = SHIPPED / name / "2"
+    before = (shipped / "manifest.json").read_bytes()
     written = tmp_path / "report.json"
-    assert cli.main(["tune", str(SHIPPED / name / "2"), "--data", str(data), "--json", str(written)]) == 0
+    assert cli.main(["tune", str(shipped), "--data", str(data), "--json", str(written)]) == 0
     report: dict[str, Any] = json.loads(written.read_text())
-    card = load_bundle(SHIPPED / name / "2").manifest.metrics["protocol"]
+    card = load_bundle(shipped).manifest.metrics["protocol"]
     zero, best, expected = (card[each]["balanced"] for each in ("zero", "hindsight", "cross_fitted"))
     assert report["images"] == 10_000
     assert not report["unreadable"]
     assert report["before"]["balanced"] == pytest.approx(zero, abs=SAME)
     assert report["gain"]["balanced"] == pytest.approx(best - zero, abs=SAME)
     assert report["cross_fitted"]["balanced"] - report["before"]["balanced"] == pytest.approx(expected - zero, abs=SAME)
-    assert (SHIPPED / name / "2" / "manifest.json").read_bytes() == before  # nothing was to be saved
+    assert (shipped / "manifest.json").read_bytes() == before  # nothing was to be saved
