@@ -17,7 +17,7 @@ from rich.table import Table
 from models.scores import Scores
 from training.protocol import evaluate_scores
 
-__all__ = ["Column", "compare", "print_comparison"]
+__all__ = ["Column", "columns_of", "print_comparison"]
 
 FIGURES = ("overall", "balanced", "many", "medium", "few", "worst_class")
 ADJUSTED = "logit adjustment"
@@ -38,7 +38,7 @@ class Column:
     figures: dict[str, Any]
 
 
-def compare(
+def columns_of(
     scores: Scores, label_free: float | None, linear_logits: NDArray[np.float32], class_counts: NDArray[np.int64]
 ) -> list[Column]:
     """Return every way, scored.

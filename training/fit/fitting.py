@@ -29,7 +29,7 @@ from training.data.data_set import DataOptions, Splits, check_exempt, fingerprin
 from training.data.images import check_classes, load_images
 from training.data.labelled_files import LabelledFiles
 from training.device import describe_hardware, pick_device
-from training.fit.comparison import compare, print_comparison
+from training.fit.comparison import columns_of, print_comparison
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Backbone, Extracted, extract, open_backbone
 from training.fit.frozen import Frozen, check_features, open_frozen, weights_of
@@ -105,7 +105,7 @@ def fit(options: FitOptions) -> Bundle:
     scores = _scores(trained, test)
     with torch.inference_mode():
         linear_logits = linear(torch.from_numpy(test.features)).numpy()
-    columns = compare(scores, label_free, linear_logits, train.files.class_counts)
+    columns = columns_of(scores, label_free, linear_logits, train.files.class_counts)
     linear_note = _linear_recipe(options.head).sentence(len(train.files))
     print_comparison(console, columns, splits.test.source, len(scores), linear_note)
     if label_free is None:
