@@ -33,8 +33,9 @@ PLAIN = ("cat/1.png", "cat/2.JPG", "dog/1.webp", "dog/notes.txt", "dog/.2.png", 
 @pytest.mark.parametrize("wrapper", ["", "pets/", "a/b/"])
 def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper: str) -> None:
     names = [wrapper + name for name in PLAIN] + ["__MACOSX/pets/cat/._1.png"]
-    parts = class_folder_parts(made(tmp_path, kind, *names))
+    parts, notes = class_folder_parts(made(tmp_path, kind, *names))
     assert list(parts) == [""]
+    assert notes == ["files in class folders that are not JPEG, PNG or WebP by name are passed over: 1 .txt"]
     files = parts[""]
     assert (files.classes, files.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert [files.read(name).decode() for name in files.names] == [wrapper + n for n in PLAIN[:3]]
@@ -44,10 +45,24 @@ def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper
 def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Path, kind: str) -> None:
     names = [f"set/{split}/{name}/1.png" for split in ("Training", "validation", "test") for name in ("a", "b")]
     path = made(tmp_path, kind, *names, "set/licence.png")
-    assert {split: len(files) for split, files in class_folder_parts(path).items()} == {"train": 2, "val": 2, "test": 2}
+    assert {split: len(files) for split, files in class_folder_parts(path)[0].items()} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
     splits = open_splits(DataOptions(data=path))
     assert splits.test.names == ("set/test/a/1.png", "set/test/b/1.png")
     assert "its val split (2 pictures) is not used" in splits.note
+
+
+def test_what_is_no_picture_by_its_name_is_counted(tmp_path: Path) -> None:
+    pictures = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(5)]
+    others = ["cat/1.bmp", "cat/2.BMP", "dog/1.tif", "dog/.hidden", "read.me"]
+    splits = open_splits(DataOptions(data=made(tmp_path, "folder", *pictures, *others)))
+    assert splits.note.startswith(
+        "files in class folders that are not JPEG, PNG or WebP by name are passed over: 2 .bmp, 1 .tif; test part: 0.2 "
+        "of each class"
+    )
 
 
 def test_the_val_split_is_the_test_part_where_there_is_no_other(tmp_path: Path) -> None:
@@ -57,7 +72,7 @@ def test_the_val_split_is_the_test_part_where_there_is_no_other(tmp_path: Path) 
 
 
 def test_classes_may_be_called_as_splits_are(tmp_path: Path) -> None:
-    assert class_folder_parts(made(tmp_path, "folder", "test/1.png", "train/1.png"))[""].classes == ("test", "train")
+    assert class_folder_parts(made(tmp_path, "folder", "test/1.png", "train/1.png"))[0][""].classes == ("test", "train")
 
 
 @pytest.mark.parametrize(

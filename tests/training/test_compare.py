@@ -16,6 +16,7 @@ from training import compare as comparing
 from training.checkpoint import load_checkpoint
 from training.classifier import restore_classifier
 from training.compare import compare, rows_of, tau_norm
+from training.data.data_set import DataOptions
 from training.errors import DataError
 from training.evaluate import evaluate, same_figures
 from training.export import export
@@ -23,7 +24,7 @@ from training.heads import LinearHead
 from training.methods import with_method
 from training.recipe import Recipe
 from training.run_features import FILE_NAME, RunFeatures, load_features
-from training.train import train
+from training.train import TrainOptions, train
 
 
 @pytest.fixture
@@ -76,6 +77,19 @@ def test_export_scores_the_features_training_kept(
     monkeypatch.setattr("training.classifier.build_backbone", lambda *_: (TinyBackbone(), 8))
     run = export(deconfounded, tmp_path / "models" / "run").manifest.metrics["protocol"]
     assert same_figures(kept, run)
+
+
+def test_export_finds_the_kept_features_of_a_list_in_any_order(
+    folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "test"):
+        files = sorted(folder.glob(f"{split}/*/*.webp"), key=lambda file: file.name)  # a class after the other, again
+        rows = [f"{file.relative_to(folder)} {file.parent.name}\n" for file in files]
+        (tmp_path / f"{split}.txt").write_text("".join(rows))
+    data = DataOptions(data=tmp_path / "train.txt", test=tmp_path / "test.txt", images=folder)
+    train(replace(recipe, imbalance_ratio=None), TrainOptions(data=data, out=tmp_path / "run"))
+    monkeypatch.setattr("training.bundle_writing.run_graph", None)
+    export(tmp_path / "run", tmp_path / "models" / "listed")
 
 
 @pytest.mark.parametrize("damage", ["absent", "broken", "other weights"])

@@ -64,3 +64,14 @@ def test_a_list_and_the_zip_it_names_are_the_same_pictures(root: Path) -> None:
 def test_pictures_that_only_have_the_same_name_are_two(root: Path) -> None:
     for data, test in (("photos", "others"), ("train.txt", "test.txt"), ("photos.zip", "others")):
         assert len(divided(root, data, test).test) > 0
+
+
+def test_groups_on_both_sides_and_an_unused_val_split_are_said(root: Path) -> None:
+    (root / "train.csv").write_text(
+        "path,label,split,camera\nphotos/cat/1.png,cat,train,7\nphotos/dog/1.png,dog,train,8\n"
+        "photos/cat/2.png,cat,val,9\n"
+    )
+    rows = ("cat/1.png,cat,9", "dog/1.png,dog,8", "cat/2.png,cat,")
+    (root / "test.csv").write_text("path,label,camera\n" + "".join(f"others/{row}\n" for row in rows))
+    note = open_splits(DataOptions(data=root / "train.csv", test=root / "test.csv", group_column="camera")).note
+    assert "; its val split (1 pictures) is not used; 1 values of camera are on both sides, as the data say" in note

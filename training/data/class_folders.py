@@ -5,7 +5,7 @@ the long tail is cut (`training/data/long_tail.py`), so it has to be the same fo
 a zip program or a download wraps everything in does not count.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +18,7 @@ from training.errors import DataError
 
 __all__ = ["class_folder_parts", "open_class_folders"]
 
+MOST_KINDS = 5
 _Tree = dict[str, list[str]]  # class -> names of its pictures
 
 
@@ -27,20 +28,24 @@ def open_class_folders(path: Path, split: str) -> LabelledFiles:
     Raises:
         DataError: as `class_folder_parts`, or there is no such split.
     """
-    parts = class_folder_parts(path)
+    parts, _ = class_folder_parts(path)
     if split not in parts:
         raise DataError(f"{path}/{split}: found 0 class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)")
     return parts[split]
 
 
-def class_folder_parts(path: Path) -> dict[str, LabelledFiles]:
+def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Find the pictures of a folder or zip by split: `train`, `val`, `test`, or "" for all where there is none.
+
+    Returns:
+        The splits, and what is to be said of them: which files beside the pictures are passed over.
 
     Raises:
         DataError: nothing there, fewer than two classes, a class without images, or a picture in no class folder.
     """
     store = open_store(path)
-    pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
+    files = [name for name in map(PurePosixPath, store.files()) if not _hidden(name)]
+    pictures = list(filter(is_picture, files))
     folders = [name for name in map(PurePosixPath, store.folders()) if not _hidden(name)]
     root = _root(pictures, folders)
     parts: dict[str, _Tree] = {}
@@ -49,7 +54,9 @@ def class_folder_parts(path: Path) -> dict[str, LabelledFiles]:
         if split in parts:
             raise DataError(f"{path}: two folders hold the {split} split; keep one of {', '.join(map(str, splits))}")
         parts[split] = _classes_below(path, folder, pictures, folders)
-    return {split: _arrange(path, split, tree, store) for split, tree in parts.items()}
+    in_classes = [file for file in files if file.parent.parent in splits and file.parent not in splits]
+    others = [file for file in in_classes if not is_picture(file)]
+    return {split: _arrange(path, split, tree, store) for split, tree in parts.items()}, _passed_over(others)
 
 
 def _root(pictures: list[PurePosixPath], folders: list[PurePosixPath]) -> PurePosixPath:
@@ -109,5 +116,14 @@ def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> Labelled
     return LabelledFiles(source, classes, names, labels, store.read, where=store.where, split=split)
 
 
-def _hidden(folder: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in folder.parts)
+def _passed_over(others: list[PurePosixPath]) -> list[str]:
+    """Name the kinds of files in class folders that are not looked at: a BMP is no picture here."""
+    if not others:
+        return []
+    kinds = Counter(other.suffix.lower() or "without suffix" for other in others).most_common(MOST_KINDS)
+    shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+    return [f"files in class folders that are not JPEG, PNG or WebP by name are passed over: {shown}"]
+
+
+def _hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

@@ -47,7 +47,8 @@ class Splits:
 
     Attributes:
         train: to train on; each of its classes has pictures.
-        test: to score on, its classes numbered as those of `train`; some may have no pictures.
+        test: to score on, its classes numbered as those of `train`, its pictures in their order; some classes may
+            have none.
         note: how the test part came about and what was left out, for people and for provenance.
         is_split_off: the test part was split off here, so it is only had again from the same data.
     """
@@ -69,7 +70,7 @@ def open_splits(options: DataOptions) -> Splits:
         raise DataError(f"{options.data}: there is no train part here; there is nothing to learn from")
     train = replace(_with_pictures(found.train), source=f"{name_of(options.data)}, train split")
     check_exempt(options, train.classes)
-    test = renumbered(found.test, train.classes)
+    test = _by_class(renumbered(found.test, train.classes))
     return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
 
 
@@ -95,8 +96,8 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
         found = _Divided(None, replace(test, source=name_of(options.test)), notes, is_split_off=False)
     else:
         found = _divide(options)
-    test = renumbered(found.test, class_names)
-    return TestPart(test.part(np.argsort(test.labels, kind="stable")), "; ".join(found.notes), found.is_split_off)
+    test = _by_class(renumbered(found.test, class_names))
+    return TestPart(test, "; ".join(found.notes), found.is_split_off)
 
 
 def is_list(path: Path) -> bool:
@@ -167,6 +168,11 @@ def check_exempt(options: DataOptions, class_names: tuple[str, ...]) -> None:
         raise DataError(f"--exempt-class {name!r}: alpha needs two other classes to choose between, there is one")
 
 
+def _by_class(files: LabelledFiles) -> LabelledFiles:
+    """Return the pictures in the order of their classes, so that whoever opens the part has them in the same order."""
+    return files.part(np.argsort(files.labels, kind="stable"))
+
+
 @dataclass(frozen=True)
 class _Divided:
     train: LabelledFiles | None
@@ -184,13 +190,13 @@ def _divide(options: DataOptions) -> _Divided:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
         test, more = _whole(options.test, options)
         _check_apart(options, train, test)
-        notes += [f"test part: {name_of(options.test)}", *more]
+        notes += [f"test part: {name_of(options.test)}", *more, *_unused_val(parts)]
+        notes += _groups_on_both_sides(train, test, options)
         return _Divided(train, replace(test, source=name_of(options.test)), notes, is_split_off=False)
     for split in ("test", "val"):
         if split in parts:
             notes.append(f"test part: the {split} split of {name}")
-            if split == "test" and "val" in parts:
-                notes.append(f"its val split ({len(parts['val']):,} pictures) is not used")
+            notes += _unused_val(parts) if split == "test" else []
             test = replace(parts[split], source=f"{name}, {split} split")
             notes += _groups_on_both_sides(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
@@ -203,6 +209,10 @@ def _divide(options: DataOptions) -> _Divided:
     notes.append(f"test part: {how} of {name}, split off with seed {options.seed}")
     source = f"{name}, test part split off with seed {options.seed}"
     return _Divided(train.part(~chosen), replace(train.part(chosen), source=source), notes, is_split_off=True)
+
+
+def _unused_val(parts: dict[str, LabelledFiles]) -> list[str]:
+    return [f"its val split ({len(parts['val']):,} pictures) is not used"] if "val" in parts else []
 
 
 def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
@@ -219,12 +229,8 @@ def _check_apart(options: DataOptions, train: LabelledFiles | None, test: Labell
 
 
 def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
-    if train is None or train.groups is None or test.groups is None:
-        return []
-    shared = np.intersect1d(train.groups, test.groups)
-    return (
-        [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if len(shared) else []
-    )
+    shared = train.named_groups & test.named_groups if train is not None else set()
+    return [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if shared else []
 
 
 def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
@@ -241,7 +247,7 @@ def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], 
     suffix, columns = path.suffix.lower(), options.columns
     if not is_list(path):
         options.refuse_for_folders(path)
-        return class_folder_parts(path), []
+        return class_folder_parts(path)
     if suffix in (".csv", ".tsv"):
         listing = read_csv_table(path, columns, options.class_names)
     elif suffix == ".json":

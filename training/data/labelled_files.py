@@ -34,6 +34,7 @@ class LabelledFiles:
         read: name -> bytes. Safe to call from several threads.
         groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Pictures of one group are
             never on both sides of a split.
+        group_names: what the groups are called, by number; "" for a picture that is a group by itself.
         split: the data's own split that this is, `train`, `val` or `test`; "" where that is not known.
         where: name -> the one place where the picture lies, links followed, whatever it is called here.
     """
@@ -46,6 +47,7 @@ class LabelledFiles:
     groups: NDArray[np.int64] | None = None
     where: Callable[[str], str] = str
     split: str = ""
+    group_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return N."""
@@ -55,6 +57,11 @@ class LabelledFiles:
     def class_counts(self) -> NDArray[np.int64]:
         """(C,) pictures of each class."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+
+    @property
+    def named_groups(self) -> set[str]:
+        """The names of the groups that pictures here belong to."""
+        return set() if self.groups is None else {self.group_names[number] for number in np.unique(self.groups)} - {""}
 
     def part(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
         """Return some of the pictures: a mask (N,) or indices."""

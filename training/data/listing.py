@@ -83,7 +83,8 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
         where=lambda name: _where(store, name),
     )
     if listing.has_groups:
-        everything = replace(everything, groups=_groups(rows, notes))
+        groups, names = _groups(rows, notes)
+        everything = replace(everything, groups=groups, group_names=names)
     return (_by_split(everything, rows, listing, notes) if listing.has_splits else {"": everything}), notes
 
 
@@ -171,13 +172,14 @@ def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[in
     return [int(row.label) for row in rows]
 
 
-def _groups(rows: list[Row], notes: list[str]) -> np.ndarray:
-    """Number the groups; a picture of an unknown one is a group by itself."""
+def _groups(rows: list[Row], notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the groups and name them; a picture of an unknown one is a group by itself, without a name."""
     number: dict[tuple[str, str], int] = {}
     keys = [(row.group, "" if row.group else row.path) for row in rows]
     if alone := sum(not row.group for row in rows):
         notes.append(f"{alone:,} pictures name no group and are each one of their own")
-    return np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
+    groups = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
+    return groups, tuple(group for group, _ in number)
 
 
 def _by_split(
