@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from training.data.images import LabelledImages
-from training.errors import CheckpointError
+from training.errors import CheckpointError, RecipeError
 from training.heads import build_head
 from training.networks import build_backbone
 from training.recipe import Recipe
 
-__all__ = ["Classifier", "clean_batches", "restore_classifier"]
+__all__ = ["Classifier", "check_sizes", "clean_batches", "restore_classifier"]
 
 
 class Classifier(nn.Module):
@@ -57,6 +57,26 @@ class Classifier(nn.Module):
         features = self.backbone(images).float()
         with torch.autocast(features.device.type, enabled=False):
             return features, self.head(features)
+
+
+@torch.no_grad()
+def check_sizes(model: Classifier, recipe: Recipe) -> None:
+    """Refuse a size of pictures, first ones included, that the network cannot take: some are made for one size.
+
+    Raises:
+        RecipeError: which size, and what the network says.
+    """
+    training = model.training
+    model.eval()
+    for height, width in {(recipe.height, recipe.width)} | {(side, side) for _, side in recipe.progressive_sizes}:
+        try:
+            model(torch.zeros(1, 3, height, width, device=model.mean.device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise RecipeError(
+                f"network {recipe.network} does not take pictures of {height} x {width} pixels: "
+                f"{str(error).partition(chr(10))[0]}"
+            ) from error
+    model.train(training)
 
 
 def restore_classifier(state: dict[str, Any], recipe: Recipe) -> Classifier:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.classifier import Classifier
+from training.classifier import Classifier, check_sizes
 from training.data.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
 from training.data.images import LabelledImages
 from training.data.pixels import TrainingPixels
@@ -82,6 +82,7 @@ class Trainer:
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.pixels = TrainingPixels(data, device)
         self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
+        check_sizes(self.model, recipe)
         self.average = (  # before batch norms are shared: what shares cannot be copied, and evaluation needs none
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None

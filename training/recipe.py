@@ -30,6 +30,8 @@ class Recipe:
         name: as on the command line.
         method: what `training/methods.py` changed in it; by itself a recipe is the de-confounded one.
         network: see `training.networks.backbone_names`.
+        pretrained: starts from `--weights`, or from those an installed package brings, never from random ones; height,
+            width, resize, mean and std are then as the network's publisher says (`networks/published_input.py`).
         frozen: modules of the network that keep the weights they came with, such as `layer1`; see `freezing.py`.
         head: linear, cosine, capsule or deconfounded; `num_heads`, `tau`, `gamma` as in `training/heads.py`.
         loss: see `training/losses.py`, with `focal_gamma`, `ldam_margin`, `logit_adjustment` (t), `reweight_beta` (β).
@@ -61,6 +63,7 @@ class Recipe:
     name: str
     method: str = "deconfounded"
     network: str = "cifar_resnet32"
+    pretrained: bool = False
     frozen: tuple[str, ...] = ()
     head: str = "deconfounded"
     num_heads: int = 2

@@ -13,7 +13,7 @@ from training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from training.data.data_set import DataOptions, Splits, fingerprint, options_of
 from training.data.images import LabelledImages
 from training.data.options import name_of
-from training.errors import CheckpointError
+from training.errors import CheckpointError, RecipeError
 from training.loop import Trainer
 from training.recipe import Recipe
 
@@ -21,6 +21,7 @@ __all__ = [
     "TrainOptions",
     "check_same_pictures",
     "check_same_precision",
+    "check_start",
     "checkpoint_to_resume",
     "data_state",
     "new_state",
@@ -74,6 +75,23 @@ def new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> di
     }
 
 
+def check_start(recipe: Recipe, options: TrainOptions) -> None:
+    """Refuse to start from random weights what needs pretrained ones.
+
+    Raises:
+        RecipeError: which does.
+    """
+    if options.weights is not None or not (recipe.frozen or recipe.pretrained):
+        return
+    give = "give pretrained ones with --weights FILE"
+    if recipe.frozen:
+        raise RecipeError(f"--freeze {', '.join(recipe.frozen)} would keep random weights as they are; {give}")
+    raise RecipeError(
+        f"recipe {recipe.name} starts from pretrained weights, and there are none of {recipe.network} here; {give}, or "
+        "start from random ones with --set pretrained=False"
+    )
+
+
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
@@ -108,6 +126,10 @@ def state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> di
     asked = recipe.to_dict() | {"seed": options.seed}
     changed = [f"{what} {stored[what]!r}, not {value!r}" for what, value in asked.items() if stored[what] != value]
     changed += options_of(state).differences(DataOptions.of(options.data))
+    if options.weights is not None and options.weights.is_file():
+        began = (state.get("started_from") or {}).get("sha256")
+        if began != _sha256(options.weights):
+            changed.append(f"{'other' if began else 'random'} weights, not those in {options.weights}")
     if changed:
         raise CheckpointError(
             f"{options.out}: this run was started with {'; '.join(changed)}. --resume needs what it was started with"

@@ -33,6 +33,7 @@ from training.run_state import (
     TrainOptions,
     check_same_pictures,
     check_same_precision,
+    check_start,
     checkpoint_to_resume,
     data_state,
     new_state,
@@ -64,6 +65,8 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     data = DataOptions.of(options.data)
     with world.together(), world.silence():
         before = None if found is None else state_to_resume(found, recipe, options)
+        if before is None:
+            check_start(recipe, options)
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)

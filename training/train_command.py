@@ -3,13 +3,12 @@
 import argparse
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from training.argument_types import seed, threads
 from training.data.options import add_data_arguments, data_options
-from training.errors import RecipeError
 from training.methods import METHODS, with_method
 from training.outputs import check_folder
 from training.recipe import Recipe, load_recipe, recipe_names
@@ -100,12 +99,7 @@ def run_train(options: argparse.Namespace) -> None:
     with world.together():
         if world.first:
             check_folder(options.out, "--out")
-        recipe, data = _recipe(options), data_options(options)
-        if recipe.frozen and options.weights is None and not (options.resume and options.out.exists()):
-            raise RecipeError(
-                f"--freeze {', '.join(recipe.frozen)} would keep random weights as they are; give pretrained ones with "
-                "--weights FILE"
-            )
+        (recipe, weights), data = _recipe(options), data_options(options)
     train(
         recipe,
         TrainOptions(
@@ -115,7 +109,7 @@ def run_train(options: argparse.Namespace) -> None:
             device=options.device,
             precision=options.precision,
             threads=options.threads,
-            weights=options.weights,
+            weights=weights,
             compiled=options.compile,
             resume=options.resume,
             command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
@@ -131,7 +125,8 @@ def _ratio(text: str) -> float | Literal["none"]:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
+def _recipe(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
+    """Return the recipe with all changes, and the file of weights to start from."""
     recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
         ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
@@ -144,4 +139,13 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         recipe = replace(recipe, network=options.network)
     if options.freeze:
         recipe = replace(recipe, frozen=tuple(options.freeze))
-    return recipe.with_settings(options.settings)
+    recipe = recipe.with_settings(options.settings)
+    if not recipe.pretrained:
+        return recipe, options.weights
+    from training.networks import installed_weights  # noqa: PLC0415  loads torch
+    from training.networks.published_input import published_input  # noqa: PLC0415  loads torch
+
+    weights = options.weights or installed_weights(recipe.network)
+    published = asdict(published_input(recipe.network, weights))
+    set_by_hand = {setting.partition("=")[0] for setting in options.settings}
+    return replace(recipe, **{name: value for name, value in published.items() if name not in set_by_hand}), weights

@@ -12,7 +12,7 @@ from training import __main__ as cli
 from training.checkpoint import load_checkpoint
 from training.classifier import Classifier
 from training.data.data_set import DataOptions
-from training.errors import RecipeError
+from training.errors import CheckpointError, RecipeError
 from training.loop import Trainer
 from training.networks import build_backbone
 from training.recipe import Recipe
@@ -71,3 +71,60 @@ def test_a_run_that_goes_on_needs_the_weights_file_no_more(folder: Path, tmp_pat
     weights.unlink()
     state = train(recipe, options(folder, tmp_path / "run", weights=weights, resume=True))
     assert state["finished"]
+
+
+def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weights: Path) -> None:
+    recipe = Recipe(name="tiny", batch_size=8, **SMALL)
+    train(recipe, options(folder, tmp_path / "run", weights=weights))
+    other = tmp_path / "other.safetensors"
+    save_file({"anything": torch.zeros(1)}, other)
+    with pytest.raises(CheckpointError, match=r"started with other weights, not those in .*other\.safetensors"):
+        train(recipe, options(folder, tmp_path / "run", weights=other, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "train fine-tune --network resnet18",
+            "recipe fine-tune starts from pretrained weights, and there are none of",
+        ),
+        ("train cifar10-lt --freeze conv1", "--freeze conv1 would keep random weights as they are"),
+    ],
+)
+def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
+    words: str, sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()  # as a run that was killed before its first epoch leaves it
+    assert cli.main([*words.split(), "--resume", "--data", str(folder), "--out", str(tmp_path / "run")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert sentence in said
+    assert "--weights FILE" in said
+
+
+def test_fine_tuning_shows_a_network_what_its_publisher_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[Recipe] = []
+    monkeypatch.setattr("training.train.train", lambda recipe, *_: started.append(recipe))
+    words = f"train fine-tune --data pictures --out {tmp_path}/run --weights w.pth"
+    for more in ("", "--network inception_v3", "--network inception_v3 --set height=200 --set mean=(0.4,0.4,0.4)"):
+        assert cli.main([*words.split(), *more.split()]) == 0
+    shown = [(each.height, each.width, each.mean) for each in started]
+    assert shown == [(224, 224, (0.485, 0.456, 0.406)), (299, 299, (0.5, 0.5, 0.5)), (200, 299, (0.4, 0.4, 0.4))]
+
+
+class OneSize(torch.nn.Module):
+    """Takes 16 x 16 pixels, as a vision transformer takes its own size, and has 8 features."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[2:] == (16, 16), "Input height doesn't match model (16)"
+        return images.flatten(1)[:, :8]
+
+
+def test_a_size_that_the_network_does_not_take_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.classifier.build_backbone", lambda *_: (OneSize(), 8))
+    recipe = Recipe(name="tiny", batch_size=8, **SMALL | {"height": 16, "width": 16})
+    data = load_splits(DataOptions(data=folder), recipe)[0]
+    Trainer(recipe, data, **CPU)
+    for other in (replace(recipe, height=32, width=32), replace(recipe, progressive_sizes=((0, 32),))):
+        with pytest.raises(RecipeError, match=r"resnet18 does not take pictures of 32 x 32 pixels: Input height"):
+            Trainer(other, data, **CPU)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.classifier import Classifier
+from training.classifier import Classifier, check_sizes
 from training.data.images import LabelledImages
 from training.errors import RecipeError, TrainingError
 from training.fit.feature_cache import FeatureCache
@@ -85,6 +85,7 @@ def open_frozen(
     )
     model = Classifier(recipe, num_classes)
     model.backbone = pretrained
+    check_sizes(model, recipe)
     return Frozen(model.eval(), recipe, weights, hashlib.sha256(weights.read_bytes()).hexdigest())
 
 

@@ -2,7 +2,8 @@
 
 uv run --group train python -m training train fine-tune --data pictures --weights resnet50.pth --out runs/mine
 
-`--network` takes any other backbone. Where only the head needs to learn, `python -m training fit` is done in minutes.
+`--network` takes any other backbone; size, mean and std of the pictures are then what its publisher says. Where only
+the head needs to learn, `python -m training fit` is done in minutes.
 """
 
 from training.recipe import Recipe
@@ -10,6 +11,7 @@ from training.recipe import Recipe
 RECIPE = Recipe(
     name="fine-tune",
     network="resnet50",
+    pretrained=True,
     height=224,
     width=224,
     resize=256,
