@@ -76,7 +76,7 @@ def _add_tune(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_tune)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
     add_data_arguments(command, data_required=False)
-    command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)  # given_options drops a 0, which is DataOptions' default
+    command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)
     command.add_argument(
         "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
     )

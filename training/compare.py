@@ -6,8 +6,8 @@
     TDE               logits − α · head effect                          heads that normalise features
 
 τ, t and α are cross-fitted: chosen for balanced accuracy on one half of the test set, scored on the other, both ways,
-averaged. TDE is also shown at the label-free α. Nothing is trained; pictures are read only where a run has not kept its
-test features.
+averaged. TDE is also shown at the label-free α, and at the authors' where the recipe has one. Nothing is trained;
+pictures are read only where a run has not kept its test features.
 """
 
 import json
@@ -35,7 +35,7 @@ from training.data.data_set import options_of
 from training.heads import LinearHead, NormalisedHead
 from training.onnx_graph import class_effect_of
 from training.outputs import check_place, written_together
-from training.protocol import evaluate_scores
+from training.protocol import evaluate_scores, figures_at
 from training.recipe import Recipe
 from training.run_features import RunFeatures, compute_features, load_features, save_features
 from training.scoring import load_test_images
@@ -57,7 +57,7 @@ class Row:
         seed: of the run.
         minutes: of training.
         images, classes: of the test part it was scored on.
-        inference: none, tau-norm, logit adjustment, TDE label-free, TDE.
+        inference: none, tau-norm, logit adjustment, TDE label-free, TDE authors' α, TDE.
         knob: the value it used, cross-fitted ones averaged; None where there is none.
         figures: of the evaluation protocol, as fractions.
     """
@@ -126,7 +126,7 @@ def rows_of(run: Path, data: Path | None = None) -> list[Row]:
     model = restore_classifier(state, recipe)
     found = _features(run, state, recipe, model, data)
     about = (run.resolve().name, recipe, state["seed"], state["seconds"] / 60, len(found.labels), len(state["classes"]))
-    return [Row(*about, inference, knob, figures) for inference, knob, figures in _ways(state, model, found)]
+    return [Row(*about, inference, knob, figures) for inference, knob, figures in _ways(state, recipe, model, found)]
 
 
 def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifier, data: Path | None) -> RunFeatures:
@@ -142,7 +142,9 @@ def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifie
 
 
 @torch.inference_mode()
-def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[tuple[str, float | None, Figures]]:
+def _ways(
+    state: dict[str, Any], recipe: Recipe, model: Classifier, found: RunFeatures
+) -> list[tuple[str, float | None, Figures]]:
     head, counts = model.head, np.asarray(state["class_counts"])
     logits = head(found.features).numpy()
     exempt = options_of(state).exempt_index(tuple(state["classes"]))
@@ -160,6 +162,9 @@ def _ways(state: dict[str, Any], model: Classifier, found: RunFeatures) -> list[
         protocol = evaluate_scores(replace(plain, slope=effect), label_free or 0.0)
         if label_free is not None:
             rows.append(("TDE, label-free", label_free, protocol["label_free"]))
+        if recipe.authors_alpha is not None:
+            at_theirs = figures_at(replace(plain, slope=effect), recipe.authors_alpha)
+            rows.append(("TDE, authors' α", recipe.authors_alpha, at_theirs))
         rows.append(("TDE", protocol["cross_fitted"]["alpha"], protocol["cross_fitted"]))
     return rows
 

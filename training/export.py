@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.bundle import Bundle
-from models.manifest import ClassInfo
+from models.manifest import ClassInfo, OperatingPoint
 from training.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
 from training.checkpoint import load_checkpoint
 from training.classifier import restore_classifier
@@ -31,7 +31,7 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     Args:
         run: the folder given to `train --out`.
         out: `NAME/VERSION` of the new bundle, or `NAME` for that model's next version.
-        given: fields of `DataOptions` that differ from those the run was trained with, to find its test part.
+        given: fields of `DataOptions` that are not as the run was trained with, to find its test part.
     Raises:
         CheckpointError: no finished run there.
         ExportError: a head without TDE, or a graph that disagrees with torch.
@@ -49,7 +49,9 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     data = changed_options(options_of(state), given or {})
     names = tuple(state["classes"])
     check_exempt(data, names)
-    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"))
+    found = load_features(run, model, state) if data == options_of(state) else None
+    some = {} if found is None else {"memory_bytes": 0}  # only those that graph and torch are compared on are decoded
+    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"), **some)
     trained = Trained(
         model=model,
         recipe=recipe,
@@ -58,18 +60,25 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
         provenance=_provenance(recipe, state) | {"test_split": data.split_settings if part.is_split_off else None},
         exempt_class=data.exempt_index(names),
     )
-    found = load_features(run, model, state) if data == options_of(state) else None
     if found is not None and not np.array_equal(found.labels, images.labels):
         found = None  # kept of other pictures
     return write_bundle(
         place,
         trained,
-        {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))},
+        _points(recipe, state),
         images,
         part.files.source,
         arguments=data.arguments,
         features=None if found is None else found.features,
     )
+
+
+def _points(recipe: Recipe, state: dict[str, Any]) -> dict[str, OperatingPoint]:
+    points = {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))}
+    if recipe.authors_alpha is not None:
+        words = "the authors' alpha for these data; not tuned on any picture"
+        points["authors"] = OperatingPoint(recipe.authors_alpha, words)
+    return points
 
 
 def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@
     logit_adjusted    cross-entropy of z + t log(n / N)                      Menon et al. 2021, arXiv:2007.07314
 
 n are the training images of each class. At t = 1 the last two are the same function (a constant added to all logits
-changes no softmax); both names are in use. Deferred re-weighting (DRW, with LDAM) gives any loss the weights of
-`class_balanced` from some epoch on.
+changes no softmax); both names are in use. Weights of classes divide by their sum over the batch, as in torch's
+weighted cross-entropy and in the code of LDAM-DRW; Cui et al. divide by the number of images. Deferred re-weighting
+(DRW, with LDAM) gives any loss the weights of `class_balanced` from some epoch on.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,15 @@ from models.scores import Scores
 from models.tuning import halves
 from training.errors import DataError
 
-__all__ = ["balanced_alpha", "evaluate_scores", "figures_at_alphas", "group_curves", "sampled_curves", "tail_alpha"]
+__all__ = [
+    "balanced_alpha",
+    "evaluate_scores",
+    "figures_at",
+    "figures_at_alphas",
+    "group_curves",
+    "sampled_curves",
+    "tail_alpha",
+]
 
 
 def evaluate_scores(scores: Scores, label_free: float) -> dict[str, dict[str, Any]]:
@@ -34,10 +42,21 @@ def evaluate_scores(scores: Scores, label_free: float) -> dict[str, dict[str, An
     """
     images = scores.among_others().labelled_intervals()
     return {
-        "zero": _at(scores, 0.0),
-        "label_free": _at(scores, label_free),
+        "zero": figures_at(scores, 0.0),
+        "label_free": figures_at(scores, label_free),
         "cross_fitted": _cross_fitted(scores, images),
-        "hindsight": _at(scores, balanced_alpha(images)),
+        "hindsight": figures_at(scores, balanced_alpha(images)),
+    }
+
+
+def figures_at(scores: Scores, alpha: float) -> dict[str, Any]:
+    """Return every figure at one α, and `alpha` itself."""
+    predicted, confidence = scores.top_1(alpha)
+    recall = per_class_recall(predicted, scores.labels, len(scores.groups))
+    return {
+        "alpha": alpha,
+        **summarise(predicted, confidence, scores.labels, scores.groups),
+        "per_class_recall": [None if np.isnan(value) else value for value in recall.tolist()],
     }
 
 
@@ -91,7 +110,8 @@ def _cross_fitted(scores: Scores, images: LabelledIntervals) -> dict[str, Any]:
             f"{len(scores)} test pictures are too few to choose alpha on one half and score it on the other"
         )
     one, other = (
-        _at(scores.part(~chosen), balanced_alpha(images.part(chosen[to_choose_on]))) for chosen in (first, ~first)
+        figures_at(scores.part(~chosen), balanced_alpha(images.part(chosen[to_choose_on])))
+        for chosen in (first, ~first)
     )
     average: dict[str, Any] = {name: _mean(one[name], other[name]) for name in one if name != "per_class_recall"}
     average["alphas"] = [one["alpha"], other["alpha"]]
@@ -102,13 +122,3 @@ def _cross_fitted(scores: Scores, images: LabelledIntervals) -> dict[str, Any]:
 def _mean(one: float | None, other: float | None) -> float | None:
     """Return the mean; None where a half has no such figure."""
     return None if one is None or other is None else (one + other) / 2.0
-
-
-def _at(scores: Scores, alpha: float) -> dict[str, Any]:
-    predicted, confidence = scores.top_1(alpha)
-    recall = per_class_recall(predicted, scores.labels, len(scores.groups))
-    return {
-        "alpha": alpha,
-        **summarise(predicted, confidence, scores.labels, scores.groups),
-        "per_class_recall": [None if np.isnan(value) else value for value in recall.tolist()],
-    }

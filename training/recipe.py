@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from models.manifest import ImageRecipe
 from training import recipes
 from training.errors import RecipeError
-from training.recipe_checks import MOST_EPOCHS, check_recipe
+from training.recipe_checks import MOST_EPOCHS, check_recipe, check_used
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
 
@@ -57,6 +57,8 @@ class Recipe:
         progressive_sizes: (epoch from which on, pixels): train on smaller pictures first.
         ema_decay: of the weights' moving average, which is then what is evaluated and exported; None for none.
         mean_feature: `clean` (one pass in evaluation mode after training) or `running` (the authors' running mean).
+        authors_alpha: the α that the paper's authors set for these data; shown by `compare`, and exported as the
+            operating point `authors`. None for none.
         evaluate_every: epochs between looks at the test set (never used to choose anything); 0 only looks at the end.
     """
 
@@ -106,6 +108,7 @@ class Recipe:
     progressive_sizes: tuple[tuple[float, int], ...] = ()
     ema_decay: float | None = None
     mean_feature: Literal["clean", "running"] = "clean"
+    authors_alpha: float | None = None
     evaluate_every: int = 10
 
     def __post_init__(self) -> None:
@@ -143,7 +146,7 @@ class Recipe:
         """The same recipe with some fields changed, each as `FIELD=VALUE`, the value in Python's own spelling.
 
         Raises:
-            RecipeError: no such field, or a value of another kind.
+            RecipeError: no such field, a value of another kind, or a field that has no effect in this recipe.
         """
         known = [each.name for each in fields(self) if each.name not in {"name", "method"}]
         changes: dict[str, Any] = {}
@@ -154,18 +157,22 @@ class Recipe:
             if field not in known:
                 near = get_close_matches(field, known, cutoff=0.5) or known
                 raise RecipeError(f"--set {setting}: a recipe has no field {field!r}; there are: {', '.join(near)}")
+            if field == "epochs":
+                raise RecipeError(f"--set {setting}: use --epochs, which moves all that happens at an epoch with it")
             try:
                 changes[field] = ast.literal_eval(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 changes[field] = text
         try:
-            return TypeAdapter(type(self)).validate_python(self.to_dict() | changes)
+            changed = TypeAdapter(type(self)).validate_python(self.to_dict() | changes)
         except ValidationError as error:
             first = error.errors()[0]
             field = str(first["loc"][0])
             raise RecipeError(
                 f"--set {field}={changes[field]}: {first['msg']}; the recipe has {getattr(self, field)!r}"
             ) from error
+        check_used(changed, changes)
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -1,6 +1,7 @@
 """What makes sense in a recipe: the names that there are, the bounds of its numbers, and what goes together."""
 
 import math
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from training.errors import RecipeError
 if TYPE_CHECKING:
     from training.recipe import Recipe
 
-__all__ = ["HEADS", "LOSSES", "MOST_EPOCHS", "check_recipe"]
+__all__ = ["HEADS", "LOSSES", "MOST_EPOCHS", "check_recipe", "check_used"]
 
 HEADS = ("linear", "cosine", "capsule", "deconfounded")
 LOSSES = ("cross_entropy", "focal", "class_balanced", "ldam", "balanced_softmax", "logit_adjusted")
@@ -54,6 +55,23 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # the least value, and the first th
     "mixup": (0, 1e6),
     "ema_decay": (0, 1),
     "evaluate_every": (0, _NO_END),
+    "authors_alpha": (-8, 8 + _TINY),
+}
+_USED: dict[str, Callable[["Recipe"], bool]] = {  # fields that only some recipes look at
+    "num_heads": lambda recipe: recipe.head == "deconfounded",
+    "gamma": lambda recipe: recipe.head == "deconfounded",
+    "tau": lambda recipe: recipe.head != "linear",
+    "focal_gamma": lambda recipe: recipe.loss == "focal",
+    "ldam_margin": lambda recipe: recipe.loss == "ldam",
+    "logit_adjustment": lambda recipe: recipe.loss == "logit_adjusted",
+    "reweight_beta": lambda recipe: recipe.loss == "class_balanced" or recipe.reweight_from is not None,
+    "second_stage_epochs": lambda recipe: recipe.second_stage != "none",
+    "second_stage_learning_rate": lambda recipe: recipe.second_stage != "none",
+    "milestones": lambda recipe: recipe.schedule == "milestones",
+    "milestone_factor": lambda recipe: recipe.schedule == "milestones",
+    "restarts": lambda recipe: recipe.schedule == "cosine",
+    "auto_augment_policy": lambda recipe: recipe.auto_augment,
+    "authors_alpha": lambda recipe: recipe.head != "linear",
 }
 
 
@@ -82,6 +100,20 @@ def check_recipe(recipe: "Recipe") -> None:
     _check_that_parts_agree(recipe)
 
 
+def check_used(recipe: "Recipe", fields: Iterable[str]) -> None:
+    """Refuse fields that somebody set and the recipe does not look at.
+
+    Raises:
+        RecipeError: which.
+    """
+    for field in fields:
+        if field in _USED and not _USED[field](recipe):
+            raise RecipeError(
+                f"--set {field}: it has no effect with head {recipe.head}, loss {recipe.loss}, schedule "
+                f"{recipe.schedule}, second stage {recipe.second_stage}, auto_augment {recipe.auto_augment}"
+            )
+
+
 def _check_numbers(
     recipe: "Recipe", field: str, value: float | tuple[float, ...] | None, least: float, end: float
 ) -> None:
@@ -94,10 +126,11 @@ def _check_numbers(
 
 
 def _check_restarts(recipe: "Recipe") -> None:
-    starts = [recipe.warmup_epochs, *(start for start, _ in recipe.restarts), recipe.epochs]
+    starts = [recipe.warmup_epochs, *(start for start, _ in recipe.restarts), recipe.first_stage_epochs]
     if recipe.restarts and not all(one < other for one, other in pairwise(starts)):
         raise RecipeError(
-            f"recipe {recipe.name}: restarts {recipe.restarts!r} must come one after the other, between warm-up and end"
+            f"recipe {recipe.name}: restarts {recipe.restarts!r} must come one after the other, between warm-up and "
+            f"the end of the {'first stage' if recipe.second_stage != 'none' else 'training'}"
         )
     for _, rate in recipe.restarts:
         _check_numbers(recipe, "restarts", rate, _TINY, 1e6)
@@ -112,6 +145,16 @@ def _check_that_parts_agree(recipe: "Recipe") -> None:
         raise RecipeError(
             f"recipe {recipe.name}: random_resized_crop and crop_padding {recipe.crop_padding} both crop; "
             "set crop_padding=0"
+        )
+    if recipe.auto_augment and recipe.rand_augment is not None:
+        raise RecipeError(
+            f"recipe {recipe.name}: auto_augment and rand_augment would both change every picture; set one of "
+            "auto_augment=False, rand_augment=None"
+        )
+    if recipe.reweight_from is not None and recipe.reweight_from >= recipe.epochs:
+        raise RecipeError(
+            f"recipe {recipe.name}: reweight_from {recipe.reweight_from:g} never comes; there are {recipe.epochs} "
+            "epochs"
         )
     if recipe.loss == "ldam" and recipe.head not in ("cosine", "deconfounded"):
         raise RecipeError(f"recipe {recipe.name}: LDAM's margin is one of cosines; take head cosine or deconfounded")

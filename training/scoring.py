@@ -16,7 +16,7 @@ from models.manifest import ImageRecipe, Manifest
 from models.preprocess import decode_image
 from models.scores import Scores
 from training.data.data_set import DataOptions, TestPart, check_kept, open_test
-from training.data.images import DAMAGED, LabelledImages, load_images
+from training.data.images import DAMAGED, FITS_IN_MEMORY_BYTES, LabelledImages, load_images
 from training.data.labelled_files import LabelledFiles
 from training.data.options import MAX_UNREADABLE_SHARE
 from training.errors import DataError
@@ -33,7 +33,12 @@ BATCH = 64
 
 
 def load_test_images(
-    data: DataOptions | Path, class_names: tuple[str, ...], recipe: ImageRecipe, *, kept: str | None = None
+    data: DataOptions | Path,
+    class_names: tuple[str, ...],
+    recipe: ImageRecipe,
+    *,
+    kept: str | None = None,
+    memory_bytes: int = FITS_IN_MEMORY_BYTES,
 ) -> tuple[LabelledImages, TestPart]:
     """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
 
@@ -42,6 +47,7 @@ def load_test_images(
         class_names: of the bundle.
         recipe: how a file becomes pixels.
         kept: fingerprint of what was kept from training; a test part that is split off must be that.
+        memory_bytes: what the pixels may take; where they do not fit they are decoded when they are asked for.
 
     Raises:
         DataError: it has a class the bundle does not know; it is split off and another than was kept; more pictures
@@ -50,7 +56,13 @@ def load_test_images(
     options = DataOptions.of(data)
     part = open_test(options, class_names)
     check_kept(options, part, kept)
-    images = load_images(part.files, recipe, max_unreadable=options.max_unreadable, every_class=False)
+    images = load_images(
+        part.files,
+        recipe,
+        max_unreadable=options.max_unreadable,
+        every_class=False,
+        memory_bytes=memory_bytes,
+    )
     return images, part
 
 

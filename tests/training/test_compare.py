@@ -92,6 +92,16 @@ def test_export_finds_the_kept_features_of_a_list_in_any_order(
     export(tmp_path / "run", tmp_path / "models" / "listed")
 
 
+def test_the_authors_alpha_of_a_recipe_is_a_row_and_an_operating_point(
+    archive: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    train(replace(recipe, authors_alpha=3.0), options(archive, tmp_path / "run"))
+    point = export(tmp_path / "run", tmp_path / "models" / "with").manifest.operating_points["authors"]
+    assert (point.alpha, point.chosen_by) == (3.0, "the authors' alpha for these data; not tuned on any picture")
+    row = next(row for row in rows_of(tmp_path / "run") if row.inference == "TDE, authors' α")
+    assert (row.knob, row.figures["alpha"]) == (3.0, 3.0)
+
+
 @pytest.mark.parametrize("damage", ["absent", "broken", "other weights"])
 def test_features_that_cannot_be_used_are_computed_anew(linear: Path, deconfounded: Path, damage: str) -> None:
     expected, file = [row.figures["overall"] for row in rows_of(linear)], linear / FILE_NAME

@@ -13,7 +13,16 @@ import torch
 
 from tests.training.conftest import TinyBackbone
 from tests.training.test_run import ROOT, options, same
-from tests.training.two_processes import batch_norms, cases, command, in_two, one_step, stopped_after_two, work
+from tests.training.two_processes import (
+    batch_norms,
+    cases,
+    command,
+    in_two,
+    one_step,
+    stopped_after_two,
+    weights_for,
+    work,
+)
 from training import __main__ as cli
 from training import classifier
 from training.checkpoint import load_checkpoint
@@ -64,7 +73,8 @@ def check_alike(one: dict[str, Any], two: dict[str, Any]) -> None:
 def test_two_processes_train_what_one_does(
     name: str, found: list[dict[str, Any]], two: Path, folder: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
-    one = train(cases(RECIPE)[name], options(folder, tmp_path))
+    case = cases(RECIPE)[name]
+    one = train(case, options(folder, tmp_path, weights=weights_for(case)))
     check_alike(one, found[0][name])
     check_alike(one, load_checkpoint(two / name))
     assert same(found[0][name], found[1][name])  # both have the same weights to the last bit

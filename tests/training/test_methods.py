@@ -123,10 +123,18 @@ def test_a_method_changes_only_what_it_names() -> None:
         ("learning_rat=1", "there are: learning_rate"),
         ("epochs", "must be FIELD=VALUE"),
         ("name=x", "a recipe has no field 'name'"),
-        ("epochs=many", "should be a valid integer"),
+        ("batch_size=many", "should be a valid integer"),
+        ("epochs=100", "use --epochs, which moves all that happens at an epoch with it"),
+        (
+            "restarts=((70, .1),)",
+            "--set restarts: it has no effect with head deconfounded, loss cross_entropy, schedule mil",
+        ),
+        ("second_stage_epochs=5", "second_stage_epochs: it has no effect"),
+        ("auto_augment_policy=imagenet", "auto_augment_policy: it has no effect"),
+        ("reweight_from=200", "reweight_from 200 never comes; there are 200 epochs"),
         ("head=foo", "head 'foo' is unknown; there are: linear"),
         ("mean=(1,2)", "the recipe has"),
-        ("epochs=0", "epochs 0 makes no sense; it is at least 1"),
+        ("batch_size=0", "batch_size 0 makes no sense; it is at least 2"),
         ("learning_rate=-1", "learning_rate -1.0 makes no sense"),
         ("learning_rate=nan", "learning_rate nan makes no sense"),
         ("ema_decay=2", "at least 0 and below 1"),
@@ -141,6 +149,18 @@ def test_a_method_changes_only_what_it_names() -> None:
 def test_a_setting_that_makes_no_sense_says_why(setting: str, sentence: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(sentence)):
         load_recipe("cifar10-lt").with_settings([setting])
+
+
+def test_settings_that_contradict_a_method_or_a_recipe_are_refused() -> None:
+    short = load_recipe("cifar10-lt-short")
+    with pytest.raises(RecipeError, match="auto_augment and rand_augment would both change every picture"):
+        short.with_settings(["rand_augment=(2, 9)"])
+    with pytest.raises(RecipeError, match="between warm-up and the end of the first stage"):
+        with_method(short, "crt").with_settings(["second_stage_epochs=20"])
+    for field in ("num_heads=4", "gamma=0.5"):
+        with pytest.raises(RecipeError, match=f"--set {field.partition('=')[0]}: it has no effect with head cosine"):
+            with_method(short, "cosine").with_settings([field])
+    assert with_method(short, "rand-augment").with_settings(["rand_augment=(3, 9)", "num_heads=4"]).num_heads == 4
 
 
 def test_nesterov_needs_momentum() -> None:

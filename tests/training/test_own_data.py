@@ -14,7 +14,7 @@ from models.bundle import load_bundle
 from models.manifest import Manifest
 from tests.training.conftest import COLOURS, image
 from training import __main__ as cli
-from training.data.options import DataOptions, add_data_arguments, data_options
+from training.data.options import DataOptions, add_data_arguments, changed_options, data_options, given_options
 from training.evaluate import same_figures
 from training.recipe import Recipe
 from training.tune_data import pictures_to_tune_on
@@ -159,6 +159,15 @@ def test_a_run_goes_on_however_the_path_of_its_data_is_written(
     assert run(f"{train} --data ../other --split-seed 1 --resume") == 2
     sentence = f"started with --data {tmp_path / 'mine'}; --split-seed 0. --resume needs"
     assert sentence in capsys.readouterr().err
+
+
+def test_what_is_given_counts_also_where_it_is_the_default() -> None:
+    parser = argparse.ArgumentParser()
+    add_data_arguments(parser, data_required=False)
+    before = DataOptions(data=Path("mine"), max_unreadable=0.1, test_share=0.3, seed=5)
+    assert changed_options(before, given_options(parser.parse_args([]))) == before
+    given = given_options(parser.parse_args(["--max-unreadable", "0", "--test-share", "0.2", "--split-seed", "0"]))
+    assert changed_options(before, given) == DataOptions(data=Path("mine"))
 
 
 def test_a_run_on_a_symbolic_link_keeps_its_name(tmp_path: Path, run: Callable[..., int]) -> None:

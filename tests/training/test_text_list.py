@@ -96,6 +96,19 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, content: str | bytes, sen
     assert sentence in refused(tmp_path, "list.txt", content)
 
 
+def test_every_wrong_line_is_named_or_counted(tmp_path: Path) -> None:
+    said = refused(tmp_path, "all.txt", GOOD + "".join(f"alone{number}\n" for number in range(7))).splitlines()
+    assert [line.partition("all.txt: ")[2].split("'")[0] for line in said[:5]] == [f"line {n}: " for n in range(5, 10)]
+    assert said[5:] == ["and 2 more lines are wrong"]
+    two = refused(tmp_path, "all.txt", GOOD + "/etc/c.jpg 0\n../d.jpg 7\n").splitlines()
+    assert [line.partition("all.txt: ")[2][:6] for line in two] == ["line 5", "line 6"]
+    said = refused(tmp_path, "all.csv", "path,label\n1.jpg,a\n2.jpg\n3.jpg,b,c\n1.jpg,b\n").splitlines()
+    assert [line.partition("all.csv: ")[2] for line in said] == [
+        "line 3: 1 columns, but the header has 2",
+        "line 4: 3 columns, but the header has 2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [

@@ -51,6 +51,11 @@ def cases(recipe: Recipe) -> dict[str, Recipe]:
     }
 
 
+def weights_for(recipe: Recipe) -> Path | None:
+    """Return a file of weights where the recipe needs one; `TinyBackbone` reads none."""
+    return Path(__file__) if recipe.frozen else None
+
+
 class Stopped(BaseException):
     """Stands for a kill that hits all processes."""
 
@@ -133,7 +138,7 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
         world.group = dist.new_group(backend="gloo")  # as on GPUs, where it is NCCL's
         for name, each in cases(recipe).items():
-            found[name] = train(each, options(name), world)
+            found[name] = train(each, options(name, weights=weights_for(each)), world)
         with _spied_mixup() as mixed:
             found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
         found["mixed within"] = mixed

@@ -12,7 +12,7 @@ from typing import Any
 
 from training.data.csv_table import Columns
 from training.data.listing import Listing, Row
-from training.data.text_lines import check_list
+from training.data.text_lines import check_list, raise_faults
 from training.errors import DataError
 
 __all__ = ["read_coco_json"]
@@ -128,16 +128,29 @@ def _labels(
         known.add(number)
     label_of: dict[Id, str] = {}
     several: set[Id] = set()
+    faults: list[DataError] = []
     for index, annotation in enumerate(annotations):
-        where = f"annotations[{index}]"
-        image, category = (_id(path, where, annotation, key) for key in ("image_id", "category_id"))
-        if image not in known:
-            raise DataError(f"{path}: {where}: image_id {image!r} is the id of no image")
-        if category not in names:
-            raise DataError(f"{path}: {where}: category_id {category!r} is the id of no category")
-        if label_of.setdefault(image, names[category]) != names[category]:
+        try:
+            image, name = _annotated(path, f"annotations[{index}]", annotation, known, names)
+        except DataError as fault:
+            faults.append(fault)
+            continue
+        if label_of.setdefault(image, name) != name:
             several.add(image)
+    raise_faults(faults)
     return {image: label for image, label in label_of.items() if image not in several}, several
+
+
+def _annotated(
+    path: Path, where: str, annotation: dict[str, Any], images: set[Id], names: dict[Id, str]
+) -> tuple[Id, str]:
+    """Return which image an annotation is of, and the name of its category."""
+    image, category = (_id(path, where, annotation, key) for key in ("image_id", "category_id"))
+    if image not in images:
+        raise DataError(f"{path}: {where}: image_id {image!r} is the id of no image")
+    if category not in names:
+        raise DataError(f"{path}: {where}: category_id {category!r} is the id of no category")
+    return image, names[category]
 
 
 def _value(path: Path, index: int, image: dict[str, Any], column: str | None) -> str:

@@ -2,20 +2,23 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from training.data.image_store import ImageStore, listed_file, open_store
 from training.data.labelled_files import LabelledFiles
 from training.data.split_names import split_of
+from training.data.text_lines import raise_faults
 from training.errors import DataError
 
 __all__ = ["Listing", "Row", "listing_parts"]
 
 MAX_PATH = 4096
+Result = TypeVar("Result")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -68,7 +71,7 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
     """
     if not listing.rows:
         raise DataError(f"{listing.path}: no picture is listed here")
-    rows = _unique([row._replace(path=_inside(listing, row)) for row in listing.rows], listing)
+    rows = _unique(_all_of(listing.rows, lambda row: row._replace(path=_inside(listing, row))), listing)
     notes = list(listing.notes)
     if len(rows) < len(listing.rows):
         notes.append(f"{len(listing.rows) - len(rows):,} rows repeat a picture and count once")
@@ -86,6 +89,19 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
         groups, names = _groups(rows, notes)
         everything = replace(everything, groups=groups, group_names=names)
     return (_by_split(everything, rows, listing, notes) if listing.has_splits else {"": everything}), notes
+
+
+def _all_of(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
+    """Read every row, and refuse all that cannot be read together."""
+    results: list[Result] = []
+    faults: list[DataError] = []
+    for row in rows:
+        try:
+            results.append(read(row))
+        except DataError as fault:
+            faults.append(fault)
+    raise_faults(faults)
+    return results
 
 
 def _where(store: ImageStore, name: str) -> str:
@@ -113,23 +129,28 @@ def _inside(listing: Listing, row: Row) -> str:
 def _unique(rows: list[Row], listing: Listing) -> list[Row]:
     """Leave out rows that say the same again; refuse those that say otherwise."""
     first: dict[str, Row] = {}
+    faults: list[DataError] = []
     for row in rows:
         known = first.setdefault(row.path, row)
         if known[1:] == row[1:]:
             continue
         what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
-        raise DataError(
-            f"{listing.at(row)}: {row.path} has the {what} {getattr(row, what)!r} here but {getattr(known, what)!r} in "
-            f"{listing.where.format(known.number)}; keep the right one"
-        )
+        here, there = (repr(getattr(each, what)) for each in (row, known))
+        wrong = f"has the {what} {here} here but {there} in {listing.where.format(known.number)}; keep the right one"
+        faults.append(DataError(f"{listing.at(row)}: {row.path} {wrong}"))
+    raise_faults(faults)
     return list(first.values())
 
 
 def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[int]]:
     """Return the class names in order, and each row's number among them."""
-    for row in rows:
-        if not row.label:
-            raise DataError(f"{listing.at(row)}: {row.path} has no label; every picture needs one")
+    raise_faults(
+        [
+            DataError(f"{listing.at(row)}: {row.path} has no label; every picture needs one")
+            for row in rows
+            if not row.label
+        ]
+    )
     if listing.classes is not None:
         return listing.classes, _among(rows, listing, listing.classes)
     numeric = _NUMBER.fullmatch(rows[0].label) is not None
@@ -163,13 +184,16 @@ def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[in
     index = {name: position for position, name in enumerate(names)}
     if all(row.label in index for row in rows):
         return [index[row.label] for row in rows]
-    for row in rows:
+
+    def number(row: Row) -> int:
         if not _INDEX.fullmatch(row.label) or int(row.label) >= len(names):
             raise DataError(
                 f"{listing.at(row)}: label {row.label[:80]!r} is neither one of the {len(names)} class names nor a "
                 f"number from 0 to {len(names) - 1}"
             )
-    return [int(row.label) for row in rows]
+        return int(row.label)
+
+    return _all_of(rows, number)
 
 
 def _groups(rows: list[Row], notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -170,10 +170,18 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, data_required: bool =
     add("--class-names", type=Path, metavar="FILE", help="a class name a line, for labels that are numbers")
     add("--exempt-class", metavar="CLASS", help="the class that alpha must not touch, such as empty")
     add(
-        "--max-unreadable", type=float, default=0.0, metavar="SHARE", help="of each part that may be missing or damaged"
+        "--max-unreadable",
+        type=float,
+        metavar="SHARE",
+        help="of each part that may be missing or damaged (default: none of it)",
     )
-    add("--test-share", type=float, default=0.2, metavar="SHARE", help="of each class that is split off for a test")
-    add("--split-seed", type=int, default=0, metavar="N", help="of that split")
+    add(
+        "--test-share",
+        type=float,
+        metavar="SHARE",
+        help="of each class that is split off for a test (default: 0.2, or as at the training)",
+    )
+    add("--split-seed", type=int, metavar="N", help="of that split (default: 0, or as at the training)")
 
 
 def data_options(namespace: argparse.Namespace) -> DataOptions:
@@ -186,11 +194,10 @@ def data_options(namespace: argparse.Namespace) -> DataOptions:
 
 
 def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of `DataOptions` for which the command line says something else than the default."""
+    """Return the fields of `DataOptions` that the command line names, be it with what is the default anyway."""
     values = {field.name: getattr(namespace, field.name) for field in fields(DataOptions) if field.name != "seed"}
     values["seed"] = namespace.split_seed
-    defaults = {field.name: field.default for field in fields(DataOptions)}
-    return {name: value for name, value in values.items() if value is not None and value != defaults[name]}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def changed_options(before: DataOptions, given: dict[str, Any]) -> DataOptions:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from training.errors import DataError
 
-__all__ = ["MAX_LIST_BYTES", "check_list", "read_lines", "read_names"]
+__all__ = ["MAX_LIST_BYTES", "check_list", "raise_faults", "read_lines", "read_names"]
 
 MAX_LIST_BYTES = 2 << 30  # ten million pictures at 200 bytes each
 MAX_LINE_BYTES = 1 << 16
+MOST_FAULTS = 5
 
 
 def check_list(path: Path) -> None:
@@ -24,6 +25,20 @@ def check_list(path: Path) -> None:
         raise DataError(f"{path}: the file is empty; a list has at least one picture of each of two classes")
     if size > MAX_LIST_BYTES:
         raise DataError(f"{path}: {size:,} bytes are more than a list may have ({MAX_LIST_BYTES:,}); split it")
+
+
+def raise_faults(faults: list[DataError]) -> None:
+    """Say what is wrong with each of several lines, the first few of them in full.
+
+    Raises:
+        DataError: there are faults.
+    """
+    if not faults:
+        return
+    lines = [str(fault) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        lines.append(f"and {len(faults) - MOST_FAULTS:,} more lines are wrong")
+    raise DataError("\n".join(lines)) from faults[0]
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -26,9 +26,9 @@ from training.bundle_writing import LEAST_MEAN_COSINE, Trained, bundle_place, la
 from training.checkpoint import source_commit
 from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
-from training.data.images import check_classes, load_images
+from training.data.images import LabelledImages, check_classes
 from training.data.labelled_files import LabelledFiles
-from training.device import describe_hardware, pick_device
+from training.device import describe_hardware, pick_device, set_threads
 from training.fit.comparison import columns_of, print_comparison
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Backbone, Extracted, extract, open_backbone
@@ -83,6 +83,7 @@ def fit(options: FitOptions) -> Bundle:
     place = bundle_place(options.out)
     check_folder(options.cache, "--cache")
     device = pick_device(options.device)
+    set_threads(options.threads, 1)
     weights = weights_of(options.backbone, options.weights)
     splits = open_splits(options.data)
     check_exempt(options.data, splits.train.classes)
@@ -114,7 +115,7 @@ def fit(options: FitOptions) -> Bundle:
         place,
         trained,
         {"label_free": label_free_point(cosine)},
-        load_images(test.files, frozen.recipe.image_recipe),
+        LabelledImages(test.files, frozen.recipe.image_recipe, None),  # decoded as far as they are looked at
         splits.test.source,
         arguments=options.data.arguments,
         features=torch.from_numpy(test.features),

@@ -27,4 +27,5 @@ RECIPE = Recipe(
     crop_padding=0,
     random_resized_crop=True,
     color_jitter=0.4,
+    authors_alpha=3.0,
 )
