@@ -63,6 +63,9 @@ class Classifier(nn.Module):
 def check_sizes(model: Classifier, recipe: Recipe) -> None:
     """Refuse a size of pictures, first ones included, that the network cannot take: some are made for one size.
 
+    Args:
+        model: on the CPU, where what goes wrong is about sizes and not about memory.
+        recipe: its sizes.
     Raises:
         RecipeError: which size, and what the network says.
     """
@@ -70,7 +73,7 @@ def check_sizes(model: Classifier, recipe: Recipe) -> None:
     model.eval()
     for height, width in {(recipe.height, recipe.width)} | {(side, side) for _, side in recipe.progressive_sizes}:
         try:
-            model(torch.zeros(1, 3, height, width, device=model.mean.device))
+            model(torch.zeros(1, 3, height, width))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise RecipeError(
                 f"network {recipe.network} does not take pictures of {height} x {width} pixels: "

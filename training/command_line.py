@@ -21,6 +21,8 @@ TUNING = (
     "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
 )
 
+AS_TRAINED = "as at the training"
+
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all commands; what it parses has `run`, to be called with all the options."""
@@ -54,7 +56,7 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
     )
-    add_data_arguments(command, data_required=False)
+    add_data_arguments(command, data_required=False, bad=AS_TRAINED, split=(AS_TRAINED, AS_TRAINED))
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 def _add_tune(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_tune)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
-    add_data_arguments(command, data_required=False)
+    add_data_arguments(command, data_required=False, bad=f"{MAX_UNREADABLE_SHARE:g}", split=(AS_TRAINED, AS_TRAINED))
     command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)
     command.add_argument(
         "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
@@ -125,4 +127,5 @@ def _tune(options: argparse.Namespace) -> None:
     rules = tuple(map(Constraint.parse, options.constraint))
     objective = Objective(options.objective, rules, options.low, options.high)
     data = data_options(options)
-    tune_bundle(TuneOptions(options.bundle, data, objective, options.save_as, options.json, options.plot))
+    given = frozenset(given_options(options))
+    tune_bundle(TuneOptions(options.bundle, data, objective, options.save_as, options.json, options.plot, given))

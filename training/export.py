@@ -15,6 +15,7 @@ from training.bundle_writing import Trained, bundle_place, label_free_point, wri
 from training.checkpoint import load_checkpoint
 from training.classifier import restore_classifier
 from training.data.data_set import check_exempt, options_of
+from training.data.images import FITS_IN_MEMORY_BYTES
 from training.data.options import changed_options
 from training.errors import ExportError
 from training.heads import NormalisedHead
@@ -50,8 +51,13 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     names = tuple(state["classes"])
     check_exempt(data, names)
     found = load_features(run, model, state) if data == options_of(state) else None
-    some = {} if found is None else {"memory_bytes": 0}  # only those that graph and torch are compared on are decoded
-    images, part = load_test_images(data, names, recipe.image_recipe, kept=state.get("test_fingerprint"), **some)
+    images, part = load_test_images(
+        data,
+        names,
+        recipe.image_recipe,
+        kept=state.get("test_fingerprint"),
+        memory_bytes=FITS_IN_MEMORY_BYTES if found is None else 0,  # then few are looked at: graph against torch
+    )
     trained = Trained(
         model=model,
         recipe=recipe,
@@ -76,7 +82,7 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
 def _points(recipe: Recipe, state: dict[str, Any]) -> dict[str, OperatingPoint]:
     points = {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))}
     if recipe.authors_alpha is not None:
-        words = "the authors' alpha for these data; not tuned on any picture"
+        words = f"the authors' alpha, of recipe {recipe.name}; not tuned on any picture"
         points["authors"] = OperatingPoint(recipe.authors_alpha, words)
     return points
 

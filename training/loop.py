@@ -81,8 +81,9 @@ class Trainer:
         self.world.check_batch(min(recipe.batch_size, len(data)))
         self.recipe, self.data, self.seed, self.device, self.precision = recipe, data, seed, device, precision
         self.pixels = TrainingPixels(data, device)
-        self.model = Classifier(recipe, len(data.classes), weights).to(device, memory_format=torch.channels_last)
-        check_sizes(self.model, recipe)
+        model = Classifier(recipe, len(data.classes), weights)
+        check_sizes(model, recipe)
+        self.model = model.to(device, memory_format=torch.channels_last)
         self.average = (  # before batch norms are shared: what shares cannot be copied, and evaluation needs none
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
             if recipe.ema_decay is not None

@@ -57,8 +57,8 @@ class Recipe:
         progressive_sizes: (epoch from which on, pixels): train on smaller pictures first.
         ema_decay: of the weights' moving average, which is then what is evaluated and exported; None for none.
         mean_feature: `clean` (one pass in evaluation mode after training) or `running` (the authors' running mean).
-        authors_alpha: the α that the paper's authors set for these data; shown by `compare`, and exported as the
-            operating point `authors`. None for none.
+        authors_alpha: the α that the paper's authors configured for the recipe's data set; shown by `compare`, and
+            exported as the operating point `authors`. None for none.
         evaluate_every: epochs between looks at the test set (never used to choose anything); 0 only looks at the end.
     """
 

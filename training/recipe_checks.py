@@ -55,7 +55,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {  # the least value, and the first th
     "mixup": (0, 1e6),
     "ema_decay": (0, 1),
     "evaluate_every": (0, _NO_END),
-    "authors_alpha": (-8, 8 + _TINY),
+    "authors_alpha": (-100, 100),
 }
 _USED: dict[str, Callable[["Recipe"], bool]] = {  # fields that only some recipes look at
     "num_heads": lambda recipe: recipe.head == "deconfounded",
@@ -69,9 +69,11 @@ _USED: dict[str, Callable[["Recipe"], bool]] = {  # fields that only some recipe
     "second_stage_learning_rate": lambda recipe: recipe.second_stage != "none",
     "milestones": lambda recipe: recipe.schedule == "milestones",
     "milestone_factor": lambda recipe: recipe.schedule == "milestones",
-    "restarts": lambda recipe: recipe.schedule == "cosine",
+    "restarts": lambda recipe: recipe.schedule == "cosine" or not recipe.restarts,
     "auto_augment_policy": lambda recipe: recipe.auto_augment,
     "authors_alpha": lambda recipe: recipe.head != "linear",
+    "mean_feature": lambda recipe: recipe.head != "linear",
+    "reweight_from": lambda recipe: recipe.loss != "class_balanced",
 }
 
 
@@ -101,17 +103,49 @@ def check_recipe(recipe: "Recipe") -> None:
 
 
 def check_used(recipe: "Recipe", fields: Iterable[str]) -> None:
-    """Refuse fields that somebody set and the recipe does not look at.
+    """Refuse fields that somebody set and the recipe does not look at, or not as it says.
 
     Raises:
         RecipeError: which.
     """
-    for field in fields:
-        if field in _USED and not _USED[field](recipe):
+    changed = set(fields)
+    for field in sorted(changed & _USED.keys()):
+        if not _USED[field](recipe):
             raise RecipeError(
                 f"--set {field}: it has no effect with head {recipe.head}, loss {recipe.loss}, schedule "
                 f"{recipe.schedule}, second stage {recipe.second_stage}, auto_augment {recipe.auto_augment}"
             )
+    if changed & {"auto_augment", "rand_augment"} and recipe.auto_augment and recipe.rand_augment is not None:
+        raise RecipeError(
+            f"recipe {recipe.name}: auto_augment and rand_augment would both change every picture; set one of "
+            "auto_augment=False, rand_augment=None"
+        )
+    if "schedule" in changed and recipe.schedule == "milestones":
+        if recipe.restarts:
+            raise RecipeError("--set schedule=milestones: the recipe's restarts need a cosine; set restarts=() too")
+        changed.add("milestones")
+    if changed & {"second_stage", "second_stage_epochs"}:
+        changed.add("restarts")
+    _check_that_epochs_come(recipe, changed)
+
+
+def _check_that_epochs_come(recipe: "Recipe", fields: set[str]) -> None:
+    """Refuse what was to happen in an epoch after the last one."""
+    begins: dict[str, tuple[float, ...]] = {
+        "milestones": recipe.milestones,
+        "progressive_sizes": tuple(start for start, _ in recipe.progressive_sizes),
+        "reweight_from": () if recipe.reweight_from is None else (recipe.reweight_from,),
+    }
+    for field, starts in begins.items():
+        if field in fields and (late := [start for start in starts if start >= recipe.epochs]):
+            raise RecipeError(
+                f"recipe {recipe.name}: {field} {late[0]:g} never comes; there are {recipe.epochs} epochs"
+            )
+    first = recipe.first_stage_epochs
+    if "restarts" in fields and any(start >= first for start, _ in recipe.restarts):
+        raise RecipeError(
+            f"recipe {recipe.name}: restarts {recipe.restarts!r} must come before the second stage, at {first}"
+        )
 
 
 def _check_numbers(
@@ -126,11 +160,10 @@ def _check_numbers(
 
 
 def _check_restarts(recipe: "Recipe") -> None:
-    starts = [recipe.warmup_epochs, *(start for start, _ in recipe.restarts), recipe.first_stage_epochs]
+    starts = [recipe.warmup_epochs, *(start for start, _ in recipe.restarts), recipe.epochs]
     if recipe.restarts and not all(one < other for one, other in pairwise(starts)):
         raise RecipeError(
-            f"recipe {recipe.name}: restarts {recipe.restarts!r} must come one after the other, between warm-up and "
-            f"the end of the {'first stage' if recipe.second_stage != 'none' else 'training'}"
+            f"recipe {recipe.name}: restarts {recipe.restarts!r} must come one after the other, between warm-up and end"
         )
     for _, rate in recipe.restarts:
         _check_numbers(recipe, "restarts", rate, _TINY, 1e6)
@@ -145,16 +178,6 @@ def _check_that_parts_agree(recipe: "Recipe") -> None:
         raise RecipeError(
             f"recipe {recipe.name}: random_resized_crop and crop_padding {recipe.crop_padding} both crop; "
             "set crop_padding=0"
-        )
-    if recipe.auto_augment and recipe.rand_augment is not None:
-        raise RecipeError(
-            f"recipe {recipe.name}: auto_augment and rand_augment would both change every picture; set one of "
-            "auto_augment=False, rand_augment=None"
-        )
-    if recipe.reweight_from is not None and recipe.reweight_from >= recipe.epochs:
-        raise RecipeError(
-            f"recipe {recipe.name}: reweight_from {recipe.reweight_from:g} never comes; there are {recipe.epochs} "
-            "epochs"
         )
     if recipe.loss == "ldam" and recipe.head not in ("cosine", "deconfounded"):
         raise RecipeError(f"recipe {recipe.name}: LDAM's margin is one of cosines; take head cosine or deconfounded")

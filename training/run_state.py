@@ -13,15 +13,15 @@ from training.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from training.data.data_set import DataOptions, Splits, fingerprint, options_of
 from training.data.images import LabelledImages
 from training.data.options import name_of
-from training.errors import CheckpointError, RecipeError
+from training.errors import CheckpointError
 from training.loop import Trainer
+from training.pretrained import with_input
 from training.recipe import Recipe
 
 __all__ = [
     "TrainOptions",
     "check_same_pictures",
     "check_same_precision",
-    "check_start",
     "checkpoint_to_resume",
     "data_state",
     "new_state",
@@ -41,6 +41,7 @@ class TrainOptions:
         device, precision: `auto`, or as on the command line.
         threads: of torch on the CPU; None for one per core.
         weights: file of pretrained weights to start from.
+        set_fields: fields of the recipe that were set by hand, which nothing else decides.
         compiled: compile the network before the first step.
         resume: go on with the run in `out`, if there is one.
         command: as it was typed, for the model card.
@@ -53,6 +54,7 @@ class TrainOptions:
     precision: str = "auto"
     threads: int | None = None
     weights: Path | None = None
+    set_fields: frozenset[str] = frozenset()
     compiled: bool = False
     resume: bool = False
     command: str = ""
@@ -73,23 +75,6 @@ def new_state(recipe: Recipe, options: TrainOptions, data: LabelledImages) -> di
         "history": [],
         "finished": False,
     }
-
-
-def check_start(recipe: Recipe, options: TrainOptions) -> None:
-    """Refuse to start from random weights what needs pretrained ones.
-
-    Raises:
-        RecipeError: which does.
-    """
-    if options.weights is not None or not (recipe.frozen or recipe.pretrained):
-        return
-    give = "give pretrained ones with --weights FILE"
-    if recipe.frozen:
-        raise RecipeError(f"--freeze {', '.join(recipe.frozen)} would keep random weights as they are; {give}")
-    raise RecipeError(
-        f"recipe {recipe.name} starts from pretrained weights, and there are none of {recipe.network} here; {give}, or "
-        "start from random ones with --set pretrained=False"
-    )
 
 
 def _sha256(file: Path) -> str:
@@ -122,19 +107,27 @@ def checkpoint_to_resume(options: TrainOptions) -> bytes | None:
 def state_to_resume(content: bytes, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     """Return the state to continue from; it must be of the same run."""
     state = load_checkpoint(options.out, content)
-    stored = Recipe.from_dict(state["recipe"]).to_dict() | {"seed": state["seed"]}
-    asked = recipe.to_dict() | {"seed": options.seed}
+    of_run = Recipe.from_dict(state["recipe"])
+    stored = of_run.to_dict() | {"seed": state["seed"]}
+    asked = with_input(recipe, of_run.image_recipe, options).to_dict() | {"seed": options.seed}
     changed = [f"{what} {stored[what]!r}, not {value!r}" for what, value in asked.items() if stored[what] != value]
     changed += options_of(state).differences(DataOptions.of(options.data))
-    if options.weights is not None and options.weights.is_file():
-        began = (state.get("started_from") or {}).get("sha256")
-        if began != _sha256(options.weights):
-            changed.append(f"{'other' if began else 'random'} weights, not those in {options.weights}")
+    changed += _other_weights(state.get("started_from"), options.weights)
     if changed:
         raise CheckpointError(
             f"{options.out}: this run was started with {'; '.join(changed)}. --resume needs what it was started with"
         )
     return state
+
+
+def _other_weights(began: dict[str, str] | None, weights: Path | None) -> list[str]:
+    """Say so where weights are given that a run did not start from; those of the run need not be there any more."""
+    if weights is None:
+        return []
+    if began is None:
+        return [f"random weights, not {weights}"]
+    same = _sha256(weights) == began["sha256"] if weights.is_file() else weights.name == began["file"]
+    return [] if same else [f"the weights in {began['file']}, others than {weights}"]
 
 
 def check_same_pictures(before: dict[str, Any], data: DataOptions, splits: Splits, train: LabelledImages) -> None:

@@ -26,6 +26,7 @@ from training.distributed import World
 from training.errors import DataError
 from training.heads import NormalisedHead
 from training.loop import Trainer
+from training.pretrained import start_from
 from training.progress import TrainingProgress
 from training.recipe import Recipe
 from training.run_features import RunFeatures, compute_features, save_features
@@ -33,7 +34,6 @@ from training.run_state import (
     TrainOptions,
     check_same_pictures,
     check_same_precision,
-    check_start,
     checkpoint_to_resume,
     data_state,
     new_state,
@@ -66,7 +66,9 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     with world.together(), world.silence():
         before = None if found is None else state_to_resume(found, recipe, options)
         if before is None:
-            check_start(recipe, options)
+            recipe, options = start_from(recipe, options)
+        else:
+            recipe = Recipe.from_dict(before["recipe"])
         set_threads(options.threads, world.local_size)
         device = pick_device(options.device, world.local_rank, world.local_size)
         precision = pick_precision(options.precision, device)

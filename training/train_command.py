@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +58,7 @@ def add_train(commands: Any) -> None:
         default=[],
         metavar="FIELD=VALUE",
         dest="settings",
-        help="change any field of the recipe, such as learning_rate=0.1 (training/recipe.py lists them); repeatable",
+        help="change a field of the recipe, such as learning_rate=0.1 (training/recipe.py lists them); repeatable",
     )
     command.add_argument("--seed", type=seed, default=0, help="of weights, order and augmentation (default: 0)")
     command.add_argument(
@@ -99,7 +99,7 @@ def run_train(options: argparse.Namespace) -> None:
     with world.together():
         if world.first:
             check_folder(options.out, "--out")
-        (recipe, weights), data = _recipe(options), data_options(options)
+        recipe, data = _recipe(options), data_options(options)
     train(
         recipe,
         TrainOptions(
@@ -109,7 +109,8 @@ def run_train(options: argparse.Namespace) -> None:
             device=options.device,
             precision=options.precision,
             threads=options.threads,
-            weights=weights,
+            weights=options.weights,
+            set_fields=frozenset(setting.partition("=")[0] for setting in options.settings),
             compiled=options.compile,
             resume=options.resume,
             command=f"{world.launcher} -m training {shlex.join(sys.argv[1:])}",
@@ -125,8 +126,7 @@ def _ratio(text: str) -> float | Literal["none"]:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
 
 
-def _recipe(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
-    """Return the recipe with all changes, and the file of weights to start from."""
+def _recipe(options: argparse.Namespace) -> Recipe:
     recipe = load_recipe(options.recipe)
     if options.imbalance_ratio is not None:
         ratio = None if options.imbalance_ratio == "none" else options.imbalance_ratio
@@ -139,13 +139,4 @@ def _recipe(options: argparse.Namespace) -> tuple[Recipe, Path | None]:
         recipe = replace(recipe, network=options.network)
     if options.freeze:
         recipe = replace(recipe, frozen=tuple(options.freeze))
-    recipe = recipe.with_settings(options.settings)
-    if not recipe.pretrained:
-        return recipe, options.weights
-    from training.networks import installed_weights  # noqa: PLC0415  loads torch
-    from training.networks.published_input import published_input  # noqa: PLC0415  loads torch
-
-    weights = options.weights or installed_weights(recipe.network)
-    published = asdict(published_input(recipe.network, weights))
-    set_by_hand = {setting.partition("=")[0] for setting in options.settings}
-    return replace(recipe, **{name: value for name, value in published.items() if name not in set_by_hand}), weights
+    return recipe.with_settings(options.settings)

@@ -44,6 +44,7 @@ class TuneOptions:
         save_as: the operating point to write into the bundle, or None.
         json_file: where the report goes.
         plot_file: where the picture goes.
+        given: fields of `data` that were named, be it with what is the default anyway.
     """
 
     bundle: Path
@@ -52,6 +53,7 @@ class TuneOptions:
     save_as: str | None = None
     json_file: Path | None = None
     plot_file: Path | None = None
+    given: frozenset[str] = frozenset()
 
 
 def tune_bundle(options: TuneOptions) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
         check_updatable(options.bundle)
     manifest = bundle.manifest
     check_same_exempt(options.data, manifest)
-    files, note = pictures_to_tune_on(options.data, manifest)
+    files, note = pictures_to_tune_on(options.data, manifest, options.given)
     _check_can_choose(options.objective, manifest, files)
 
     console = Console(highlight=False)

@@ -9,6 +9,7 @@ The data of the training are known by the fingerprint of the part that was split
 pictures it was trained on, so other data are refused by their name and by the number of pictures of each class.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,15 @@ NEW_PICTURES = "name pictures of which all are new to the model with --test"
 _DEFAULT = DataOptions(data=Path())
 
 
-def pictures_to_tune_on(options: DataOptions, manifest: Manifest) -> tuple[LabelledFiles, str]:
+def pictures_to_tune_on(
+    options: DataOptions, manifest: Manifest, given: Collection[str] = ()
+) -> tuple[LabelledFiles, str]:
     """Find them; return them, classes numbered as the bundle's, with a sentence on which they are.
+
+    Args:
+        options: what is to be tuned on.
+        manifest: of the bundle.
+        given: fields of the options that were named, be it with what is the default anyway.
 
     Raises:
         DataError: they cannot be used, or would be, or may be, those of the training; the message says what would do.
@@ -36,7 +44,7 @@ def pictures_to_tune_on(options: DataOptions, manifest: Manifest) -> tuple[Label
     path = options.data if options.test is None else options.test
     if not is_list(path):
         options.refuse_for_folders(path)
-    if options.test is None and (kept := _kept_part(options, manifest, names)):
+    if options.test is None and (kept := _kept_part(options, manifest, names, given)):
         return kept
     if is_list(path):
         part = open_test(replace(options, test=path), names)
@@ -55,7 +63,9 @@ def pictures_to_tune_on(options: DataOptions, manifest: Manifest) -> tuple[Label
     return files, "; ".join(filter(None, notes))
 
 
-def _kept_part(options: DataOptions, manifest: Manifest, names: tuple[str, ...]) -> tuple[LabelledFiles, str] | None:
+def _kept_part(
+    options: DataOptions, manifest: Manifest, names: tuple[str, ...], given: Collection[str]
+) -> tuple[LabelledFiles, str] | None:
     """Return the part that was split off and kept from training, or None where these are other data."""
     kept = manifest.provenance.get("test_fingerprint")
     if not kept:
@@ -67,8 +77,12 @@ def _kept_part(options: DataOptions, manifest: Manifest, names: tuple[str, ...])
         return None
     if not part.is_split_off or fingerprint(part.files) != kept:
         return None
-    given = {name: value for name, value in options.split_settings.items() if value != _DEFAULT.split_settings[name]}
-    if any(asked.split_settings[name] != value for name, value in given.items()):
+    said = [
+        name
+        for name, value in options.split_settings.items()
+        if name in given or value != _DEFAULT.split_settings[name]
+    ]
+    if any(asked.split_settings[name] != options.split_settings[name] for name in said):
         raise DataError(
             f"{options.data}: what these options split off is not what was kept from training ({part.note}); leave "
             f"--test-share, --split-seed and --group-column away, or {NEW_PICTURES}"

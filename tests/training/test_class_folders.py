@@ -33,9 +33,10 @@ PLAIN = ("cat/1.png", "cat/2.JPG", "dog/1.webp", "dog/notes.txt", "dog/.2.png", 
 @pytest.mark.parametrize("wrapper", ["", "pets/", "a/b/"])
 def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper: str) -> None:
     names = [wrapper + name for name in PLAIN] + ["__MACOSX/pets/cat/._1.png"]
-    parts, notes = class_folder_parts(made(tmp_path, kind, *names))
+    path = made(tmp_path, kind, *names)
+    parts, notes = class_folder_parts(path)
     assert list(parts) == [""]
-    assert notes == ["files in class folders that are not JPEG, PNG or WebP by name are passed over: 1 .txt"]
+    assert notes == [f"passed over in the class folders of {path.name}, not JPEG, PNG or WebP by name: 1 .txt"]
     files = parts[""]
     assert (files.classes, files.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert [files.read(name).decode() for name in files.names] == [wrapper + n for n in PLAIN[:3]]
@@ -57,12 +58,10 @@ def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Pat
 
 def test_what_is_no_picture_by_its_name_is_counted(tmp_path: Path) -> None:
     pictures = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(5)]
-    others = ["cat/1.bmp", "cat/2.BMP", "dog/1.tif", "dog/.hidden", "read.me"]
-    splits = open_splits(DataOptions(data=made(tmp_path, "folder", *pictures, *others)))
-    assert splits.note.startswith(
-        "files in class folders that are not JPEG, PNG or WebP by name are passed over: 2 .bmp, 1 .tif; test part: 0.2 "
-        "of each class"
-    )
+    others = ["cat/1.bmp", "cat/2.BMP", *(f"dog/1.{kind}" for kind in "abcdef"), "dog/.hidden", "read.me"]
+    note = open_splits(DataOptions(data=made(tmp_path, "folder", *pictures, *others))).note
+    assert note.startswith("passed over in the class folders of data, not JPEG, PNG or WebP by name: 2 .bmp, 1 .")
+    assert ", 2 others; test part: 0.2 of each class" in note
 
 
 def test_the_val_split_is_the_test_part_where_there_is_no_other(tmp_path: Path) -> None:

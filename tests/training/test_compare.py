@@ -16,6 +16,7 @@ from training import compare as comparing
 from training.checkpoint import load_checkpoint
 from training.classifier import restore_classifier
 from training.compare import compare, rows_of, tau_norm
+from training.data import images as images_module
 from training.data.data_set import DataOptions
 from training.errors import DataError
 from training.evaluate import evaluate, same_figures
@@ -71,7 +72,11 @@ def test_export_scores_the_features_training_kept(
     deconfounded: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.bundle_writing.run_graph", None)
+    monkeypatch.setattr("training.bundle_writing.pixels_to_compare", lambda images, _: images.fetch(np.arange(2)))
+    decode, decoded = images_module.decode_image, list[int]()
+    monkeypatch.setattr(images_module, "decode_image", lambda *each: decoded.append(1) or decode(*each))
     kept = export(deconfounded, tmp_path / "models" / "kept").manifest.metrics["protocol"]
+    assert len(decoded) == 2  # no more than are compared
     monkeypatch.undo()
     (deconfounded / FILE_NAME).unlink()
     monkeypatch.setattr("training.classifier.build_backbone", lambda *_: (TinyBackbone(), 8))
@@ -97,7 +102,7 @@ def test_the_authors_alpha_of_a_recipe_is_a_row_and_an_operating_point(
 ) -> None:
     train(replace(recipe, authors_alpha=3.0), options(archive, tmp_path / "run"))
     point = export(tmp_path / "run", tmp_path / "models" / "with").manifest.operating_points["authors"]
-    assert (point.alpha, point.chosen_by) == (3.0, "the authors' alpha for these data; not tuned on any picture")
+    assert (point.alpha, point.chosen_by) == (3.0, "the authors' alpha, of recipe tiny; not tuned on any picture")
     row = next(row for row in rows_of(tmp_path / "run") if row.inference == "TDE, authors' α")
     assert (row.knob, row.figures["alpha"]) == (3.0, 3.0)
 

@@ -28,7 +28,7 @@ def test_a_split_column_is_used_and_groups_on_both_sides_are_said(tmp_path: Path
     assert "columns of meta.csv: path image_id, label category_id, split split, group location" in splits.note
     assert "both sides" not in splits.note
     shared = opened(tmp_path, "meta.csv", CAMERAS + "p99.jpg,5,train,0\n", group_column="location")
-    assert "1 values of location are on both sides, as the data say" in shared.note
+    assert "values of location that are on both sides, as the data are divided: 1" in shared.note
 
 
 def test_columns_are_named_by_hand_and_semicolons_and_tabs_read(tmp_path: Path) -> None:

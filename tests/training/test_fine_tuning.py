@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.manifest import ImageRecipe
 from tests.training.test_run import options
 from training import __main__ as cli
 from training.checkpoint import load_checkpoint
@@ -15,10 +16,12 @@ from training.data.data_set import DataOptions
 from training.errors import CheckpointError, RecipeError
 from training.loop import Trainer
 from training.networks import build_backbone
-from training.recipe import Recipe
-from training.train import load_splits, train
+from training.pretrained import start_from
+from training.recipe import Recipe, load_recipe
+from training.train import TrainOptions, load_splits, train
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SMALL = {"network": "resnet18", "height": 32, "width": 32, "resize": 32, "imbalance_ratio": None, "epochs": 1}
 
 
@@ -78,7 +81,9 @@ def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weigh
     train(recipe, options(folder, tmp_path / "run", weights=weights))
     other = tmp_path / "other.safetensors"
     save_file({"anything": torch.zeros(1)}, other)
-    with pytest.raises(CheckpointError, match=r"started with other weights, not those in .*other\.safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"started with the weights in r18\.safetensors, others than .*other\.safe"
+    ):
         train(recipe, options(folder, tmp_path / "run", weights=other, resume=True))
 
 
@@ -89,7 +94,7 @@ def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weigh
             "train fine-tune --network resnet18",
             "recipe fine-tune starts from pretrained weights, and there are none of",
         ),
-        ("train cifar10-lt --freeze conv1", "--freeze conv1 would keep random weights as they are"),
+        ("train cifar10-lt --freeze conv1", "recipe cifar10-lt keeps conv1 as they come, and there are none of"),
     ],
 )
 def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
@@ -99,17 +104,42 @@ def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
     assert cli.main([*words.split(), "--resume", "--data", str(folder), "--out", str(tmp_path / "run")]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert sentence in said
-    assert "--weights FILE" in said
+    assert "give them with --weights FILE" in said
 
 
-def test_fine_tuning_shows_a_network_what_its_publisher_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    started: list[Recipe] = []
-    monkeypatch.setattr("training.train.train", lambda recipe, *_: started.append(recipe))
-    words = f"train fine-tune --data pictures --out {tmp_path}/run --weights w.pth"
-    for more in ("", "--network inception_v3", "--network inception_v3 --set height=200 --set mean=(0.4,0.4,0.4)"):
-        assert cli.main([*words.split(), *more.split()]) == 0
-    shown = [(each.height, each.width, each.mean) for each in started]
-    assert shown == [(224, 224, (0.485, 0.456, 0.406)), (299, 299, (0.5, 0.5, 0.5)), (200, 299, (0.4, 0.4, 0.4))]
+def started(network: str, weights: str, *set_fields: str) -> ImageRecipe:
+    """Return what fine-tuning shows a network; each field that is set by hand is so to 300."""
+    recipe = replace(load_recipe("fine-tune"), network=network, **dict.fromkeys(set_fields, 300))
+    given = TrainOptions(data=Path(), out=Path(), weights=Path(weights), set_fields=frozenset(set_fields))
+    return start_from(recipe, given)[0].image_recipe
+
+
+def test_fine_tuning_shows_a_network_what_its_publisher_did() -> None:
+    imagenet, half = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert started("resnet50", "mine.pth") == ImageRecipe(224, 224, 232, *imagenet)
+    assert started("resnet50", "resnet50-0676ba61.pth") == ImageRecipe(224, 224, 256, *imagenet)
+    assert started("resnet10", "mine.pth") == ImageRecipe(224, 224, 256, *imagenet)
+    assert started("inception_v3", "mine.pth") == ImageRecipe(299, 299, 342, *half)
+    assert started("inception_v3", "mine.pth", "resize", "width") == ImageRecipe(299, 300, 300, *half)
+    with pytest.raises(RecipeError, match=r"network 'resnet19' is unknown; there are: .*resnet18"):
+        started("resnet19", "mine.pth")
+
+
+def test_fine_tuning_goes_on_without_its_weights_and_in_its_own_size(
+    folder: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.pretrained.published_input", lambda *_: ImageRecipe(32, 32, 40, *HALF))
+    words = f"train fine-tune --data {folder} --out {tmp_path}/run --network resnet18 --device cpu --precision float32"
+    assert cli.main([*words.split(), "--weights", str(weights), "--epochs", "1"]) == 0
+    weights.unlink()
+    monkeypatch.setattr("training.pretrained.published_input", lambda *_: ImageRecipe(64, 64, 64, *HALF))
+    monkeypatch.setattr("training.pretrained.installed_weights", lambda _: tmp_path / "nowhere")
+    assert cli.main([*words.split(), "--epochs", "1", "--resume"]) == 0
+    assert "this run is finished" in capsys.readouterr().out
+    assert Recipe.from_dict(load_checkpoint(tmp_path / "run")["recipe"]).resize == 40
+    for more, sentence in (("--set resize=300", "resize 40, not 300"), ("--weights typo", "others than typo")):
+        assert cli.main([*words.split(), "--epochs", "1", "--resume", *more.split()]) == 2
+        assert sentence in " ".join(capsys.readouterr().err.split())
 
 
 class OneSize(torch.nn.Module):

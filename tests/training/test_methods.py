@@ -131,6 +131,8 @@ def test_a_method_changes_only_what_it_names() -> None:
         ),
         ("second_stage_epochs=5", "second_stage_epochs: it has no effect"),
         ("auto_augment_policy=imagenet", "auto_augment_policy: it has no effect"),
+        ("milestones=(300,)", "milestones 300 never comes; there are 200 epochs"),
+        ("progressive_sizes=((500, 20),)", "progressive_sizes 500 never comes"),
         ("reweight_from=200", "reweight_from 200 never comes; there are 200 epochs"),
         ("head=foo", "head 'foo' is unknown; there are: linear"),
         ("mean=(1,2)", "the recipe has"),
@@ -155,8 +157,12 @@ def test_settings_that_contradict_a_method_or_a_recipe_are_refused() -> None:
     short = load_recipe("cifar10-lt-short")
     with pytest.raises(RecipeError, match="auto_augment and rand_augment would both change every picture"):
         short.with_settings(["rand_augment=(2, 9)"])
-    with pytest.raises(RecipeError, match="between warm-up and the end of the first stage"):
+    with pytest.raises(RecipeError, match="must come before the second stage, at 55"):
         with_method(short, "crt").with_settings(["second_stage_epochs=20"])
+    with pytest.raises(RecipeError, match="the recipe's restarts need a cosine"):
+        short.with_settings(["schedule=milestones"])
+    with pytest.raises(RecipeError, match="milestones 120 never comes; there are 75 epochs"):
+        short.with_settings(["schedule=milestones", "restarts=()"])
     for field in ("num_heads=4", "gamma=0.5"):
         with pytest.raises(RecipeError, match=f"--set {field.partition('=')[0]}: it has no effect with head cosine"):
             with_method(short, "cosine").with_settings([field])

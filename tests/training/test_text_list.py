@@ -69,8 +69,8 @@ def test_a_picture_listed_again_counts_once(tmp_path: Path) -> None:
         ("", "the file is empty"),
         ("\n \n", "no picture is listed here"),
         (GOOD + "lonely.jpg\n", "line 5: 'lonely.jpg' has no label; write 'path label'"),
-        (GOOD + "c.jpg cat\n", "line 5: label 'cat' is not a number, but those before are"),
-        ("a.jpg cat\nb.jpg 3\n", "line 2: label '3' is a number, but those before are not"),
+        (GOOD + "c.jpg cat\n", "line 5: label 'cat' is not a number, but that of the first picture is"),
+        ("a.jpg cat\nb.jpg 3\n", "line 2: label '3' is a number, but that of the first picture is not"),
         (GOOD + "c.jpg -1\n", "line 5: label '-1' is not a number"),
         (GOOD + "c.jpg 07\n", "line 5: label '07' is '7' in the rows before; write a class in one way"),
         (GOOD + "c.jpg 99999999999\n", "line 5: label '99999999999' is not a number"),
@@ -99,7 +99,9 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, content: str | bytes, sen
 def test_every_wrong_line_is_named_or_counted(tmp_path: Path) -> None:
     said = refused(tmp_path, "all.txt", GOOD + "".join(f"alone{number}\n" for number in range(7))).splitlines()
     assert [line.partition("all.txt: ")[2].split("'")[0] for line in said[:5]] == [f"line {n}: " for n in range(5, 10)]
-    assert said[5:] == ["and 2 more lines are wrong"]
+    assert said[5:] == ["and 2 more faults"]
+    broken = refused(tmp_path, "all.txt", b"1.jpg 0\nalone\n2.jpg 0\n\xff.jpg 7\n").splitlines()
+    assert [line.partition("all.txt: ")[2][:6] for line in broken] == ["line 2", "line 4"]
     two = refused(tmp_path, "all.txt", GOOD + "/etc/c.jpg 0\n../d.jpg 7\n").splitlines()
     assert [line.partition("all.txt: ")[2][:6] for line in two] == ["line 5", "line 6"]
     said = refused(tmp_path, "all.csv", "path,label\n1.jpg,a\n2.jpg\n3.jpg,b,c\n1.jpg,b\n").splitlines()

@@ -98,6 +98,12 @@ def test_options_that_would_split_otherwise_are_refused(bundle: Path, photos: Pa
         taken(manifest, photos, **options)
 
 
+def test_a_default_that_is_named_counts_as_named(bundle: Path, photos: Path) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos, test_share=0.25))
+    with pytest.raises(DataError, match="what these options split off is not what was kept"):
+        pictures_to_tune_on(DataOptions(data=photos), manifest, {"data", "test_share"})
+
+
 def test_data_of_the_training_that_changed_are_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos))
     zipped = write_zip(tmp_path / "photos.zip", {f"wrapped/{name}": data for name, data in PICTURES.items()})

@@ -13,6 +13,7 @@ import numpy as np
 from models.labelled_paths import IMAGE_SUFFIXES, is_picture
 from training.data.image_store import ImageStore, open_store
 from training.data.labelled_files import LabelledFiles
+from training.data.options import name_of
 from training.data.split_names import split_of
 from training.errors import DataError
 
@@ -56,7 +57,7 @@ def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]
         parts[split] = _classes_below(path, folder, pictures, folders)
     in_classes = [file for file in files if file.parent.parent in splits and file.parent not in splits]
     others = [file for file in in_classes if not is_picture(file)]
-    return {split: _arrange(path, split, tree, store) for split, tree in parts.items()}, _passed_over(others)
+    return {split: _arrange(path, split, tree, store) for split, tree in parts.items()}, _passed_over(path, others)
 
 
 def _root(pictures: list[PurePosixPath], folders: list[PurePosixPath]) -> PurePosixPath:
@@ -116,13 +117,15 @@ def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> Labelled
     return LabelledFiles(source, classes, names, labels, store.read, where=store.where, split=split)
 
 
-def _passed_over(others: list[PurePosixPath]) -> list[str]:
-    """Name the kinds of files in class folders that are not looked at: a BMP is no picture here."""
+def _passed_over(path: Path, others: list[PurePosixPath]) -> list[str]:
+    """Count by kind the files in class folders that are not looked at: a BMP is no picture here."""
     if not others:
         return []
     kinds = Counter(other.suffix.lower() or "without suffix" for other in others).most_common(MOST_KINDS)
-    shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
-    return [f"files in class folders that are not JPEG, PNG or WebP by name are passed over: {shown}"]
+    shown = [f"{count:,} {kind}" for kind, count in kinds]
+    if more := len(others) - sum(count for _, count in kinds):
+        shown.append(f"{more:,} others")
+    return [f"passed over in the class folders of {name_of(path)}, not JPEG, PNG or WebP by name: {', '.join(shown)}"]
 
 
 def _hidden(path: PurePosixPath) -> bool:

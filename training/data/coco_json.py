@@ -12,7 +12,7 @@ from typing import Any
 
 from training.data.csv_table import Columns
 from training.data.listing import Listing, Row
-from training.data.text_lines import check_list, raise_faults
+from training.data.text_lines import Faults, check_list
 from training.errors import DataError
 
 __all__ = ["read_coco_json"]
@@ -128,16 +128,15 @@ def _labels(
         known.add(number)
     label_of: dict[Id, str] = {}
     several: set[Id] = set()
-    faults: list[DataError] = []
-    for index, annotation in enumerate(annotations):
-        try:
-            image, name = _annotated(path, f"annotations[{index}]", annotation, known, names)
-        except DataError as fault:
-            faults.append(fault)
-            continue
-        if label_of.setdefault(image, name) != name:
-            several.add(image)
-    raise_faults(faults)
+    with Faults() as faults:
+        for index, annotation in enumerate(annotations):
+            try:
+                image, name = _annotated(path, f"annotations[{index}]", annotation, known, names)
+            except DataError as fault:
+                faults.add(str(fault))
+                continue
+            if label_of.setdefault(image, name) != name:
+                several.add(image)
     return {image: label for image, label in label_of.items() if image not in several}, several
 
 

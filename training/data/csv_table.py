@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from models.labelled_paths import IMAGE_SUFFIXES
 from training.data.listing import Listing, Row
-from training.data.text_lines import raise_faults, read_lines, read_names
+from training.data.text_lines import Faults, read_lines, read_names
 from training.errors import DataError
 
 __all__ = ["Columns", "read_csv_table"]
@@ -48,20 +48,18 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
         raise DataError(f"{class_names}: the columns of {path} name the classes; leave --class-names away")
     cells = {what: names.index(column) for what, column in vars(found).items() if column is not None}
     rows: list[Row] = []
-    faults: list[DataError] = []
-    for number, values in table:
-        if len(values) != len(names):
-            wrong = f"{len(values)} columns, but the header has {len(names)}"
-            faults.append(DataError(f"{path}: line {number}: {wrong}"))
-            continue
-        texts = {what: values[cell].strip() for what, cell in cells.items()}
-        try:
-            label = one_hot.of(number, values) if one_hot else texts["label"]
-        except DataError as fault:
-            faults.append(fault)
-            continue
-        rows.append(Row(number, texts["path"], label, texts.get("split", ""), texts.get("group", "")))
-    raise_faults(faults)
+    with Faults() as faults:
+        for number, values in table:
+            if len(values) != len(names):
+                faults.add(f"{path}: line {number}: {len(values)} columns, but the header has {len(names)}")
+                continue
+            texts = {what: values[cell].strip() for what, cell in cells.items()}
+            try:
+                label = one_hot.of(number, values) if one_hot else texts["label"]
+            except DataError as fault:
+                faults.add(str(fault))
+                continue
+            rows.append(Row(number, texts["path"], label, texts.get("split", ""), texts.get("group", "")))
     return Listing(
         path,
         rows,

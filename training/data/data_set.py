@@ -230,7 +230,11 @@ def _check_apart(options: DataOptions, train: LabelledFiles | None, test: Labell
 
 def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
     shared = train.named_groups & test.named_groups if train is not None else set()
-    return [f"{len(shared):,} values of {options.group_column} are on both sides, as the data say"] if shared else []
+    return (
+        [f"values of {options.group_column} that are on both sides, as the data are divided: {len(shared):,}"]
+        if shared
+        else []
+    )
 
 
 def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:

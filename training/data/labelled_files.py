@@ -32,8 +32,8 @@ class LabelledFiles:
         names: N paths in there.
         labels: (N,) indices into `classes`.
         read: name -> bytes. Safe to call from several threads.
-        groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Pictures of one group are
-            never on both sides of a split.
+        groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Where a test part is split
+            off, pictures of one group are never on both sides.
         group_names: what the groups are called, by number; "" for a picture that is a group by itself.
         split: the data's own split that this is, `train`, `val` or `test`; "" where that is not known.
         where: name -> the one place where the picture lies, links followed, whatever it is called here.

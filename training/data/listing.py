@@ -12,7 +12,7 @@ import numpy as np
 from training.data.image_store import ImageStore, listed_file, open_store
 from training.data.labelled_files import LabelledFiles
 from training.data.split_names import split_of
-from training.data.text_lines import raise_faults
+from training.data.text_lines import Faults
 from training.errors import DataError
 
 __all__ = ["Listing", "Row", "listing_parts"]
@@ -94,13 +94,12 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
 def _all_of(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
     """Read every row, and refuse all that cannot be read together."""
     results: list[Result] = []
-    faults: list[DataError] = []
-    for row in rows:
-        try:
-            results.append(read(row))
-        except DataError as fault:
-            faults.append(fault)
-    raise_faults(faults)
+    with Faults() as faults:
+        for row in rows:
+            try:
+                results.append(read(row))
+            except DataError as fault:
+                faults.add(str(fault))
     return results
 
 
@@ -129,38 +128,37 @@ def _inside(listing: Listing, row: Row) -> str:
 def _unique(rows: list[Row], listing: Listing) -> list[Row]:
     """Leave out rows that say the same again; refuse those that say otherwise."""
     first: dict[str, Row] = {}
-    faults: list[DataError] = []
-    for row in rows:
-        known = first.setdefault(row.path, row)
-        if known[1:] == row[1:]:
-            continue
-        what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
-        here, there = (repr(getattr(each, what)) for each in (row, known))
-        wrong = f"has the {what} {here} here but {there} in {listing.where.format(known.number)}; keep the right one"
-        faults.append(DataError(f"{listing.at(row)}: {row.path} {wrong}"))
-    raise_faults(faults)
+    with Faults() as faults:
+        for row in rows:
+            known = first.setdefault(row.path, row)
+            if known[1:] == row[1:]:
+                continue
+            what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
+            here, there = (repr(getattr(each, what)) for each in (row, known))
+            faults.add(
+                f"{listing.at(row)}: {row.path} has the {what} {here} here but {there} in "
+                f"{listing.where.format(known.number)}; keep the right one"
+            )
     return list(first.values())
 
 
 def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[int]]:
     """Return the class names in order, and each row's number among them."""
-    raise_faults(
-        [
-            DataError(f"{listing.at(row)}: {row.path} has no label; every picture needs one")
-            for row in rows
-            if not row.label
-        ]
-    )
+    with Faults() as faults:
+        for row in rows:
+            if not row.label:
+                faults.add(f"{listing.at(row)}: {row.path} has no label; every picture needs one")
     if listing.classes is not None:
         return listing.classes, _among(rows, listing, listing.classes)
     numeric = _NUMBER.fullmatch(rows[0].label) is not None
-    for row in rows:
-        if (_NUMBER.fullmatch(row.label) is not None) != numeric:
-            kind, others = ("is not a number", "are") if numeric else ("is a number", "are not")
-            raise DataError(
-                f"{listing.at(row)}: label {row.label[:80]!r} {kind}, but those before {others}; use one kind, or list "
-                "all names with --class-names"
-            )
+    kind, other = ("is not a number", "is") if numeric else ("is a number", "is not")
+    with Faults() as faults:
+        for row in rows:
+            if (_NUMBER.fullmatch(row.label) is not None) != numeric:
+                faults.add(
+                    f"{listing.at(row)}: label {row.label[:80]!r} {kind}, but that of the first picture {other}; use "
+                    "one kind, or list all names with --class-names"
+                )
     if numeric:
         _refuse_twice(rows, listing)
     names = sorted({row.label for row in rows}, key=int if numeric else None)
@@ -171,12 +169,13 @@ def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[
 def _refuse_twice(rows: list[Row], listing: Listing) -> None:
     """Refuse a number that is written in two ways."""
     written: dict[int, str] = {}
-    for row in rows:
-        if written.setdefault(int(row.label), row.label) != row.label:
-            raise DataError(
-                f"{listing.at(row)}: label {row.label!r} is {written[int(row.label)]!r} in the rows before; write a "
-                "class in one way"
-            )
+    with Faults() as faults:
+        for row in rows:
+            if written.setdefault(int(row.label), row.label) != row.label:
+                faults.add(
+                    f"{listing.at(row)}: label {row.label!r} is {written[int(row.label)]!r} in the rows before; write "
+                    "a class in one way"
+                )
 
 
 def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[int]:

@@ -147,8 +147,20 @@ def _flag(field: str) -> str:
     return "--split-seed" if field == "seed" else f"--{field.replace('_', '-')}"
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, *, data_required: bool = True) -> None:
-    """Add `--data` and what goes with it; `data_options` reads them."""
+def add_data_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    data_required: bool = True,
+    bad: str = "0",
+    split: tuple[str, str] = ("0.2", "0"),
+) -> None:
+    """Add `--data` and what goes with it; `data_options` reads them.
+
+    Args:
+        parser: of the command.
+        data_required: whether there is nothing without `--data`.
+        bad, split: the defaults of `--max-unreadable`, and of `--test-share` and `--split-seed`, as the help says them.
+    """
     group = parser.add_argument_group("data", "formats and examples: training/README.md, Data")
     add = group.add_argument
     add(
@@ -166,22 +178,22 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, data_required: bool =
         help="CSV column of the labels; without one, columns of 0 and 1 for each class",
     )
     add("--split-column", metavar="NAME", help="column (JSON: field of an image) that says train, val or test")
-    add("--group-column", metavar="NAME", help="column (JSON: field of an image) whose values stay on one side")
+    add("--group-column", metavar="NAME", help="column (JSON: field of an image) whose values no split divides")
     add("--class-names", type=Path, metavar="FILE", help="a class name a line, for labels that are numbers")
     add("--exempt-class", metavar="CLASS", help="the class that alpha must not touch, such as empty")
     add(
         "--max-unreadable",
         type=float,
         metavar="SHARE",
-        help="of each part that may be missing or damaged (default: none of it)",
+        help=f"of each part that may be missing or damaged (default: {bad})",
     )
     add(
         "--test-share",
         type=float,
         metavar="SHARE",
-        help="of each class that is split off for a test (default: 0.2, or as at the training)",
+        help=f"of each class that is split off for a test (default: {split[0]})",
     )
-    add("--split-seed", type=int, metavar="N", help="of that split (default: 0, or as at the training)")
+    add("--split-seed", type=int, metavar="N", help=f"of that split (default: {split[1]})")
 
 
 def data_options(namespace: argparse.Namespace) -> DataOptions:

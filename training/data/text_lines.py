@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from training.errors import DataError
 
-__all__ = ["MAX_LIST_BYTES", "check_list", "raise_faults", "read_lines", "read_names"]
+__all__ = ["MAX_LIST_BYTES", "Faults", "check_list", "read_lines", "read_names"]
 
 MAX_LIST_BYTES = 2 << 30  # ten million pictures at 200 bytes each
 MAX_LINE_BYTES = 1 << 16
@@ -27,18 +28,36 @@ def check_list(path: Path) -> None:
         raise DataError(f"{path}: {size:,} bytes are more than a list may have ({MAX_LIST_BYTES:,}); split it")
 
 
-def raise_faults(faults: list[DataError]) -> None:
-    """Say what is wrong with each of several lines, the first few of them in full.
+class Faults:
+    """What is wrong with a file: the first faults in full, the others counted, all of it raised at the end.
 
-    Raises:
-        DataError: there are faults.
+    With an error of its own inside, the block ends early, and that error is the last fault.
     """
-    if not faults:
-        return
-    lines = [str(fault) for fault in faults[:MOST_FAULTS]]
-    if len(faults) > MOST_FAULTS:
-        lines.append(f"and {len(faults) - MOST_FAULTS:,} more lines are wrong")
-    raise DataError("\n".join(lines)) from faults[0]
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._count = 0
+
+    def add(self, sentence: str) -> None:
+        """Note one, and go on."""
+        self._count += 1
+        if len(self._first) < MOST_FAULTS:
+            self._first.append(sentence)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        """Raise a DataError if there is a fault."""
+        if error is not None and not isinstance(error, DataError):
+            return
+        if error is not None:
+            self.add(str(error))
+        if self._count:
+            more = self._count - len(self._first)
+            lines = [*self._first, f"and {more:,} more faults"] if more else self._first
+            raise DataError("\n".join(lines)) from error
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -74,20 +93,21 @@ def read_names(path: Path) -> tuple[str, ...]:
     while names and not names[-1]:
         names.pop()
     first: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise DataError(f"{path}: line {number} is empty; one class name a line, line 1 is class 0")
-        if name in first:
-            raise DataError(
-                f"{path}: line {number}: {name!r} is the name of line {first[name]} already; tell them apart"
-            )
-        if name.isdecimal() and name != str(number - 1):
-            raise DataError(
-                f"{path}: line {number}: the class name {name!r} is a number, but the class has the number "
-                f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave --class-names "
-                "away where the labels are names already"
-            )
-        first[name] = number
+    with Faults() as faults:
+        for number, name in enumerate(names, 1):
+            if not name:
+                faults.add(f"{path}: line {number} is empty; one class name a line, line 1 is class 0")
+            elif name in first:
+                faults.add(
+                    f"{path}: line {number}: {name!r} is the name of line {first[name]} already; tell them apart"
+                )
+            elif name.isdecimal() and name != str(number - 1):
+                faults.add(
+                    f"{path}: line {number}: the class name {name!r} is a number, but the class has the number "
+                    f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave "
+                    "--class-names away where the labels are names already"
+                )
+            first.setdefault(name, number)
     if len(names) < 2:
         raise DataError(f"{path}: {len(names)} class names; a classifier has two or more, one a line")
     return tuple(names)

@@ -6,8 +6,7 @@ The label is what follows the last tab, or the last blank where a line has no ta
 from pathlib import Path
 
 from training.data.listing import Listing, Row
-from training.data.text_lines import raise_faults, read_lines, read_names
-from training.errors import DataError
+from training.data.text_lines import Faults, read_lines, read_names
 
 __all__ = ["read_text_list"]
 
@@ -19,16 +18,15 @@ def read_text_list(path: Path, class_names: Path | None = None) -> Listing:
         DataError: lines are not `path label`; as `read_lines` and `read_names`.
     """
     rows: list[Row] = []
-    faults: list[DataError] = []
-    for number, line in enumerate(read_lines(path), 1):
-        text = line.strip()
-        if not text:
-            continue
-        words = text.rsplit("\t" if "\t" in text else None, 1)
-        if len(words) < 2:
-            wrong = f"{text[:80]!r} has no label; write 'path label', such as 'cat/1.jpg 0'"
-            faults.append(DataError(f"{path}: line {number}: {wrong}"))
-            continue
-        rows.append(Row(number, words[0].rstrip(), words[1].strip()))
-    raise_faults(faults)
+    with Faults() as faults:
+        for number, line in enumerate(read_lines(path), 1):
+            text = line.strip()
+            if not text:
+                continue
+            words = text.rsplit("\t" if "\t" in text else None, 1)
+            if len(words) < 2:
+                wrong = f"{text[:80]!r} has no label; write 'path label', such as 'cat/1.jpg 0'"
+                faults.add(f"{path}: line {number}: {wrong}")
+                continue
+            rows.append(Row(number, words[0].rstrip(), words[1].strip()))
     return Listing(path, rows, classes=read_names(class_names) if class_names else None)

@@ -24,11 +24,11 @@ from training.errors import RecipeError
 from training.networks.cifar_resnet import CifarResNet32
 from training.networks.weights import load_weights
 
-__all__ = ["EFFICIENTNET_LITE0", "TIMM", "backbone_names", "build_backbone", "installed_weights"]
+__all__ = ["EFFICIENTNET_LITE0", "TIMM", "UNNAMED_RESNETS", "backbone_names", "build_backbone", "installed_weights"]
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 TIMM = "timm/"
-_UNNAMED: dict[str, dict[str, Any]] = {
+UNNAMED_RESNETS: dict[str, dict[str, Any]] = {
     "resnet10": {"block": BasicBlock, "layers": [1, 1, 1, 1]},
     "resnext101_32x4d": {"block": Bottleneck, "layers": [3, 4, 23, 3], "groups": 32, "width_per_group": 4},
     "resnext152_32x4d": {"block": Bottleneck, "layers": [3, 8, 36, 3], "groups": 32, "width_per_group": 4},
@@ -55,7 +55,7 @@ class _Network:
 def backbone_names() -> list[str]:
     """Return every name `build_backbone` knows, timm's 1,000 and more excepted."""
     of_torchvision = torchvision.models.list_models(module=torchvision.models)
-    return ["cifar_resnet32", EFFICIENTNET_LITE0, *of_torchvision, *_UNNAMED]
+    return ["cifar_resnet32", EFFICIENTNET_LITE0, *of_torchvision, *UNNAMED_RESNETS]
 
 
 def build_backbone(name: str, weights: Path | None = None) -> tuple[nn.Module, int]:
@@ -95,8 +95,8 @@ def _with_classifier(name: str) -> _Network:
     if name not in backbone_names():
         near = get_close_matches(name, backbone_names(), n=5) or backbone_names()
         raise RecipeError(f"network {name!r} is unknown; there are: {', '.join(near)}, {TIMM}NAME")
-    if name in _UNNAMED:
-        network = ResNet(**_UNNAMED[name])
+    if name in UNNAMED_RESNETS:
+        network = ResNet(**UNNAMED_RESNETS[name])
         return _Network(network, ("fc",), lambda: _cut_off_classifier(network))
     options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in _AUXILIARY else {}
     network = torchvision.models.get_model(name, weights=None, **options)

@@ -11,14 +11,14 @@ from pathlib import Path
 import torchvision.models
 
 from models.manifest import ImageRecipe
-from training.errors import RecipeError
-from training.networks import EFFICIENTNET_LITE0, TIMM, build_backbone
+from training.networks import EFFICIENTNET_LITE0, TIMM, UNNAMED_RESNETS, backbone_names, build_backbone
 from training.recipe import Recipe
 
 __all__ = ["published_input"]
 
 Triple = tuple[float, float, float]
 _HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_RESNETS = ImageRecipe(224, 224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # as torchvision's
 _TRANSFORMED = ("googlenet", "inception_v3")  # torchvision turns ImageNet's normalisation into this inside the network
 
 
@@ -30,7 +30,7 @@ def published_input(name: str, weights: Path | None = None) -> ImageRecipe:
         weights: the file; torchvision publishes several for one network, told apart by the file's name. Another name
             means the newest.
     Raises:
-        RecipeError: no such backbone, or nothing was published for it.
+        RecipeError: no such backbone.
     """
     if name == "cifar_resnet32":
         return Recipe(name="cifar").image_recipe
@@ -38,10 +38,11 @@ def published_input(name: str, weights: Path | None = None) -> ImageRecipe:
         return ImageRecipe(224, 224, 256, *_HALF)  # as they were trained; the package's README says ImageNet's (LOG.md)
     if name.startswith(TIMM):
         return _of_timm(name)
-    try:
-        entries = torchvision.models.get_model_weights(name)
-    except ValueError as error:
-        raise RecipeError(f"network {name!r} is unknown or was never published pretrained") from error
+    if name in UNNAMED_RESNETS:
+        return _RESNETS
+    if name not in backbone_names():
+        build_backbone(name)  # says that it is unknown, and what there is
+    entries = torchvision.models.get_model_weights(name)
     named = [entry for entry in entries if weights is not None and entry.url.rpartition("/")[2] == weights.name]
     chosen = (named or [entries.DEFAULT])[0].transforms()
     side, resize = chosen.crop_size[0], chosen.resize_size[0]

@@ -11,7 +11,7 @@ from training.recipe import Recipe
 RECIPE = Recipe(
     name="fine-tune",
     network="resnet50",
-    pretrained=True,
+    pretrained=True,  # the next five only without; else they are as the network was published
     height=224,
     width=224,
     resize=256,

@@ -28,5 +28,4 @@ RECIPE = Recipe(
     schedule="cosine",
     crop_padding=0,
     random_resized_crop=True,
-    authors_alpha=3.0,
 )
