@@ -178,7 +178,7 @@ def add_data_arguments(
         help="CSV column of the labels; without one, columns of 0 and 1 for each class",
     )
     add("--split-column", metavar="NAME", help="column (JSON: field of an image) that says train, val or test")
-    add("--group-column", metavar="NAME", help="column (JSON: field of an image) whose values stay together in a split-off")
+    add("--group-column", metavar="NAME", help="column (JSON: field of an image) that a split-off part never divides")
     add("--class-names", type=Path, metavar="FILE", help="a class name a line, for labels that are numbers")
     add("--exempt-class", metavar="CLASS", help="the class that alpha must not touch, such as empty")
     add(
