@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 HAS_TORCH = find_spec("torch") is not None
-pytest_plugins = ["tests.service.databases"]
+pytest_plugins = ["tests.service.storage.databases"]
 collect_ignore_glob = [
     "service/storage/migrations/env.py",  # Alembic's: it acts when it is imported
     *([] if HAS_TORCH else ["training/*", "tests/training", "tests/training/*"]),

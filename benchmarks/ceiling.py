@@ -28,10 +28,12 @@ class Ceiling:
     Args:
         bundle: NAME/VERSION.
         picture: an encoded one.
+
     """
 
     def __init__(self, bundle: Path, picture: bytes) -> None:
-        self._bundle, self._picture = load_bundle(bundle), picture
+        self._bundle = load_bundle(bundle)
+        self._picture = picture
         self._recipe = self._bundle.manifest.input
         self._pixels = decode_image(picture, self._recipe)
         options = ort.SessionOptions()
@@ -54,7 +56,9 @@ class Ceiling:
         until = time.perf_counter() + seconds
 
         def call(_: int) -> float:
-            images, done, started = [self._pixels] * batch, 0, time.perf_counter()
+            images = [self._pixels] * batch
+            done = 0
+            started = time.perf_counter()
             while time.perf_counter() < until:
                 if decode:
                     images = [decode_image(self._picture, self._recipe) for _ in range(batch)]

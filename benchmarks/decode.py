@@ -79,7 +79,8 @@ def simplejpeg(recipe: ImageRecipe, margin: float) -> Decode:
 
 def cropped(image: Image.Image, recipe: ImageRecipe) -> np.ndarray:
     """Return the recipe's centre crop."""
-    left, top = round((image.width - recipe.width) / 2), round((image.height - recipe.height) / 2)
+    left = round((image.width - recipe.width) / 2)
+    top = round((image.height - recipe.height) / 2)
     return np.array(image.crop((left, top, left + recipe.width, top + recipe.height)))
 
 
@@ -142,7 +143,8 @@ def compare(title: str, data: bytes, decoders: dict[str, Decode], rounds: int) -
     print(f"{title}, {len(data):,} bytes")
     first = next(iter(decoders))
     for name in decoders:
-        one, two = best[name, 1], best[name, 2]
+        one = best[name, 1]
+        two = best[name, 2]
         print(f"  {name:24} {one * 1e3:8.3f} ms, {best[first, 1] / one:5.2f}x; two threads {one / two:4.2f}x of one")
 
 
@@ -152,7 +154,8 @@ def timing(rounds: int) -> None:
     picture = (ROOT / "tests/images/cat.webp").read_bytes()
     compare("32x32 lossless WebP", picture, {"decode_image": lambda data: preprocess.decode_image(data, CIFAR)}, rounds)
     decoders = ways(IMAGENET)
-    small, large = photograph(640, 480), photograph(4000, 3000)
+    small = photograph(640, 480)
+    large = photograph(4000, 3000)
     compare("640x480 JPEG", jpeg(small, 95), decoders, rounds)
     compare("12-megapixel JPEG", jpeg(large, 85), decoders, rounds)
     compare("12-megapixel progressive JPEG", jpeg(large, 85, progressive=True), decoders, rounds)
@@ -166,7 +169,8 @@ def crops(photographs: list[Path], count: int, shorter: int) -> list[bytes]:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         while len(cut) < count * (index + 1) // len(photographs):
-            quality, subsampling = int(rng.choice((75, 85, 92, 97))), int(rng.choice((0, 2)))
+            quality = int(rng.choice((75, 85, 92, 97)))
+            subsampling = int(rng.choice((0, 2)))
             cut.append(jpeg(crop(image, shorter, rng), quality, subsampling=subsampling))
     return cut
 
@@ -176,7 +180,8 @@ def crop(image: Image.Image, shorter: int, rng: np.random.Generator) -> Image.Im
     taken = int(rng.integers(shorter, min(image.size) + 1))
     longer = int(min(taken * rng.uniform(1, 1.5), max(image.size)))
     width, height = (longer, taken) if image.width > image.height else (taken, longer)
-    left, top = int(rng.integers(image.width - width + 1)), int(rng.integers(image.height - height + 1))
+    left = int(rng.integers(image.width - width + 1))
+    top = int(rng.integers(image.height - height + 1))
     part = image.crop((left, top, left + width, top + height))
     size = width * shorter // taken, height * shorter // taken
     return part if part.size == size else part.resize(size, Image.Resampling.LANCZOS)
@@ -202,7 +207,8 @@ def network() -> Callable[[np.ndarray], np.ndarray]:
 def agreement(paths: list[Path], count: int) -> None:
     """Print how often a network's answer changes when a JPEG is decoded at 1/2, by what that leaves, and by trifles."""
     files = sorted(file for path in paths for file in (path.rglob("*.jpg") if path.is_dir() else [path]))
-    classify, full = network(), pillow(IMAGENET, AT_FULL_SIZE)
+    classify = network()
+    full = pillow(IMAGENET, AT_FULL_SIZE)
     print("JPEGs decoded at 1/2 against full size; below them, for scale, what everybody takes for the same picture")
     for margin in (1, 2, 3, 4):
         shorter = 2 * margin * IMAGENET.resize
@@ -231,7 +237,8 @@ def compare_answers(
     sure = before[winner] > 0.5
     for name, pixels in others.items():
         after = classify(pixels)
-        same, change = after.argmax(axis=1) == top, after[winner] - before[winner]
+        same = after.argmax(axis=1) == top
+        change = after[winner] - before[winner]
         print(
             f"  {name:30} same top-1 {same.mean():6.1%} (of the {sure.sum()} sure ones {same[sure].mean():.1%}), "
             f"its probability {change.mean():+.4f}, +-{np.abs(change).mean():.4f}, "

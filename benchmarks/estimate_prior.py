@@ -21,8 +21,8 @@ from models.bundle import find_bundles, load_bundle  # noqa: E402
 from models.prior import estimate_prior, log_prior  # noqa: E402
 from models.tde import softmax  # noqa: E402
 from models.tuning import halves  # noqa: E402
-from training.calibration import fit_calibration  # noqa: E402
-from training.scoring import load_test_images, run_graph  # noqa: E402
+from training.evaluation.calibration import fit_calibration  # noqa: E402
+from training.evaluation.scoring import load_test_images, run_graph  # noqa: E402
 
 
 def drawn(labels: NDArray[np.int64], truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -49,7 +49,8 @@ def main() -> None:
     )
     logits, _ = run_graph(bundle.model_path, images)
     train = np.exp(log_prior(bundle.class_counts))
-    fitted, rng = halves(images.labels), np.random.default_rng(0)
+    fitted = halves(images.labels)
+    rng = np.random.default_rng(0)
     calibration = fit_calibration(logits[fitted], images.labels[fitted], bundle.class_counts)
     print(f"{options.model}: temperature {calibration.temperature:.3f}, fitted on {fitted.sum():,} images")
     print(f"{'traffic':<16}{'images':>7}{'training prior':>16}{'mean prediction':>17}{'EM':>7}{'EM, calibrated':>16}")
@@ -57,7 +58,8 @@ def main() -> None:
     for name, truth in (("uniform", uniform), ("as in training", train), ("reversed", train[::-1])):
         chosen = np.flatnonzero(~fitted)[drawn(images.labels[~fitted], truth, rng)]
         actual = np.bincount(images.labels[chosen], minlength=len(train)) / len(chosen)
-        plain, calibrated = softmax(logits[chosen].astype(np.float64)), calibration.probabilities(logits[chosen])
+        plain = softmax(logits[chosen].astype(np.float64))
+        calibrated = calibration.probabilities(logits[chosen])
         estimates = (train, plain.mean(axis=0), estimate_prior(plain, train), estimate_prior(calibrated, train))
         distances = [float(np.abs(estimate - actual).sum()) for estimate in estimates]
         cells = "".join(f"{d:>{width}.3f}" for d, width in zip(distances, (16, 17, 7, 16), strict=True))

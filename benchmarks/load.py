@@ -25,6 +25,7 @@ def load(
     Returns:
         `per_second` of the answers that were 2xx, `p50_ms`, `p99_ms`, `max_ms` and `requests` of all, and `errors`:
         answers that were not 2xx, and connections that broke or timed out.
+
     """
     options = ["-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", f"--timeout={TIMEOUT_SECONDS}s", f"--script={SCRIPT}"]
     command = ["wrk", *options, f"http://127.0.0.1:{port}", "--", str(body), content_type, *paths]

@@ -4,7 +4,7 @@ import numpy as np
 
 from training.data.images import LabelledImages
 from training.data.labelled_files import LabelledFiles
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 __all__ = ["CLASSES", "made_up"]
 

@@ -22,14 +22,16 @@ from models import tde  # noqa: E402
 from models.bundle import save_bundle  # noqa: E402
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint, group_of  # noqa: E402
 from models.preprocess import decode_image  # noqa: E402
-from training.classifier import Classifier  # noqa: E402
-from training.onnx_graph import to_onnx  # noqa: E402
-from training.recipe import Recipe  # noqa: E402
-from training.scoring import open_graph  # noqa: E402
+from training.evaluation.scoring import open_graph  # noqa: E402
+from training.export.onnx_graph import to_onnx  # noqa: E402
+from training.model.classifier import Classifier  # noqa: E402
+from training.recipe.recipe import Recipe  # noqa: E402
 
 NAME = "mobilenet-v3-large"
 NUM_CLASSES = 1000
-HEAD_COUNT, TAIL_COUNT = 1280, 5  # training images of the most and the least frequent class, as in ImageNet-LT
+# training images of the most and the least frequent class, as in ImageNet-LT
+HEAD_COUNT = 1280
+TAIL_COUNT = 5
 PICTURES = 16  # that set batch norm and the mean feature
 TOLERANCE = 2e-3  # largest difference of a logit between ONNX Runtime and torch
 RECIPE = Recipe(

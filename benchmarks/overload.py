@@ -37,7 +37,8 @@ MODEL = "/v1/models/cifar10-lt/classify"
 ALPHAS = ("0", "balanced", "tail", "1.25")
 PICTURES = 60
 LIMIT = 256  # max_pending_images
-CAPACITY_SECONDS, CAPACITY_CONNECTIONS = 15.0, 64
+CAPACITY_SECONDS = 15.0
+CAPACITY_CONNECTIONS = 64
 SAMPLE_SECONDS = 10.0
 CLIENT_SECONDS = 30.0  # after which an answer is missing
 IDLE_SECONDS = 3.0  # the server closes what is idle for 5 s
@@ -59,12 +60,16 @@ class Connection:
     """
 
     def __init__(self, port: int) -> None:
-        self.port, self.streams, self.used, self.since = port, None, False, 0.0
+        self.port = port
+        self.streams = None
+        self.used = False
+        self.since = 0.0
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the streams."""
         if self.streams is None:
-            self.streams, self.used = await asyncio.open_connection("127.0.0.1", self.port), False
+            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+            self.used = False
             self.since = time.monotonic()
         return self.streams
 
@@ -111,7 +116,8 @@ class Overload:
 
     def __init__(self, port: int) -> None:
         chosen = random.Random(0).sample(pictures(), PICTURES)
-        self.port, self.pictures = port, [data for data, _ in chosen]
+        self.port = port
+        self.pictures = [data for data, _ in chosen]
         self.right: dict[tuple[int, str], list[tuple[int, float]]] = {}
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -131,11 +137,13 @@ class Overload:
 
     async def capacity(self) -> float:
         """Return the requests/s that connections without a pause get."""
-        until, done = time.monotonic() + CAPACITY_SECONDS, 0
+        until = time.monotonic() + CAPACITY_SECONDS
+        done = 0
 
         async def client(seed: int) -> None:
             nonlocal done
-            chance, connection = random.Random(seed), Connection(self.port)
+            chance = random.Random(seed)
+            connection = Connection(self.port)
             while time.monotonic() < until:
                 await self.good(chance, connection)
                 done += 1
@@ -145,7 +153,8 @@ class Overload:
 
     async def one(self, kind: str, seed: int) -> None:
         """Be one client that has just arrived."""
-        chance, connection = random.Random(seed), self.take()
+        chance = random.Random(seed)
+        connection = self.take()
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 await getattr(self, kind)(chance, connection)
@@ -165,7 +174,8 @@ class Overload:
 
     async def good(self, chance: random.Random, connection: Connection, pieces: int = 1) -> None:
         """A picture, whose answer is known."""
-        number, alpha = chance.randrange(PICTURES), chance.choice(ALPHAS)
+        number = chance.randrange(PICTURES)
+        alpha = chance.choice(ALPHAS)
         started = time.monotonic()
         status, answer = await connection.ask(f"{MODEL}?alpha={alpha}", self.pictures[number], pieces=pieces)
         self.outcomes[f"{'good' if pieces == 1 else 'slow'} {status}"] += 1
@@ -290,7 +300,8 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[dict[str, float]]:
     """Let clients arrive, so many a second on average; return what was seen every ten seconds."""
-    chance, samples = random.Random(1), []
+    chance = random.Random(1)
+    samples = []
     tasks: set[asyncio.Task[None]] = set()
     stuck = [asyncio.create_task(load.stuck(seed)) for seed in range(STUCK)]
     load.outcomes.clear()
@@ -307,8 +318,10 @@ async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[d
             arrived += 1
         await asyncio.sleep(0.002)
         if now - last >= SAMPLE_SECONDS:
-            accepted, refused = sorted(load.accepted), sorted(load.refused)
-            load.accepted, load.refused = [], []
+            accepted = sorted(load.accepted)
+            refused = sorted(load.refused)
+            load.accepted = []
+            load.refused = []
             samples.append(
                 {
                     "minutes": (now - began) / 60,
@@ -320,7 +333,8 @@ async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[d
                     "refused_p99_ms": 1000 * part_of(refused, 0.99),
                 }
             )
-            arrived, last = 0, now
+            arrived = 0
+            last = now
             if len(samples) % 6 == 1:
                 print(row(samples[-1]), flush=True)
     for task in stuck:

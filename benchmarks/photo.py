@@ -28,7 +28,8 @@ def photograph(seed: int = 0, target_bytes: int = TARGET_BYTES) -> bytes:
     shapes = image.copy()
     draw = ImageDraw.Draw(shapes)
     for _ in range(12):
-        x, y = rng.integers(0, SIZE[0]), rng.integers(0, SIZE[1])
+        x = rng.integers(0, SIZE[0])
+        y = rng.integers(0, SIZE[1])
         width, height = rng.integers(40, 200, 2)
         colour = tuple(rng.integers(20, 235, 3).tolist())
         shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
@@ -38,7 +39,8 @@ def photograph(seed: int = 0, target_bytes: int = TARGET_BYTES) -> bytes:
 
 def _field(rng: np.random.Generator, exponent: float) -> NDArray[np.float64]:
     """(480, 640) noise of mean 0 and spread 1 whose amplitude falls with 1/frequency**exponent."""
-    vertical, horizontal = np.fft.fftfreq(SIZE[1])[:, None], np.fft.rfftfreq(SIZE[0])[None]
+    vertical = np.fft.fftfreq(SIZE[1])[:, None]
+    horizontal = np.fft.rfftfreq(SIZE[0])[None]
     frequency = np.hypot(vertical, horizontal)
     frequency[0, 0] = np.inf  # no constant part
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE[1], SIZE[0]))) / frequency**exponent

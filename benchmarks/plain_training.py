@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
-from training.classifier import Classifier
 from training.data.images import LabelledImages
-from training.recipe import Recipe
+from training.model.classifier import Classifier
+from training.recipe.recipe import Recipe
 
 __all__ = ["PlainProcess"]
 
@@ -29,7 +29,9 @@ class Plain:
 
     def __init__(self, recipe: Recipe, data: LabelledImages, device: torch.device) -> None:
         torch.manual_seed(0)
-        self.recipe, self.data, self.device = recipe, data, device
+        self.recipe = recipe
+        self.data = data
+        self.device = device
         self.model = Classifier(recipe, CLASSES).to(device).train()
         options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, **options)
@@ -49,7 +51,8 @@ class Plain:
     def _one(self, index: int) -> Tensor:
         image = self.transform(Image.fromarray(self.data.pixels[index]))
         if self.recipe.cutout:
-            half, (row, column) = self.recipe.cutout // 2, np.random.randint(0, self.recipe.height, 2)
+            half = self.recipe.cutout // 2
+            (row, column) = np.random.randint(0, self.recipe.height, 2)
             image[:, max(0, row - half) : row + half, max(0, column - half) : column + half] = 0.0
         return image
 

@@ -35,12 +35,12 @@ sys.path.insert(0, str(ROOT))
 
 from machine import commit, invocation, machine  # noqa: E402
 
+from engines.base import DeviceError  # noqa: E402
+from engines.onnx import OnnxEngine  # noqa: E402
+from engines.openvino import OpenVinoEngine  # noqa: E402
 from models import tde  # noqa: E402
 from models.bundle import Bundle, load_bundle  # noqa: E402
 from models.metrics import per_class_recall  # noqa: E402
-from service.engines.base import DeviceError  # noqa: E402
-from service.engines.onnx import OnnxEngine  # noqa: E402
-from service.engines.openvino import OpenVinoEngine  # noqa: E402
 
 CALLERS = 2
 BATCH = 8
@@ -110,7 +110,8 @@ def images_per_second(run: Run, images: NDArray[np.uint8], seconds: float) -> fl
     until = time.perf_counter() + seconds
 
     def call(_: int) -> float:
-        done, started = 0, time.perf_counter()
+        done = 0
+        started = time.perf_counter()
         while time.perf_counter() < until:
             run(images)
             done += len(images)
@@ -128,8 +129,11 @@ def score(run: Run, images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[An
 
 def accuracy_cells(bundle: Bundle, run: Run, reference: Run, images: Any) -> list[str]:
     """What is in the table's columns of accuracy."""
-    numbers, expected = score(run, images.pixels), score(reference, images.pixels)
-    accuracies, changes, agreements = [], [], []
+    numbers = score(run, images.pixels)
+    expected = score(reference, images.pixels)
+    accuracies = []
+    changes = []
+    agreements = []
     for alpha in (0.0, bundle.manifest.operating_points["balanced"].alpha):
         logits, wanted = (tde.tde_logits(*each, bundle.class_effect, alpha) for each in (numbers, expected))
         recall = per_class_recall(logits.argmax(axis=1), images.labels, len(bundle.manifest.classes))
@@ -153,11 +157,12 @@ def main() -> None:
     if bundle.manifest.exempt_class is not None:
         raise SystemExit("a model with an exempt class has other predictions than the largest logit; take another one")
     with tempfile.TemporaryDirectory() as folder:
-        rows, test = list(float_rows(bundle)), None
+        rows = list(float_rows(bundle))
+        test = None
         if options.data:
             from training.data.class_folders import open_class_folders  # noqa: PLC0415  needs torch
             from training.data.images import load_images  # noqa: PLC0415
-            from training.scoring import load_test_images  # noqa: PLC0415
+            from training.evaluation.scoring import load_test_images  # noqa: PLC0415
 
             test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
             if importlib.util.find_spec("nncf"):

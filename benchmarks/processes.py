@@ -40,10 +40,13 @@ class Running:
         port, path, body, content_type: where and what to post; `body` is a file.
         first_answer: text of the first answer.
         seconds_to_first_answer: since the process was started.
+
     """
 
     def __init__(self, server: Server, bundle: Path, picture: bytes) -> None:
-        self._server, self._bundle, self._picture = server, bundle, picture
+        self._server = server
+        self._bundle = bundle
+        self._picture = picture
         self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +68,8 @@ class Running:
 
     def _start(self, folder: Path) -> None:
         launch = Launch(self._bundle, _free_ports(PORTS), folder)
-        self.port, self.path = launch.ports[0], self._server.path.format(name=self._bundle.parent.name)
+        self.port = launch.ports[0]
+        self.path = self._server.path.format(name=self._bundle.parent.name)
         content, self.content_type = self._server.encode(self._picture)
         self.body = folder / "body"
         self.body.write_bytes(content)
@@ -115,7 +119,8 @@ class Running:
 
     def _processes(self) -> list[int]:
         """Those whose environment holds the mark; a zombie has none any more."""
-        found, wanted = [], f"{MARK}={self._mark}".encode()
+        found = []
+        wanted = f"{MARK}={self._mark}".encode()
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal():
                 with contextlib.suppress(OSError):

@@ -121,7 +121,8 @@ def _beside_the_best(records: Rows, mine: str, concurrency: int) -> str:
     peers = [server for server in speeds if not server.startswith(OURS)]
     if mine not in speeds or not peers:
         return "ours or all the others had errors | | | | "
-    best, calmest = max(peers, key=speeds.__getitem__), min(peers, key=tails.__getitem__)
+    best = max(peers, key=speeds.__getitem__)
+    calmest = min(peers, key=tails.__getitem__)
     ratios = speeds[mine] / speeds[best], tails[mine] / tails[calmest]
     return f"{best} | {ratios[0]:.2f} | {calmest} | {ratios[1]:.2f} | {speeds[mine]:.2f}"
 

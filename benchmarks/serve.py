@@ -41,7 +41,7 @@ CONCURRENCIES = (1, 8, 64, 256)
 WARM_UP_SECONDS = 2.0  # after the start, and half of it at each concurrency
 CEILING_SECONDS = 0.8  # of each of its three measurements
 TURNS = 4  # a connection's least number of answers in a measurement, by the ceiling: else the slow ones would not count
-LONGEST_SECONDS = 60.0  # of a load, where the ceiling was low for a moment
+MAX_SECONDS = 60.0  # of a load, where the ceiling was low for a moment
 
 
 def model_under_test(name: str) -> tuple[Path, bytes]:
@@ -63,7 +63,8 @@ class Measurement:
     """One model's turns; `records` and `starts` hold what was measured."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name, self._options = name, options
+        self.name = name
+        self._options = options
         self._bundle, self._picture = model_under_test(name)
         self._ceiling = Ceiling(self._bundle, self._picture)
         self.records: list[dict[str, Any]] = []
@@ -98,7 +99,7 @@ class Measurement:
         load(*post, WARM_UP_SECONDS / 2)
         running.settle()
         before = running.cpu_seconds()
-        figures = load(*post, max(self._options.seconds, min(TURNS * concurrency / ceiling, LONGEST_SECONDS)))
+        figures = load(*post, max(self._options.seconds, min(TURNS * concurrency / ceiling, MAX_SECONDS)))
         used = running.cpu_seconds() - before
         running.settle()
         return figures | {"cpu_ms_per_request": 1000 * used / max(1, figures["requests"])}

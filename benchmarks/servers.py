@@ -26,6 +26,7 @@ class Launch:
         bundle: the model, NAME/VERSION.
         ports: free ones on 127.0.0.1; the first is the one that is measured.
         folder: scratch, its own, removed afterwards.
+
     """
 
     bundle: Path
@@ -54,6 +55,7 @@ class Server:
         encode: picture -> request body and its content type.
         environment: variables it gets; `{port}` and `{folder}` as in its Launch.
         batches: whether it computes requests together.
+
     """
 
     name: str
@@ -182,7 +184,7 @@ def known_servers() -> dict[str, Server]:
 
 def measurable() -> list[str]:
     """Names of our service, as far as this machine has the precision, and of the peers whose environment is there."""
-    from service.engines.openvino import has_bfloat16  # noqa: PLC0415  the peers' side of this file needs no service
+    from engines.openvino import has_bfloat16  # noqa: PLC0415  the peers' side of this file needs no service
 
     names = list(known_servers())
     ours = [OURS, f"{OURS}-bfloat16"] if has_bfloat16() else [OURS]

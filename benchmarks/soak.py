@@ -83,7 +83,8 @@ class Soak:
     """The load, and what is noted about it."""
 
     def __init__(self, port: int, until: float) -> None:
-        self.port, self.until = port, until
+        self.port = port
+        self.until = until
         self.statuses: Counter[str] = Counter()
         self.latencies: list[float] = []
         self.labels: deque[dict[str, str]] = deque(maxlen=1000)
@@ -92,7 +93,8 @@ class Soak:
 
     async def classify(self, seed: int) -> None:
         """One connection that classifies without a pause."""
-        chance, connection = random.Random(seed), Connection(self.port)
+        chance = random.Random(seed)
+        connection = Connection(self.port)
         while time.monotonic() < self.until:
             data, label = chance.choice(self.pictures)
             started = time.monotonic()
@@ -121,7 +123,8 @@ class Soak:
 
     async def choose(self) -> None:
         """Go round everything that chooses alpha."""
-        connection, step = Connection(self.port), 0
+        connection = Connection(self.port)
+        step = 0
         tune = {"objective": "balanced", "constraints": ["overall >= 0.5"], "save_as": "live", "who": "soak"}
         point = {"alpha": 1.1, "who": "soak"}
         steps = [
@@ -200,7 +203,8 @@ async def load(
         for task in tasks:
             if task.done():
                 task.result()  # raises what its connection raised
-        now, latencies = time.monotonic(), sorted(soak.latencies)
+        now = time.monotonic()
+        latencies = sorted(soak.latencies)
         soak.latencies = []
         if now - last < SAMPLE_SECONDS / 2:
             continue
@@ -232,11 +236,15 @@ def row(sample: dict[str, float]) -> str:
 def growth(samples: list[dict[str, float]], name: str, warm_up: float = WARM_UP) -> tuple[bool, str]:
     """Return whether a size stayed as it was after the warm-up, and how much it grew by least squares, in words."""
     after = samples[int(warm_up * len(samples)) :]
-    minutes, values = [each["minutes"] for each in after], [each[name] for each in after]
-    slope, third = statistics.linear_regression(minutes, values).slope, max(1, len(values) // 3)
-    median, length = statistics.median(values), minutes[-1] - minutes[0]
+    minutes = [each["minutes"] for each in after]
+    values = [each[name] for each in after]
+    slope = statistics.linear_regression(minutes, values).slope
+    third = max(1, len(values) // 3)
+    median = statistics.median(values)
+    length = minutes[-1] - minutes[0]
     fine = slope * length < GROWTH_ALLOWED * median
-    first, last = statistics.fmean(values[:third]), statistics.fmean(values[-third:])
+    first = statistics.fmean(values[:third])
+    last = statistics.fmean(values[-third:])
     return fine, (
         f"median {median:.1f} MB after the warm-up, {60 * slope:+.2f} MB an hour ({slope * length:+.2f} MB over its "
         f"{length:.0f} min); first third {first:.1f} MB, last third {last:.1f} MB: {'flat' if fine else 'GROWS'}"
@@ -245,7 +253,10 @@ def growth(samples: list[dict[str, float]], name: str, warm_up: float = WARM_UP)
 
 def picture(samples: list[dict[str, float]]) -> str:
     """Memory and database size over time, as SVG."""
-    width, height, left, bottom = 720, 320, 60, 40
+    width = 720
+    height = 320
+    left = 60
+    bottom = 40
     longest = samples[-1]["minutes"]
     highest = 1.15 * max(each[name] for each in samples for name in ("resident_mb", "database_mb"))
 
@@ -255,8 +266,10 @@ def picture(samples: list[dict[str, float]]) -> str:
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="12">']
     parts.append(f'<g font-family="sans-serif"><rect width="{width}" height="{height}" fill="white"/>')
     for step in range(6):
-        value, minutes = highest * step / 5, longest * step / 5
-        x, y = place(minutes, value)[0], place(0, value)[1]
+        value = highest * step / 5
+        minutes = longest * step / 5
+        x = place(minutes, value)[0]
+        y = place(0, value)[1]
         parts.append(f'<path d="M{left} {y:.1f}H{width - 20}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.0f}</text>')
         parts.append(f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle">{minutes:.0f}</text>')

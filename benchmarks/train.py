@@ -36,17 +36,20 @@ from plain_training import PlainProcess
 from stopwatch import by_processor, now, repeat, seconds_of, wait
 from torch.nn import functional as F
 
-from training.classifier import Classifier
-from training.data.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
+from training.data.augmentation.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
+from training.data.augmentation.random_crops import RandomCrops
 from training.data.images import LabelledImages
-from training.data.random_crops import RandomCrops
-from training.device import check_compiling, describe_hardware, keep_memory, pick_device, pick_precision
 from training.errors import TrainingError
-from training.loop import CHUNK_BYTES, Trainer
-from training.recipe import Recipe, load_recipe
-from training.schedule import image_size_at
+from training.model.classifier import Classifier
+from training.recipe.recipe import Recipe, load_recipe
+from training.run.device import check_compiling, describe_hardware, keep_memory, pick_device, pick_precision
+from training.run.loop import CHUNK_BYTES, Trainer
+from training.run.schedule import image_size_at
 
-FASTER_THAN_PLAIN, INPUT_SHARE, OF_BARE_ON_GPU = 1.9, 0.10, 0.60  # the bars
+# the bars
+FASTER_THAN_PLAIN = 1.9
+INPUT_SHARE = 0.10
+OF_BARE_ON_GPU = 0.60
 
 
 class Ours:
@@ -56,11 +59,13 @@ class Ours:
         self, recipe: Recipe, data: LabelledImages, device: torch.device, precision: torch.dtype, *, compiled: bool
     ) -> None:
         self.trainer = Trainer(recipe, data, seed=0, device=device, precision=precision, compiled=compiled)
-        self.batches, self.input_seconds = self.trainer.augmented_batches, 0.0
+        self.batches = self.trainer.augmented_batches
+        self.input_seconds = 0.0
         self.trainer.augmented_batches = self._timed  # type: ignore[method-assign]
 
     def _timed(self, *given: Any) -> Iterator[Any]:
-        batches, device = self.batches(*given), self.trainer.device
+        batches = self.batches(*given)
+        device = self.trainer.device
         while True:
             wait(device)
             started = now(device)
@@ -80,7 +85,8 @@ class Ours:
 
 def bare(ours: Ours, steps: int, size: tuple[int, int]) -> float:
     """Return images/s of forward and backward alone, with a batch that is ready."""
-    trainer, batch = ours.trainer, ours.trainer.recipe.batch_size
+    trainer = ours.trainer
+    batch = ours.trainer.recipe.batch_size
     images = torch.randn(batch, 3, *size, device=trainer.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=trainer.device)
 
@@ -96,7 +102,8 @@ def bare(ours: Ours, steps: int, size: tuple[int, int]) -> float:
 
 def input_parts(recipe: Recipe, device: torch.device, rounds: int) -> dict[str, float]:
     """Microseconds an image of every part of the input pipeline, on whole chunks; medians."""
-    batch, pixels_each = recipe.batch_size, recipe.height * recipe.width * 3
+    batch = recipe.batch_size
+    pixels_each = recipe.height * recipe.width * 3
     count = max(1, CHUNK_BYTES // pixels_each // batch) * batch
     data = made_up(recipe, count)
     model = Classifier(recipe, CLASSES).to(device)
@@ -157,7 +164,9 @@ def measure(name: str, options: argparse.Namespace, device: torch.device, precis
 
 def spread(values: list[float], form: str) -> str:
     """Median and range."""
-    middle, low, high = statistics.median(values), min(values), max(values)
+    middle = statistics.median(values)
+    low = min(values)
+    high = max(values)
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 

@@ -37,8 +37,9 @@ MAIN_SIZE = (50_000, 1_000)
 SIZES = ((1_000, 10), (10_000, 100), MAIN_SIZE, (50_000, 8_142))
 GRID = np.linspace(*ALPHA_RANGE, 101)
 IN_CACHE = 1 << 16  # numbers of a piece that stays in a core's cache
-MOST_FOR_GRID = 100_000_000  # N x C; beyond it a grid takes minutes a round
-LIMIT_SECONDS, LIMIT_MB = 2.0, 1000.0
+MAX_FOR_GRID = 100_000_000  # N x C; beyond it a grid takes minutes a round
+LIMIT_SECONDS = 2.0
+LIMIT_MB = 1000.0
 OTHERS = (
     ("harmonic", ()),
     ("worst_class", ()),
@@ -85,10 +86,12 @@ def grid_search(data: Data, step: int) -> tuple[float, float, list[float]]:
 
     `step` images at a time; all at once is how it is usually written.
     """
-    classes, hits = len(data.groups), np.zeros((len(GRID), len(data.groups)))
+    classes = len(data.groups)
+    hits = np.zeros((len(GRID), len(data.groups)))
     for start in range(0, len(data.labels), step):
         rows = slice(start, start + step)
-        logits, slope = data.logits[rows], tde.head_effect(data.cosine[rows], data.effect)
+        logits = data.logits[rows]
+        slope = tde.head_effect(data.cosine[rows], data.effect)
         images = np.bincount(data.labels[rows], minlength=classes)
         for index, alpha in enumerate(GRID):
             predicted = (logits - np.float32(alpha) * slope).argmax(axis=1)
@@ -111,7 +114,8 @@ def forget_peak() -> float:
 def timed(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
     """Return wall and processor seconds, resident growth and peak, with the result."""
     before = forget_peak()
-    wall, processor = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    processor = time.process_time()
     result = function()
     seconds = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
     return {**seconds, "growth_mb": peak_mb() - before, "peak_mb": peak_mb()}, result
@@ -148,7 +152,7 @@ def measure(images: int, classes: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         one: dict[str, Any] = {}
         one["tune"], report = timed(lambda: tune(data.scores(), data.counts, Objective()))
-        for name, step in searches.items() if images * classes <= MOST_FOR_GRID else ():
+        for name, step in searches.items() if images * classes <= MAX_FOR_GRID else ():
             one[name], result["grid"] = timed(lambda step=step: grid_search(data, step))
         one["parts"] = parts(data)
         result["rounds"].append(one)
@@ -182,7 +186,8 @@ def line(name: str, costs: list[dict[str, float]]) -> str:
 
 def report(result: dict[str, Any]) -> None:
     """Print one size."""
-    (images, classes), rounds = result["size"], result["rounds"]
+    (images, classes) = result["size"]
+    rounds = result["rounds"]
     print(f"{images:,} images x {classes:,} classes; {result['inputs_mb']:.0f} MB resident with the inputs")
     print(line("tune", [each["tune"] for each in rounds]))
     for name in rounds[0]["parts"]:

@@ -117,7 +117,8 @@ def _summary(key: str, value: Any) -> Any:
     """A line's worth of the two long ones; whatever has another form than training's is shown as it is."""
     try:
         if key == "curve":
-            alphas, figures = value["alphas"], value["figures"]
+            alphas = value["alphas"]
+            figures = value["figures"]
             return f"{', '.join(figures)} at {len(alphas)} alphas from {alphas[0]:g} to {alphas[-1]:g}"
         if key == "calibration":
             bias = value["bias"]

@@ -40,6 +40,7 @@ class AccuracyCurve:
     Args:
         breakpoints: (M,) ascending alphas at which the value changes.
         values: (M + 1,) the value between them, from -inf to the first, ..., from the last to +inf.
+
     """
 
     breakpoints: Float64
@@ -50,6 +51,7 @@ class AccuracyCurve:
 
         Raises:
             ValueError: an alpha is NaN.
+
         """
         alphas = np.asarray(alpha, np.float64)
         if np.isnan(alphas).any():
@@ -70,6 +72,7 @@ def accuracy_curve(intervals: Float, weights: Float) -> AccuracyCurve:
     >>> curve = accuracy_curve(np.array([[-np.inf, 1.0], [0.5, 2.0]]), np.array([0.5, 0.5]))
     >>> curve.breakpoints.tolist(), curve.values.tolist()
     ([0.5, 1.0, 2.0], [0.5, 1.0, 0.5, 0.0])
+
     """
     _check_intervals(intervals)
     if weights.shape != intervals.shape[:1]:
@@ -91,6 +94,7 @@ class LabelledIntervals:
 
     Raises:
         ValueError: the shapes disagree, or a label is no class.
+
     """
 
     def __init__(self, labels: NDArray[np.integer[Any]], intervals: Float, groups: tuple[str, ...]) -> None:
@@ -135,6 +139,7 @@ class LabelledIntervals:
 
         Raises:
             TuningError: no such figure, or no image of that group.
+
         """
         return _without_flat_steps(self.breakpoints, self.steps(figure, repeats))
 
@@ -160,6 +165,7 @@ class LabelledIntervals:
 
         Raises:
             TuningError: the class has no image.
+
         """
         if not self.class_images[class_index]:
             raise TuningError(f"no image has the label {class_index}, so that class has no recall")
@@ -205,7 +211,8 @@ class LabelledIntervals:
     def _mean_of_recalls(self, figure: str, counts: Int) -> Float64:
         """Sum a term per class, and count the classes at zero apart: one of those makes the whole mean zero."""
         start, after = self._hits(counts)
-        mine, present = self._by_class, self.class_images > 0
+        mine = self._by_class
+        present = self.class_images > 0
 
         def term(hits: Int, images: Int) -> Float64:
             at_least_one = np.maximum(hits, 1)
@@ -225,7 +232,9 @@ class LabelledIntervals:
     def _lowest_recall(self, counts: Int) -> Float64:
         """Lay every class's steps over alpha; the lowest counts."""
         start, after = self._hits(counts)
-        mine, present, steps = self._by_class, self.class_images > 0, len(self.breakpoints) + 1
+        mine = self._by_class
+        present = self.class_images > 0
+        steps = len(self.breakpoints) + 1
         recall = after / np.repeat(self.class_images, mine.events)
         position = self._events.position[mine.order] + 1
         until = np.append(position[1:], steps)[: len(position)]

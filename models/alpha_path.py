@@ -43,6 +43,7 @@ def winning_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[An
 
     >>> winning_intervals(np.array([[4.0, 1.0]] * 2), np.array([[3.0, 0.0]] * 2), np.array([0, 1])).tolist()
     [[-inf, 1.0], [1.0, inf]]
+
     """
     _check(logits, slope, labels)
     num_images, num_classes = logits.shape
@@ -84,6 +85,7 @@ def alpha_path(logits: Float, slope: Float, low: float = -np.inf, high: float = 
 
     >>> alpha_path(np.array([4.0, 1.0]), np.array([3.0, 0.0]))
     [PathStep(low=-inf, high=1.0, class_index=0), PathStep(low=1.0, high=inf, class_index=1)]
+
     """
     if logits.ndim != 1 or logits.shape != slope.shape or not len(logits):
         raise ValueError(f"logits {logits.shape} and slope {slope.shape}; (C,) and (C,) fit")
@@ -93,7 +95,8 @@ def alpha_path(logits: Float, slope: Float, low: float = -np.inf, high: float = 
         raise ValueError(f"a path from {low} to {high} has no length; give the lower one first")
     lines = list(zip(logits.astype(np.float64).tolist(), slope.astype(np.float64).tolist(), strict=True))
     steepest_first = np.lexsort((np.arange(len(lines)), -logits, -slope)).tolist()
-    winners, starts = [steepest_first[0]], [-math.inf]
+    winners = [steepest_first[0]]
+    starts = [-math.inf]
     for index in steepest_first[1:]:
         logit, rise = lines[index]
         begin = -math.inf
@@ -129,6 +132,7 @@ def top_k_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[Any]
 
     >>> top_k_intervals(np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, -1.0, 1.0]]), np.array([0]), 2)[0].tolist()
     [[-inf, 0.0], [1.0, inf]]
+
     """
     if k < 1:
         raise ValueError(f"the top {k} classes hold no label; k is 1 or more")
@@ -163,7 +167,8 @@ def _intervals(logits: Float, slope: Float, labels: NDArray[np.integer[Any]], wo
 
 def _top_k_of_one(logits: Float64, slope: Float64, label: int, k: int) -> Float64:
     """Count the classes that beat the label from -inf upwards; each of them does so on one half of alpha."""
-    ahead, faster = logits[label] - logits, slope[label] - slope
+    ahead = logits[label] - logits
+    faster = slope[label] - slope
     is_lower_index = np.arange(len(logits)) < label
     always = int(((faster == 0) & ((ahead < 0) | ((ahead == 0) & is_lower_index))).sum())
     moving = faster != 0
@@ -175,7 +180,8 @@ def _top_k_of_one(logits: Float64, slope: Float64, label: int, k: int) -> Float6
     beaten_by = always + int((change < 0).sum()) + np.concatenate([[0], np.cumsum(changes)])
     inside = np.concatenate([[False], beaten_by < k, [False]])
     edges = np.concatenate([[-np.inf], alphas, [np.inf]])
-    begins, ends = np.flatnonzero(inside[1:] & ~inside[:-1]), np.flatnonzero(inside[:-1] & ~inside[1:])
+    begins = np.flatnonzero(inside[1:] & ~inside[:-1])
+    ends = np.flatnonzero(inside[:-1] & ~inside[1:])
     union = np.stack([edges[begins], edges[ends]], axis=1)
     return union[union[:, 0] < union[:, 1]]
 

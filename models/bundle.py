@@ -35,9 +35,12 @@ from models.manifest import NAME_PATTERN, Manifest
 
 __all__ = ["Bundle", "check_repository", "find_bundles", "is_version", "load_bundle", "save_bundle"]
 
-MANIFEST, GRAPH, HEAD, CARD = "manifest.json", "model.onnx", "head.safetensors", "README.md"
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+HEAD = "head.safetensors"
+CARD = "README.md"
 MAX_HEADER_BYTES = 65536  # three tensors need about 250
-MOST_ATTEMPTS = 20  # at reading a bundle that is being exchanged
+MAX_ATTEMPTS = 20  # at reading a bundle that is being exchanged
 _SAFETENSORS_TYPES = {"class_effect": "F32", "mean_feature": "F32", "class_counts": "I64"}
 _NUMPY_TYPES = {"F32": "<f4", "I64": "<i8"}
 
@@ -52,6 +55,7 @@ class Bundle:
         class_effect: (K, C) float32, see models/tde.py.
         mean_feature: (D,) float32, the mean training feature; information, as class_effect already holds it.
         class_counts: (C,) int64 training images of each class.
+
     """
 
     path: Path
@@ -73,9 +77,10 @@ def load_bundle(path: Path | str) -> Bundle:
 
     Raises:
         BundleError: whatever cannot be vouched for, as one of its subclasses; the sentence starts with the folder.
+
     """
     folder = Path(path).resolve()
-    attempts = MOST_ATTEMPTS
+    attempts = MAX_ATTEMPTS
     while True:
         attempts -= 1
         identity = _identity(folder)
@@ -115,6 +120,7 @@ def save_bundle(
     Raises:
         BundleExistsError: `directory` is there already.
         BundleError: what was given is not a valid bundle.
+
     """
     if directory.exists() or directory.is_symlink():
         raise BundleExistsError(f"{directory} is there already; delete it, or save as another version")
@@ -157,6 +163,7 @@ def find_bundles(root: Path) -> list[Path]:
     Raises:
         BundleMissingFileError: there is no such folder.
         BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
+
     """
     check_repository(root)
     found = []
@@ -176,6 +183,7 @@ def check_repository(root: Path) -> None:
     Raises:
         BundleMissingFileError: there is no such folder.
         BundlePathError: it is a bundle itself.
+
     """
     if not root.is_dir():
         raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
@@ -263,7 +271,8 @@ def _read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _check_tensors(tensors: dict[str, NDArray[Any]], manifest: Manifest) -> None:
-    num_heads, num_classes = manifest.num_heads, len(manifest.classes)
+    num_heads = manifest.num_heads
+    num_classes = len(manifest.classes)
     effect, mean, counts = (tensors[name] for name in ("class_effect", "mean_feature", "class_counts"))
     if effect.shape != (num_heads, num_classes):
         raise BundleShapeError(

@@ -34,6 +34,7 @@ def exchange(one: Path, other: Path) -> None:
 
     Raises:
         OSError: the system or this file system cannot do that, or may not.
+
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:

@@ -1,5 +1,6 @@
-"""Labelled pictures by where they lie: the folder a picture lies in is its class. One rule for archives sent to the
-service and for folders and archives on the command line.
+"""Labelled pictures by where they lie: the folder a picture lies in is its class.
+
+The same rule holds for archives sent to the service and for folders and archives on the command line.
 
 Where there is a `test` folder only what lies below it counts: alpha must not be chosen on pictures the network was
 trained on.

@@ -87,6 +87,7 @@ class Manifest:
 
     Raises:
         ManifestError: on construction, when a rule is broken; the sentence names the field.
+
     """
 
     format_version: int
@@ -124,6 +125,7 @@ class Manifest:
         Raises:
             ManifestError: not JSON, a key missing, unknown or twice, a wrong type, a rule broken.
             BundleVersionError: a format version other than this code's.
+
         """
         tree = strict_json.parse(text)
         version = tree.get("format_version")
@@ -140,6 +142,7 @@ class Manifest:
 
         Raises:
             ManifestError: metrics or provenance hold something JSON has no type for.
+
         """
         try:
             return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -166,7 +169,8 @@ def _check_scalars(manifest: Manifest) -> None:
         raise _refuse("tau", manifest.tau, "it must be a finite number above 0")
     if not (math.isfinite(manifest.gamma) and manifest.gamma >= 0):
         raise _refuse("gamma", manifest.gamma, "it must be a finite number, 0 or above")
-    exempt, num_classes = manifest.exempt_class, len(manifest.classes)
+    exempt = manifest.exempt_class
+    num_classes = len(manifest.classes)
     if exempt is not None and not 0 <= exempt < num_classes:
         raise _refuse("exempt_class", exempt, f"it must be null or an index below {num_classes}")
 

@@ -29,6 +29,7 @@ def recall_figures(recall: NDArray[np.float64], groups: Sequence[str]) -> dict[s
     Args:
         recall: (C,) NaN for a class without images; at least one class has some.
         groups: C times `many`, `medium` or `few`.
+
     """
     measured = ~np.isnan(recall)
     named = np.asarray(groups)
@@ -54,6 +55,7 @@ def summarise(predicted: Int, confidence: Float, labels: Int, groups: Sequence[s
         confidence: (N,) its probability.
         labels: (N,) true classes; N is at least 1.
         groups: C times `many`, `medium` or `few`.
+
     """
     num_classes = len(groups)
     recall = per_class_recall(predicted, labels, num_classes)

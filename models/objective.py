@@ -30,12 +30,14 @@ class Constraint:
 
         >>> Constraint.parse("overall >= 70%")
         Constraint(figure='overall', at_least=0.7)
+
         """
         match = _CONSTRAINT.fullmatch(text)
         try:
             figure, value = (match[1], float(match[2]) / (100.0 if match[3] else 1.0)) if match else ("", -1.0)
         except ValueError:
-            figure, value = "", -1.0
+            figure = ""
+            value = -1.0
         if figure not in FIGURES or not 0.0 <= value <= 1.0:
             raise TuningError(
                 f"constraint {text[:64]!r}: write FIGURE >= VALUE, such as 'overall >= 0.7' or 'many >= 65%', with a "
@@ -60,6 +62,7 @@ class Objective:
 
     Raises:
         TuningError: no such objective, or a range that is none.
+
     """
 
     figure: str = "balanced"

@@ -14,7 +14,10 @@ __all__ = ["GraphSignature", "TensorSignature", "check_contract", "read_signatur
 
 MAX_DEPTH = 16  # graphs inside nodes (If, Loop) inside graphs; two or three is already rare
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT = 0
+_FIXED64 = 1
+_BYTES = 2
+_FIXED32 = 5
 _ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 _EXTERNAL = 1  # TensorProto.DataLocation
 
@@ -60,6 +63,7 @@ def read_signature(data: bytes) -> GraphSignature:
     Raises:
         BundleGraphError: the bytes are not an ONNX model.
         BundlePathError: a tensor lies in another file.
+
     """
     model = memoryview(data)
     graph = _single(model, 7, "graph")
@@ -74,6 +78,7 @@ def check_contract(signature: GraphSignature, *, height: int, width: int, num_cl
 
     Raises:
         BundleGraphError: they differ; the sentence has both.
+
     """
     wanted = GraphSignature(
         inputs=(TensorSignature("images", "uint8", (None, height, width, 3)),),
@@ -160,7 +165,8 @@ def _fields(message: memoryview) -> Iterator[Field]:
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
-        field, wire_type = tag >> 3, tag & 7
+        field = tag >> 3
+        wire_type = tag & 7
         if field == 0:
             raise BundleGraphError("model.onnx is not an ONNX model: a field has number 0")
         if wire_type == _VARINT:

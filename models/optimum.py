@@ -16,9 +16,11 @@ from models.objective import Objective
 
 __all__ = ["DIGITS", "Optimum", "confidence_interval", "go_on", "optimum"]
 
-RESAMPLES, FEWEST_RESAMPLES, MOST_DRAWN = 200, 40, 20_000_000
+RESAMPLES = 200
+MIN_RESAMPLES = 40
+MAX_DRAWN = 20_000_000
 CONFIDENCE = 0.95
-FEWEST_IMAGES = 5  # of a class, for a bootstrap to say anything
+MIN_IMAGES = 5  # of a class, for a bootstrap to say anything
 DIGITS = 12  # of a figure that people read; a sum of a million images is right to 13
 _SAME = 1e-9  # values closer than this differ by rounding only
 
@@ -51,6 +53,7 @@ def optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[np
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: there is no image, or none of a group that is asked for.
+
     """
     best = _optimum(images, objective, repeats)
     if best is None:
@@ -77,7 +80,9 @@ def _optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[n
     middles = (begins[first] + ends[last]) / 2.0
     middles = np.where(middles < ends[last], middles, begins[first])  # two neighbouring floats have no middle
     chosen = np.abs(middles).argmin()
-    low, high, value = begins[first[chosen]], ends[last[chosen]], values[first[chosen]]
+    low = begins[first[chosen]]
+    high = ends[last[chosen]]
+    value = values[first[chosen]]
     return Optimum(float(middles[chosen]), float(low), float(high), round(float(value), DIGITS))
 
 
@@ -102,12 +107,14 @@ def confidence_interval(
 
     Raises:
         TuningError: as `optimum`, on all images.
+
     """
     optimum(images, objective)
-    if images.class_images[images.class_images > 0].min() < FEWEST_IMAGES:
+    if images.class_images[images.class_images > 0].min() < MIN_IMAGES:
         return None
-    rng, alphas = np.random.default_rng(seed), []
-    resamples = min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_DRAWN // max(1, len(images))))
+    rng = np.random.default_rng(seed)
+    alphas = []
+    resamples = min(RESAMPLES, max(MIN_RESAMPLES, MAX_DRAWN // max(1, len(images))))
     by_class = images.part(np.argsort(images.labels, kind="stable"))
     size = images.class_images[by_class.labels]
     start = (np.cumsum(images.class_images) - images.class_images)[by_class.labels]

@@ -30,8 +30,9 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_MOST_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each is a pass over all of the picture
-_SCAN, _END = 0xDA, 0xD9
+_MAX_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each is a pass over all of the picture
+_SCAN = 0xDA
+_END = 0xD9
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # the rest is data, padding or a restart inside a scan
 _AT_A_TIME = 1 << 18  # pixels
 _SCALED_DOWN_TO = 4  # a scaled JPEG still has this many times the pixels of the resized picture along each side
@@ -81,6 +82,7 @@ def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_0
         UnreadableImageError: empty, no image, truncated or damaged.
         UnsupportedImageError: an image of another format.
         ImageTooLargeError: more than `max_pixels`; found out before decoding.
+
     """
     image = _open(data, max_pixels)
     size = image.size
@@ -103,12 +105,15 @@ def decode_region(
     A JPEG is decoded at the smallest fraction of its size that leaves the part twice the pixels asked for.
 
     Args:
-        data, max_pixels: as there.
+        data: the encoded picture.
         region: called with the width and height of the upright picture, says which part of it.
-        height, width: of the result, in pixels.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        max_pixels: the largest picture that is decoded, width x height.
 
     Returns:
         (height, width, 3) uint8 RGB, contiguous.
+
     """
     image = _open(data, max_pixels)
     stored = image.size
@@ -122,9 +127,11 @@ def decode_region(
         drafted = image.draft(None, (math.ceil(least[0]), math.ceil(least[1])))
         rgb = _decode(image)
         if drafted and image.size != stored:
-            across, down = drafted[1][2] / stored[0], drafted[1][3] / stored[1]
+            across = drafted[1][2] / stored[0]
+            down = drafted[1][3] / stored[1]
             box = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-    left, top = math.floor(box[0]), math.floor(box[1])
+    left = math.floor(box[0])
+    top = math.floor(box[1])
     rgb = rgb.crop((left, top, min(math.ceil(box[2]), rgb.width), min(math.ceil(box[3]), rgb.height)))
     inner = box[0] - left, box[1] - top, min(box[2] - left, rgb.width), min(box[3] - top, rgb.height)
     part = rgb.resize(size, Image.Resampling.BILINEAR, inner)  # Pillow antialiases it, with no pixel from outside
@@ -155,9 +162,9 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:
         raise _unreadable(data, error) from error
     _check_pixels(image.size, max_pixels)
-    if image.format in {"JPEG", "MPO"} and _scans(image, data) > _MOST_SCANS:
+    if image.format in {"JPEG", "MPO"} and _scans(image, data) > _MAX_SCANS:
         raise UnreadableImageError(
-            f"the JPEG image is made of more than {_MOST_SCANS} scans, which no camera or program writes; save it again"
+            f"the JPEG image is made of more than {_MAX_SCANS} scans, which no camera or program writes; save it again"
         )
     return image
 
@@ -167,14 +174,17 @@ def _scans(image: Image.Image, data: bytes) -> int:
 
     A scan of a few dozen bytes may change nothing and still takes a pass over all pixels: 20 MB of them take an hour.
     """
-    progressive, position, scans = "progressive" in image.info, 2, 0
-    while scans <= _MOST_SCANS and (marker := _MARKER.search(data, position)):
-        position, kind = marker.end(), marker[1][0]
+    progressive = "progressive" in image.info
+    position = 2
+    scans = 0
+    while scans <= _MAX_SCANS and (marker := _MARKER.search(data, position)):
+        position = marker.end()
+        kind = marker[1][0]
         if kind == _END:
             break
         if kind == _SCAN:
             whole = not progressive and data[position + 2 : position + 3] == bytes([len(image.getbands())])
-            if not scans and (whole or data.count(b"\xff\xda") <= _MOST_SCANS):  # nearly every file
+            if not scans and (whole or data.count(b"\xff\xda") <= _MAX_SCANS):  # nearly every file
                 return 1
             scans += 1
         if kind != 0x01:  # which stands alone; behind all others comes their length
@@ -210,6 +220,7 @@ def _scale(image: Image.Image, at_least: int) -> tuple[float, float, float, floa
     Returns:
         where in the scaled picture the whole one lies: its last row and column may be fractions of a pixel. None for
         what is decoded at its full size: a smaller JPEG, another format.
+
     """
     size = image.size
     drafted = image.draft(None, (at_least, at_least))
@@ -257,12 +268,15 @@ def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 def _resize_and_crop(rgb: Image.Image, recipe: ImageRecipe) -> Image.Image:
     """Resize and cut out the centre; where both are due, only the pixels that are kept are computed."""
-    (width, height), size = _resized(rgb.size, recipe.resize), rgb.size
-    left, top = round((width - recipe.width) / 2), round((height - recipe.height) / 2)
+    (width, height) = _resized(rgb.size, recipe.resize)
+    size = rgb.size
+    left = round((width - recipe.width) / 2)
+    top = round((height - recipe.height) / 2)
     box = left, top, left + recipe.width, top + recipe.height
     if size == (width, height):
         return rgb if size == (recipe.width, recipe.height) else rgb.crop(box)
-    across, down = size[0] / width, size[1] / height
+    across = size[0] / width
+    down = size[1] / height
     in_source = box[0] * across, box[1] * down, min(box[2] * across, size[0]), min(box[3] * down, size[1])
     return rgb.resize((recipe.width, recipe.height), Image.Resampling.BILINEAR, in_source)  # Pillow antialiases it
 

@@ -27,7 +27,8 @@ Float = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]
 
 _CHUNK_ELEMENTS = 1 << 16
-_GRID_STEP, _MOST_GRID_STEPS = 0.25, 128
+_GRID_STEP = 0.25
+_MAX_GRID_STEPS = 128
 _PRIOR_TOLERANCE = 1e-7  # of a class frequency, in one step
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _ALPHA_TOLERANCE = 1e-4
@@ -41,6 +42,7 @@ def log_prior(class_counts: NDArray[np.integer[Any]]) -> Float64:
 
     >>> np.exp(log_prior(np.array([3, 1]))).round(6).tolist()
     [0.75, 0.25]
+
     """
     if (missing := np.flatnonzero(class_counts < 1)).size:
         raise ValueError(
@@ -66,6 +68,7 @@ def target_prior(
 
     >>> target_prior({"cat": 1, "dog": 3}, ("cat", "dog"), np.array([5, 5])).tolist()
     [0.25, 0.75]
+
     """
     if wanted == "uniform":
         return np.full(len(class_names), 1.0 / len(class_names))
@@ -93,6 +96,7 @@ def prior_shift(target: Float64, class_counts: NDArray[np.integer[Any]]) -> Floa
 
     Raises:
         ValueError: the shapes disagree, a target is no finite number above 0, or a class has no training images.
+
     """
     if target.shape != class_counts.shape or not ((target > 0) & (target < np.inf)).all():
         raise ValueError(f"a target prior needs a finite number above 0 for each of {len(class_counts)} classes")
@@ -111,6 +115,7 @@ class PriorMatch:
         predicted_at_zero: (C,) the same at alpha 0.
         alphas: (G,) the grid that was looked at first.
         divergences: (G,) the divergence there.
+
     """
 
     alpha: float
@@ -142,6 +147,7 @@ def match_prior(
     Raises:
         TuningError: there is no image.
         ValueError: the shapes disagree, a number is not finite, or the range is none.
+
     """
     if logits.ndim != 2 or logits.shape != slope.shape or target.shape != logits.shape[1:]:
         raise ValueError(f"logits {logits.shape}, slope {slope.shape}, target {target.shape}; (N, C), (N, C), (C,) fit")
@@ -156,7 +162,7 @@ def match_prior(
         check()
         return _divergence(target, _mean_prediction(logits, slope, alpha))
 
-    steps = min(math.ceil((high - low) / _GRID_STEP), _MOST_GRID_STEPS)
+    steps = min(math.ceil((high - low) / _GRID_STEP), _MAX_GRID_STEPS)
     grid = np.linspace(low, high, max(1, steps) + 1)
     on_grid = np.array([divergence(alpha) for alpha in grid])
     lowest = np.flatnonzero(on_grid <= on_grid.min() + 1e-12)
@@ -176,6 +182,7 @@ class Calibration:
     Args:
         temperature: above 0.
         bias: (C,).
+
     """
 
     temperature: float
@@ -205,6 +212,7 @@ def estimate_prior(
     Raises:
         TuningError: there is no image, or the estimate still moves after `max_steps`.
         ValueError: the shapes disagree, a training frequency is not above 0, or a probability is not finite.
+
     """
     if probabilities.ndim != 2 or train_prior.shape != probabilities.shape[1:] or not (train_prior > 0).all():
         raise ValueError(f"probabilities {probabilities.shape} and prior {train_prior.shape}; (N, C), (C,) above 0 fit")
@@ -237,7 +245,8 @@ def _expectation_step(likelihood: Float64, prior: Float64) -> tuple[Float64, flo
 
 def _extrapolated(prior: Float64, once: Float64, twice: Float64) -> Float64:
     """Return where two steps lead, kept inside the simplex."""
-    step, bend = once - prior, twice - 2.0 * once + prior
+    step = once - prior
+    bend = twice - 2.0 * once + prior
     size = float(np.linalg.norm(bend))
     stretch = max(1.0, float(np.linalg.norm(step)) / size) if size > 0 else 1.0
     leap = np.maximum(prior + 2.0 * stretch * step + stretch**2 * bend, 0.1 * twice)  # from 0 nothing comes back

@@ -39,6 +39,7 @@ class Scores:
         exempt_class: the class TDE leaves alone, or None.
         head_cosine: (N, K) where the slope is `tde.head_effect(head_cosine, slope)`, to be worked out in pieces: N x C
             slopes take as much memory as the logits, and more time to write than to work out again.
+
     """
 
     logits: Float
@@ -76,7 +77,8 @@ class Scores:
 
     def top_1(self, knob: float) -> tuple[Int, Float]:
         """Return each image's predicted class and its probability, (N,) both."""
-        predicted, confidence = np.empty(len(self), np.int64), np.empty(len(self), np.float32)
+        predicted = np.empty(len(self), np.int64)
+        confidence = np.empty(len(self), np.float32)
         for rows, piece in self._pieces():
             predicted[rows], confidence[rows] = piece._top_1(knob)
         return predicted, confidence
@@ -95,6 +97,7 @@ class Scores:
 
         Raises:
             TuningError: a class is exempt: its probabilities are not affine in alpha.
+
         """
         if self.exempt_class is not None:
             raise TuningError(
@@ -114,7 +117,8 @@ class Scores:
         """
         if self.exempt_class is None:
             return self
-        kept, others = self.labels != self.exempt_class, np.arange(len(self.groups)) != self.exempt_class
+        kept = self.labels != self.exempt_class
+        others = np.arange(len(self.groups)) != self.exempt_class
         rows = self.part(kept)
         return replace(
             rows,
@@ -127,7 +131,8 @@ class Scores:
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> "Scores":
         """Return some of the images, (N,) bool or a slice."""
-        logits, labels = self.logits[chosen], self.labels[chosen]
+        logits = self.logits[chosen]
+        labels = self.labels[chosen]
         if self.head_cosine is not None:
             return replace(self, logits=logits, head_cosine=self.head_cosine[chosen], labels=labels)
         return replace(
@@ -139,5 +144,6 @@ class Scores:
 
         Raises:
             ValueError: a class has no training images, so its prior has no logarithm.
+
         """
         return replace(self, slope=log_prior(class_counts).astype(self.logits.dtype), head_cosine=None)

@@ -26,12 +26,14 @@ class Events:
         position: (E,) index into `alphas`.
         alphas: (M,) ascending.
         begins_open: (N,) 1 for an image that is right from -inf on, else 0.
+
     """
 
     def __init__(self, intervals: Float) -> None:
         low, high = np.asarray(intervals, np.float64).T
         self.begins_open: Int = (low == -np.inf).astype(np.int64)
-        beginning, ending = np.flatnonzero(np.isfinite(low)), np.flatnonzero(np.isfinite(high))
+        beginning = np.flatnonzero(np.isfinite(low))
+        ending = np.flatnonzero(np.isfinite(high))
         unsorted = np.concatenate([low[beginning], high[ending]])
         order = np.argsort(unsorted)
         self.image: Int = np.concatenate([beginning, ending])[order]
@@ -70,6 +72,7 @@ class EventsByClass:
         sign: (E,) as `Events.sign`, in this order.
         events: (C,) how many each class has.
         first: (C,) where those of each class begin.
+
     """
 
     def __init__(self, events: Events, labels: Int, num_classes: int) -> None:
@@ -86,6 +89,7 @@ class EventsByClass:
         Args:
             start: (C,) the number at -inf.
             after: (E,) the number after each event, by class.
+
         """
         has_events = self.events > 0
         before = np.empty_like(after)
@@ -103,7 +107,9 @@ def lowest(begin: Int, end: Int, value: Float64, steps: int) -> Float64:
     length are laid at their beginnings and handed on as two halves.
     """
     kept = begin < end
-    begin, end, value = begin[kept], end[kept], value[kept]
+    begin = begin[kept]
+    end = end[kept]
+    value = value[kept]
     power = (np.frexp(end - begin)[1] - 1).astype(np.uint8)
     by_power = np.argsort(power, kind="stable")
     groups = np.split(by_power, np.cumsum(np.bincount(power))[:-1])

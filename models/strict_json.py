@@ -24,6 +24,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
     Raises:
         ManifestError: too large, not UTF-8 JSON, not an object, NaN or infinity, a key twice, nested too deeply.
+
     """
     if len(text) > MAX_BYTES:
         raise ManifestError(f"manifest.json is larger than {MAX_BYTES} bytes; that is no manifest")
@@ -45,6 +46,7 @@ def check_tree(tree: object, field: str) -> None:
 
     Raises:
         ManifestError: with the path of the first such value.
+
     """
     pending: list[tuple[str, object, int]] = [(field, tree, 0)]
     while pending:
@@ -74,8 +76,10 @@ def build(wanted: Any, value: object, field: str) -> Any:
 
     Raises:
         ManifestError: with the path of the first value that does not fit.
+
     """
-    origin, arguments = get_origin(wanted), get_args(wanted)
+    origin = get_origin(wanted)
+    arguments = get_args(wanted)
     if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
         return _build_dataclass(wanted, value, field)
     if wanted is Any:

@@ -57,6 +57,7 @@ def classifier_logits(features: Float, weight: Float, *, num_heads: int, tau: fl
 
     >>> classifier_logits(np.eye(2), np.eye(2), num_heads=1, tau=16.0, gamma=1.0).tolist()
     [[8.0, 0.0], [0.0, 8.0]]
+
     """
     x = _unit(_heads(features, num_heads, "features"))
     w = _unit(_heads(weight, num_heads, "weight"), gamma)
@@ -80,6 +81,7 @@ def head_cosine(features: Float, mean_feature: Float, *, num_heads: int) -> Floa
 
     >>> head_cosine(np.float32([[3, 4, 0, 0]]), np.float32([1, 0, 1, 0]), num_heads=2).round(3).tolist()
     [[0.6000000238418579, 0.0]]
+
     """
     x = _unit(_heads(features, num_heads, "features"))
     _same_width(features, mean_feature[None], "mean feature")
@@ -102,6 +104,7 @@ def class_effect(weight: Float, mean_feature: Float, *, num_heads: int, tau: flo
 
     Raises:
         ValueError: the shapes disagree.
+
     """
     w = _unit(_heads(weight, num_heads, "weight"), gamma)
     _same_width(weight, mean_feature[None], "mean feature")
@@ -121,6 +124,7 @@ def head_effect(head_cosine: Float, class_effect: Float) -> Float:
 
     Raises:
         ValueError: the two disagree about K.
+
     """
     if head_cosine.ndim != 2 or class_effect.ndim != 2 or head_cosine.shape[1] != class_effect.shape[0]:
         raise ValueError(
@@ -148,6 +152,7 @@ def tde_logits(logits: Float, head_cosine: Float, class_effect: Float, alpha: fl
     >>> logits, cosine, effect = np.float32([[4, 1]]), np.float32([[1]]), np.float32([[3, -1]])  # head, tail class
     >>> [tde_logits(logits, cosine, effect, alpha).tolist() for alpha in (0.0, 1.0)]
     [[[4.0, 1.0]], [[1.0, 2.0]]]
+
     """
     effect = head_effect(head_cosine, class_effect)
     if logits.shape != effect.shape:
@@ -187,6 +192,7 @@ def exempt_probabilities(logits: Float, tde_logits: Float, exempt_class: int) ->
 
     Raises:
         ValueError: the shapes disagree, b is not a class, or there is no other class.
+
     """
     if logits.ndim != 2 or logits.shape != tde_logits.shape:
         raise ValueError(f"logits have shape {logits.shape} but TDE logits {tde_logits.shape}")
@@ -213,6 +219,7 @@ def label_free_alpha(head_cosines: Float) -> float:
 
     >>> label_free_alpha(np.float32([[0.25, 0.75], [0.5, 0.5]]))
     2.0
+
     """
     mean = float(np.mean(head_cosines, dtype=np.float64)) if head_cosines.size else 0.0
     if not mean > 0.0:

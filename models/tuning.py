@@ -42,6 +42,7 @@ def cross_fitted(images: LabelledIntervals, objective: Objective) -> dict[str, A
     Returns:
         The figures of `figures_at` with `alpha` (the mean) and `alphas` (both); None where a half cannot choose, as it
         has no image, none of a class that is asked for, or no alpha that meets the constraints.
+
     """
     first = halves(images.labels)
     if first.all() or not first.any():
@@ -90,9 +91,12 @@ def tune_intervals(
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: there is no image, or none of a group that is asked for.
+
     """
-    best, surely = optimum(images, objective), confidence_interval(images, objective, check=check)
-    before, after = figures_at(images, 0.0), figures_at(images, best.alpha)
+    best = optimum(images, objective)
+    surely = confidence_interval(images, objective, check=check)
+    before = figures_at(images, 0.0)
+    after = figures_at(images, best.alpha)
     return {
         "objective": objective.figure,
         "constraints": [str(constraint) for constraint in objective.constraints],
@@ -113,7 +117,8 @@ def tune_intervals(
 
 def _curve_around(images: LabelledIntervals, objective: Objective, alpha: float) -> dict[str, Any]:
     """Draw where people look, and where the chosen alpha lies."""
-    low, high = min(CURVE_RANGE[0], alpha - 1.0), max(CURVE_RANGE[1], alpha + 1.0)
+    low = min(CURVE_RANGE[0], alpha - 1.0)
+    high = max(CURVE_RANGE[1], alpha + 1.0)
     return curve_points(images, low=max(low, objective.low), high=min(high, objective.high), also=(alpha,))
 
 
@@ -137,9 +142,11 @@ def tune(
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.
         TuningError: a class is exempt, there is no image, or none of a group that is asked for.
+
     """
     report = tune_intervals(scores.labelled_intervals(), objective, check)
-    before, after = _protocol_figures(scores, 0.0), _protocol_figures(scores, report["alpha"])
+    before = _protocol_figures(scores, 0.0)
+    after = _protocol_figures(scores, report["alpha"])
     return report | {
         "before": before,
         "after": after,
@@ -162,7 +169,8 @@ def _tune_logit_adjustment(
     after = _protocol_figures(adjusted, best.alpha)
     fitted = cross_fitted(images, objective)
     if fitted is not None:
-        fitted["strength"], fitted["strengths"] = fitted.pop("alpha"), fitted.pop("alphas")
+        fitted["strength"] = fitted.pop("alpha")
+        fitted["strengths"] = fitted.pop("alphas")
     return {
         "strength": best.alpha,
         "interval": [best.low, best.high],

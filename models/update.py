@@ -36,6 +36,7 @@ class Revision:
         manifest: the new one; its `sha256` is filled in, its name and version must be the folder's.
         readme: the new model card; None leaves it.
         extra_files: plain file name -> content, new or replaced; further files stay.
+
     """
 
     manifest: Manifest
@@ -56,6 +57,7 @@ def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bun
 
     Raises:
         BundleError: the bundle is refused, its revision would be, or it cannot be replaced where it lies.
+
     """
     folder = Path(path).resolve()
     with _alone(folder):
@@ -82,6 +84,7 @@ def check_updatable(path: Path | str) -> None:
 
     Raises:
         BundleUpdateError: the bundle's folder or the one around it is read-only.
+
     """
     folder = Path(path).resolve()
     for needed in (folder, folder.parent):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.base import EngineError
 from models.errors import LongtailError
-from service.engines.base import EngineError
+from service.catalog.loader import computes_in_caller, loader
+from service.catalog.preload import Preloader
 from service.openinference.rpc.start import require_free_port
-from service.repository.ahead import LoadAhead
-from service.repository.loader import computes_in_caller, loader
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_M
 def main(arguments: list[str] | None = None) -> int:
     """Run the service; return the exit code: 0 after a clean stop, 2 when the user has to mend something.
 
-    A process that is beyond mending ends with `service.server.FAILED`.
+    A process that is beyond mending ends with `service.server.graceful_server.FAILED`.
     """
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
     parser.add_argument(
@@ -52,11 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(settings: Settings, *, check: bool) -> int:
     load = loader(settings)
     if computes_in_caller(settings):  # else it would be timed while this thread is in its way
-        load = LoadAhead(settings.models, load)  # while all of this is imported:
+        load = Preloader(settings.models, load)  # while all of this is imported:
     gc.disable()  # what is imported stays: looking through it for garbage only takes time
     try:
         from service.app import create_app  # noqa: PLC0415
-        from service.serve import serve, serve_in_processes  # noqa: PLC0415
+        from service.server.launch import serve, serve_in_processes  # noqa: PLC0415
         from service.storage.database import DatabaseTooNewError  # noqa: PLC0415
     finally:
         gc.enable()
@@ -77,7 +77,8 @@ def _run(settings: Settings, *, check: bool) -> int:
 def _report(context: "Context") -> int:
     """Say what was found; 2 where something in the models folder is refused."""
     for served in context.registry:
-        manifest, images = served.bundle.manifest, served.batch_policy.max_images
+        manifest = served.bundle.manifest
+        images = served.batch_policy.max_images
         pixels = np.zeros((images, manifest.input.height, manifest.input.width, 3), np.uint8)
         started = time.perf_counter()
         served.engine.run(pixels)

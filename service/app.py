@@ -11,37 +11,37 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from service.access import Access
-from service.admission import BodyRoom
-from service.cache import ResponseCache
-from service.catalog import Catalog
+from service.access.openapi import describe_access
+from service.access.scopes import Access
+from service.catalog.catalog import Catalog
+from service.catalog.load_commands import COMMANDS_VARIABLE, LoadCommands
+from service.catalog.loader import loader
+from service.catalog.networks import Networks
 from service.context import Context, Lifecycle
-from service.jobs import Jobs
-from service.line import Line
+from service.feedback.drift import DriftMonitor
+from service.feedback.kept_results import KeptResults
+from service.feedback.store import FeedbackStore
+from service.inference.admission import BodyBudget
+from service.inference.cache import ResponseCache
+from service.inference.registry import Registry, ServedModel
+from service.inference.worker import Worker
+from service.jobs.heavy_work import Line
+from service.jobs.runner import Jobs
+from service.jobs.store import JobStore
 from service.metrics import Metrics
-from service.middleware import RequestEnvelope, add_error_handlers
-from service.openapi import describe_access
 from service.openinference.rpc.start import require_grpc, start_rpc
-from service.protocol import FLOW
-from service.registry import Registry, ServedModel
-from service.repository.loader import loader
-from service.repository.orders import ORDERS_VARIABLE, Orders
 from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.documentation import add_documentation
 from service.routes.playground import add_playground
-from service.routes.thin import ThinRoute
-from service.serve import settle_process
+from service.server.connection import FLOW_CONTROL
+from service.server.launch import settle_process
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
-from service.storage.feedback import FeedbackStore
-from service.storage.jobs import JobStore
-from service.storage.networks import Networks
 from service.storage.operating_points import OperatingPoints
-from service.storage.results import KeptResults
-from service.watch import Watch
-from service.worker import Worker
+from service.web.direct_route import DirectRoute
+from service.web.middleware import RequestEnvelope, add_error_handlers
 
 __all__ = ["app_from_environment", "create_app"]
 
@@ -61,13 +61,14 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        scope["app"], scope["longtail.context"] = self, self.context
+        scope["app"] = self
+        scope["longtail.context"] = self.context
         try:
             await self.envelope(scope, receive, send)
-            if flow := scope.get(FLOW):
+            if flow := scope.get(FLOW_CONTROL):
                 await flow.drain()  # an answer that is not taken yet is in memory
         finally:
-            self.context.body_room.give_back(scope)
+            self.context.body_budget.give_back(scope)
 
     def openapi(self) -> dict[str, Any]:
         """Return the description, with what each call needs."""
@@ -82,11 +83,13 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
     Args:
         settings: see there.
         load: folder of a bundle -> model, warmed up; computed as the settings say if not given.
+
     Raises:
         models.errors.BundleError: there is no models folder.
-        service.engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
+        engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
         service.storage.database.DatabaseTooNewError: a later Longtail made the database.
         service.settings.SettingsError: gRPC is asked for and not installed; or the file of API keys cannot be used.
+
     """
     require_grpc(settings)
     context = _make_context(settings, load or loader(settings))
@@ -107,8 +110,8 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
     add_documentation(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
-    thin_routes = [route for module in modules for route in module.router.routes if isinstance(route, ThinRoute)]
-    app.envelope = RequestEnvelope(super(Application, app).__call__, context.access, context.metrics, thin_routes)
+    direct_routes = [route for module in modules for route in module.router.routes if isinstance(route, DirectRoute)]
+    app.envelope = RequestEnvelope(super(Application, app).__call__, context.access, context.metrics, direct_routes)
     return app
 
 
@@ -122,7 +125,10 @@ def app_from_environment() -> FastAPI:
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Make every part; none of them has begun to work."""
     access = Access(settings)  # first: what is wrong with it is known at once
-    metrics, registry, database, lifecycle = Metrics(), Registry(), Database(settings.database_url), Lifecycle()
+    metrics = Metrics()
+    registry = Registry()
+    database = Database(settings.database_url)
+    lifecycle = Lifecycle()
     points = OperatingPoints(database)
     worker = Worker(
         inference_threads=settings.inference_threads,
@@ -143,7 +149,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         registry=registry,
         catalog=catalog,
         worker=worker,
-        body_room=BodyRoom(settings.max_pending_mb),
+        body_budget=BodyBudget(settings.max_pending_mb),
         metrics=metrics,
         lifecycle=lifecycle,
         database=database,
@@ -195,13 +201,13 @@ def _open_catalog(
     settings: Settings, registry: Registry, load: Callable[[Path], ServedModel], networks: Networks, metrics: Metrics
 ) -> Catalog:
     """Return the catalog, what lies in the models folder loaded."""
-    shared = os.environ.get(ORDERS_VARIABLE)
+    shared = os.environ.get(COMMANDS_VARIABLE)
     catalog = Catalog(
         settings.models,
         registry,
         load,
         networks,
-        Orders(Path(shared) if shared else None),
+        LoadCommands(Path(shared) if shared else None),
         metrics,
         watch_seconds=settings.watch_seconds,
         serve_versions=settings.serve_versions,
@@ -220,10 +226,10 @@ def _migrate(database: Database) -> None:
 
 def _open_feedback(
     settings: Settings, registry: Registry, metrics: Metrics, database: Database, points: OperatingPoints
-) -> tuple[KeptResults, FeedbackStore, Watch]:
+) -> tuple[KeptResults, FeedbackStore, DriftMonitor]:
     results = KeptResults(database, metrics, keep=settings.keep_results, keep_seconds=settings.keep_results_seconds)
     feedback = FeedbackStore(database, results, registry, keep=settings.keep_feedback)
-    watch = Watch(
+    watch = DriftMonitor(
         database,
         registry,
         feedback,

@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from service.access import Access
-from service.admission import BodyRoom
-from service.catalog import Catalog
+from service.access.scopes import Access
+from service.catalog.catalog import Catalog
+from service.catalog.networks import Networks
 from service.errors import NotLiveError, NotReadyError
-from service.jobs import Jobs
-from service.line import Line
+from service.feedback.drift import DriftMonitor
+from service.feedback.kept_results import KeptResults
+from service.feedback.store import FeedbackStore
+from service.inference.admission import BodyBudget
+from service.inference.registry import Registry
+from service.inference.worker import Worker
+from service.jobs.heavy_work import Line
+from service.jobs.runner import Jobs
 from service.metrics import Metrics
-from service.registry import Registry
 from service.settings import Settings
 from service.storage.database import Database
-from service.storage.feedback import FeedbackStore
-from service.storage.networks import Networks
 from service.storage.operating_points import OperatingPoints
-from service.storage.results import KeptResults
-from service.watch import Watch
-from service.worker import Worker
 
 __all__ = ["Context", "Lifecycle", "context_of", "request_id_of"]
 
@@ -34,6 +34,7 @@ class Lifecycle:
         failure: what is beyond mending in this process; None as long as it is well.
         failed_at: when that was found, on the monotonic clock.
         leave: set when nothing new is taken any more.
+
     """
 
     started: bool = False
@@ -45,7 +46,8 @@ class Lifecycle:
     def fail(self, reason: str) -> None:
         """Say that this process is to be replaced; the first reason stays."""
         if self.failure is None:
-            self.failure, self.failed_at = reason, time.monotonic()
+            self.failure = reason
+            self.failed_at = time.monotonic()
 
     @property
     def ready(self) -> bool:
@@ -61,7 +63,7 @@ class Context:
     registry: Registry
     catalog: Catalog
     worker: Worker
-    body_room: BodyRoom
+    body_budget: BodyBudget
     metrics: Metrics
     lifecycle: Lifecycle
     database: Database
@@ -69,7 +71,7 @@ class Context:
     operating_points: OperatingPoints
     results: KeptResults
     feedback: FeedbackStore
-    watch: Watch
+    watch: DriftMonitor
     jobs: Jobs
     heavy: Line
     access: Access
@@ -79,6 +81,7 @@ class Context:
 
         Raises:
             NotLiveError: it is to be replaced; the sentence says why.
+
         """
         if self.lifecycle.failure is not None:
             raise NotLiveError(f"{self.lifecycle.failure}; this process ends soon, to be replaced")
@@ -89,6 +92,7 @@ class Context:
         Raises:
             NotLiveError: see above.
             NotReadyError: the server is starting or stopping, or no model is in service; the sentence says why.
+
         """
         self.check_alive()
         if not self.lifecycle.ready:

@@ -19,6 +19,7 @@ def usable_cores(present: int, limit: Path = LIMIT) -> int:
     Args:
         present: cores that the process may run on.
         limit: a file with the microseconds of processor time in a period, or `max`, and the period in microseconds.
+
     """
     try:
         quota, period = limit.read_text().split()

@@ -24,7 +24,7 @@ from pathlib import Path
 __all__ = ["SCOPES", "Key", "KeysError", "find_key", "main", "new_key", "read_key_file", "read_keys"]
 
 SCOPES = ("predict", "tune", "admin")
-MOST_KEYS = 1000  # each is compared with on every request
+MAX_KEYS = 1000  # each is compared with on every request
 PREFIX = "lt_"
 KEY_CHARACTERS = len(PREFIX) + 43
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -43,6 +43,7 @@ class Key:
         name: whose it is.
         scopes: what it opens, some of SCOPES.
         digest: (32 bytes) its SHA-256.
+
     """
 
     name: str
@@ -55,6 +56,7 @@ def new_key(name: str, scopes: Iterable[str]) -> tuple[str, str]:
 
     Raises:
         KeysError: a name or a scope that no line may have.
+
     """
     key = PREFIX + secrets.token_urlsafe(32)
     line = f"{name}:{','.join(scopes)}:sha256={hashlib.sha256(key.encode()).hexdigest()}"
@@ -72,11 +74,13 @@ def read_keys(text: str, where: str = "", known: Iterable[Key] = ()) -> tuple[Ke
         text: the lines.
         where: what a sentence about them begins with, such as "FILE: ".
         known: keys from elsewhere; none may come twice.
+
     Raises:
         KeysError: a line that is no key, a name or a key that is there already, or too many.
 
     >>> read_keys("web:predict,tune:sha256=" + "0" * 64)[0].name
     'web'
+
     """
     keys: list[Key] = []
     taken: set[str | bytes] = {part for key in known for part in (key.name, key.digest)}
@@ -87,8 +91,8 @@ def read_keys(text: str, where: str = "", known: Iterable[Key] = ()) -> tuple[Ke
             key = _read_line(line, taken)
         except KeysError as error:
             raise KeysError(f"{where}line {number} {error}") from None
-        if len(keys) == MOST_KEYS:
-            raise KeysError(f"{where}line {number} is one too many: {MOST_KEYS} keys are compared on every request")
+        if len(keys) == MAX_KEYS:
+            raise KeysError(f"{where}line {number} is one too many: {MAX_KEYS} keys are compared on every request")
         keys.append(key)
         taken |= {key.name, key.digest}
     return tuple(keys)
@@ -99,6 +103,7 @@ def read_key_file(path: Path, known: Iterable[Key] = ()) -> tuple[Key, ...]:
 
     Raises:
         KeysError: it cannot be read; or see `read_keys`.
+
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -113,7 +118,8 @@ def find_key(keys: Iterable[Key], given: bytes) -> Key | None:
     """Return which of the keys was given, or None; how long it takes says nothing of how near a wrong one is."""
     if len(given) != KEY_CHARACTERS or not given.startswith(PREFIX.encode()):
         return None
-    digest, found = hashlib.sha256(given).digest(), None
+    digest = hashlib.sha256(given).digest()
+    found = None
     for key in keys:  # to the end, whichever it is
         if hmac.compare_digest(key.digest, digest):
             found = key

@@ -24,18 +24,22 @@ class _Randomness(threading.local):
     STOCK_BYTES = 8192
 
     def __init__(self) -> None:
-        self.stock, self.used = b"", 0
+        self.stock = b""
+        self.used = 0
 
     def take(self, count: int) -> bytes:
         """Return so many bytes that were never returned before."""
         if self.used + count > len(self.stock):
-            self.stock, self.used = os.urandom(self.STOCK_BYTES), 0
-        start, self.used = self.used, self.used + count
+            self.stock = os.urandom(self.STOCK_BYTES)
+            self.used = 0
+        start = self.used
+        self.used = self.used + count
         return self.stock[start : self.used]
 
     def forget(self) -> None:
         """Begin anew."""
-        self.stock, self.used = b"", 0
+        self.stock = b""
+        self.used = 0
 
 
 _randomness = _Randomness()

@@ -154,7 +154,7 @@ class Settings(BaseModel):
     @field_validator("database")
     @classmethod
     def _is_a_url(cls, text: str) -> str:
-        from service.storage.engines import read_url  # noqa: PLC0415  SQLAlchemy takes a while, and most need not wait
+        from service.storage.sql_engines import read_url  # noqa: PLC0415  SQLAlchemy takes a while, and most need not wait
 
         read_url(text)
         return text
@@ -170,7 +170,7 @@ class Settings(BaseModel):
     @classmethod
     def _holds_a_password(cls, file: Path | None, others: ValidationInfo) -> Path | None:
         if file is not None and "database" in others.data:
-            from service.storage.engines import with_password  # noqa: PLC0415  as above
+            from service.storage.sql_engines import with_password  # noqa: PLC0415  as above
 
             with_password(others.data["database"], file)
         return file
@@ -181,6 +181,7 @@ class Settings(BaseModel):
 
         Raises:
             SettingsError: an unknown LONGTAIL_ name, or a value that does not fit; the sentence names it.
+
         """
         known = {f"{PREFIX}{name.upper()}": name for name in cls.model_fields}
         values: dict[str, Any] = {}
@@ -224,7 +225,7 @@ class Settings(BaseModel):
     @property
     def database_url(self) -> str:
         """The database's URL, the password from its file in it; so never to be shown."""
-        from service.storage.engines import with_password  # noqa: PLC0415  as above
+        from service.storage.sql_engines import with_password  # noqa: PLC0415  as above
 
         return (
             with_password(self.database, self.database_password_file) if self.database_password_file else self.database

@@ -16,17 +16,20 @@ class WatchedClock:
     >>> clock = WatchedClock(longest=2.0)
     >>> [clock.at(now) for now in (100.0, 101.0, 3701.0)]
     [0.0, 1.0, 3.0]
+
     """
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
-        self._watched, self._looked_at = 0.0, float("inf")
+        self._watched = 0.0
+        self._looked_at = float("inf")
 
     def at(self, now: float) -> float:
         """Return the seconds watched so far.
 
         Args:
             now: in seconds, on a clock that never goes back.
+
         """
         self._watched += max(0.0, min(now - self._looked_at, self._longest))
         self._looked_at = now

@@ -53,7 +53,8 @@ def named(node: ast.expr) -> str:
 
 def runs_what_it_reads(call: ast.Call) -> bool:
     """The call turns data into code, or may."""
-    name, given = named(call.func), {each.arg: each.value for each in call.keywords}
+    name = named(call.func)
+    given = {each.arg: each.value for each in call.keywords}
 
     def says(keyword: str, value: object) -> bool:
         return isinstance(given.get(keyword), ast.Constant) and given[keyword].value == value  # type: ignore[attr-defined]

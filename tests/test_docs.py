@@ -27,7 +27,8 @@ def test_changelog_opens_with_the_version_of_the_project() -> None:
 
 
 def test_readme_shows_the_two_commands_verbatim() -> None:
-    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     for target in ("serve", "test"):
         assert re.search(rf"^make {target}$", readme, re.MULTILINE)
         assert re.search(rf"^{target}: ", makefile, re.MULTILINE)

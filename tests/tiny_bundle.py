@@ -19,8 +19,11 @@ from models.manifest import ClassInfo, ImageRecipe, Manifest, OperatingPoint, gr
 
 __all__ = ["TinyModel", "write_tiny_bundle"]
 
-SIDE, NUM_HEADS, WIDTH = 8, 2, 8
-TAU, GAMMA = 16.0, 1 / 32
+SIDE = 8
+NUM_HEADS = 2
+WIDTH = 8
+TAU = 16.0
+GAMMA = 1 / 32
 
 
 @dataclass(frozen=True)

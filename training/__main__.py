@@ -3,7 +3,7 @@
 import os
 import sys
 
-from training.command_line import command_line
+from training.cli.command_line import command_line
 
 __all__ = ["main"]
 
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # Help and mistakes are told before torch is loaded, but not to each of several processes: see `run_command`.
         options = None if "RANK" in os.environ else command_line().parse_args(words)
-        from training.run_command import run_command  # noqa: PLC0415  loads torch
+        from training.cli.run_command import run_command  # noqa: PLC0415  loads torch
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             print("stopped", file=sys.stderr)

@@ -20,6 +20,7 @@ def positive_int(text: str) -> int:
 
     >>> positive_int("224")
     224
+
     """
     return _whole(text, 1, MAX_INT)
 
@@ -29,6 +30,7 @@ def pixels(text: str) -> int:
 
     Raises:
         argparse.ArgumentTypeError: as `positive_int`.
+
     """
     return _whole(text, 1, MAX_SIDE)
 
@@ -38,6 +40,7 @@ def seed(text: str) -> int:
 
     Raises:
         argparse.ArgumentTypeError: as `positive_int`.
+
     """
     return _whole(text, 0, MAX_SEED)
 
@@ -47,6 +50,7 @@ def threads(text: str) -> int:
 
     Raises:
         argparse.ArgumentTypeError: as `positive_int`.
+
     """
     return _whole(text, 1, MAX_THREADS)
 

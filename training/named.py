@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 __all__ = ["first_few"]
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 def first_few(names: Iterable[str]) -> str:
@@ -14,5 +14,5 @@ def first_few(names: Iterable[str]) -> str:
     ('a, b, c', 'a, b, c, d, e and 2 more', 'nothing')
     """
     every = list(names)
-    more = f" and {len(every) - MOST_NAMED:,} more" if len(every) > MOST_NAMED else ""
-    return (", ".join(every[:MOST_NAMED]) or "nothing") + more
+    more = f" and {len(every) - MAX_NAMED:,} more" if len(every) > MAX_NAMED else ""
+    return (", ".join(every[:MAX_NAMED]) or "nothing") + more

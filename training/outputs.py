@@ -16,6 +16,7 @@ def check_place(file: Path | None) -> None:
 
     Raises:
         TrainingError: its folder is not there or takes no file of this name, or it is a folder itself.
+
     """
     if file is None:
         return
@@ -46,6 +47,7 @@ def check_folder(folder: Path, argument: str) -> None:
 
     Raises:
         TrainingError: it lies at or below a file, or nothing can be written there.
+
     """
     try:
         there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))

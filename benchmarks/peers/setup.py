@@ -27,7 +27,8 @@ def find_uv() -> str:
 
 def set_up(name: str, uv: str) -> None:
     """Make the environment anew, or leave nothing behind."""
-    place, requirements = PEERS.parent / ".peers" / name, PEERS / name / "requirements.txt"
+    place = PEERS.parent / ".peers" / name
+    requirements = PEERS / name / "requirements.txt"
     python = place / "bin" / "python"
     if name == "torchserve" and shutil.which("java") is None:
         raise SystemExit("TorchServe needs java on the PATH; version 11 or 17 does")

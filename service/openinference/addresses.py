@@ -4,11 +4,11 @@ import re
 from typing import Any
 
 from service.errors import NotSupportedError, UnknownVersionError
-from service.registry import Registry, ServedModel
+from service.inference.registry import Registry, ServedModel
 
 __all__ = ["missing_extension", "refuse_overrides", "served_at"]
 
-LONGEST_VERSION = 9  # digits
+MAX_VERSION_DIGITS = 9  # digits
 _MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
 _EXTENSIONS = {  # what clients can ask other servers for
     r"/v2/systemsharedmemory(?:/.*)?": "system_shared_memory",
@@ -24,10 +24,11 @@ def served_at(registry: Registry, model: str, version: str | None = None) -> Ser
 
     Raises:
         UnknownModelError, UnknownVersionError: there is none.
+
     """
     if version is None:
         return registry.get(model)
-    if not (version.isascii() and version.isdigit() and len(version) <= LONGEST_VERSION):
+    if not (version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS):
         raise UnknownVersionError(f"{version[:64]!r} is no version of {model[:64]!r}; a version is 1, 2, 3, ...")
     return registry.get(model, int(version))
 
@@ -46,6 +47,7 @@ def refuse_overrides(parameters: Any) -> None:
 
     Raises:
         NotSupportedError: there are parameters: `config`, or files.
+
     """
     if parameters:
         raise NotSupportedError(

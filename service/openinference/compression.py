@@ -27,6 +27,7 @@ async def decompressed(body: bytes, encoding: str, max_mb: float) -> bytes:
         UnsupportedMediaTypeError: neither gzip nor deflate.
         BodyTooLargeError: more comes out.
         RequestError: it is not what it says it is.
+
     """
     encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:

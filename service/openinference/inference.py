@@ -7,17 +7,17 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from engines.base import Float
 from models.errors import ImageError
-from service.cache import Numbers
 from service.context import Context
-from service.engines.base import Float
 from service.errors import AlphaError, AlphaRangeError, DeadlineError, RequestError, TooManyFilesError, translate
+from service.inference.cache import NetworkOutput
+from service.inference.registry import ServedModel
+from service.inference.worker import Source
 from service.openinference.outputs import check_classes, output_tensors
 from service.openinference.requests import InferRequest
 from service.openinference.tensors import Tensor
-from service.parsing import parse_alphas, parse_prior
-from service.registry import ServedModel
-from service.worker import Source
+from service.web.query_parameters import parse_alphas, parse_prior
 
 __all__ = ["counted", "infer_outputs"]
 
@@ -27,7 +27,8 @@ IN_PLACE_NUMBERS = 32_768  # images x classes; worked out in a millisecond
 @contextmanager
 def counted(served: ServedModel) -> Iterator[None]:
     """Count a request in the model's statistics, and how long it took: as answered, or as failed."""
-    started, count = time.perf_counter_ns(), served.statistics.fail
+    started = time.perf_counter_ns()
+    count = served.statistics.fail
     try:
         yield
         count = served.statistics.success
@@ -42,6 +43,7 @@ async def infer_outputs(context: Context, served: ServedModel, request: InferReq
         RequestError, AlphaError, AlphaRangeError, PriorError, TopKError, TooManyFilesError: the request makes no sense.
         ImageError: a picture cannot be read; the sentence says which.
         OverloadedError, DeadlineError, InferenceError, NotReadyError.
+
     """
     sources = _sources(context, served, request)
     alphas = _alphas(context, served, request, len(sources))
@@ -59,12 +61,12 @@ async def infer_outputs(context: Context, served: ServedModel, request: InferReq
     return await asyncio.to_thread(output_tensors, *work)
 
 
-async def _answers(context: Context, served: ServedModel, sources: Sequence[Source]) -> list[Numbers]:
+async def _answers(context: Context, served: ServedModel, sources: Sequence[Source]) -> list[NetworkOutput]:
     """Return the network's numbers for each picture; one that is broken fails the request."""
     with context.worker.admit(len(sources)):
         computing = (context.worker.infer(served, source) for source in sources)
         answers = await asyncio.gather(*computing, return_exceptions=True)
-    good: list[Numbers] = []
+    good: list[NetworkOutput] = []
     for index, answer in enumerate(answers):
         if isinstance(answer, ImageError):
             context.metrics.image_errors.labels(served.name, translate(answer)[1]).inc()
@@ -100,7 +102,8 @@ def _sources(context: Context, served: ServedModel, request: InferRequest) -> Se
 
 def _alphas(context: Context, served: ServedModel, request: InferRequest, images: int) -> Float:
     """Return (B,) the alpha of each picture."""
-    tensor, parameter = request.inputs.get("alpha"), request.parameters.alpha
+    tensor = request.inputs.get("alpha")
+    parameter = request.parameters.alpha
     if tensor is None:
         text = () if parameter is None else (parameter if isinstance(parameter, str) else repr(float(parameter)),)
         points = context.operating_points.of(served.bundle.manifest)
@@ -109,7 +112,8 @@ def _alphas(context: Context, served: ServedModel, request: InferRequest, images
         raise RequestError("alpha is given as a parameter and as an input; give it once")
     if tensor.shape not in {(images,), (images, 1)}:
         raise RequestError(f"input 'alpha' has shape {list(tensor.shape)}; [{images}] fits, one for each picture")
-    alphas, largest = np.asarray(tensor.elements).reshape(images), context.settings.max_alpha
+    alphas = np.asarray(tensor.elements).reshape(images)
+    largest = context.settings.max_alpha
     for index in np.flatnonzero(~(np.abs(alphas) <= largest)):
         what = f"input 'alpha', element {index}: {alphas[index]:g}"
         if not np.isfinite(alphas[index]):

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.catalog import CatalogEntry
+from service.catalog.catalog import CatalogEntry
+from service.inference.registry import ServedModel
 from service.openinference.signature import Slot, inputs_of, outputs_of
-from service.registry import ServedModel
 from service.settings import Settings
 from service.storage.operating_points import PointInForce
 
@@ -47,6 +47,7 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
         served: the model.
         points: its operating points in force; they are the parameters `alpha.NAME`.
         settings: the limits, and where it is computed.
+
     """
     manifest = served.bundle.manifest
     kind = "KIND_CPU" if settings.device == "cpu" else "KIND_GPU"

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.base import Float
 from models import tde
-from service.engines.base import Float
 from service.errors import TopKError
+from service.inference.registry import ServedModel
 from service.openinference.requests import Wanted
 from service.openinference.tensors import Tensor
-from service.registry import ServedModel
 
 __all__ = ["check_classes", "output_tensors"]
 
@@ -23,6 +23,7 @@ def check_classes(served: ServedModel, wanted: Sequence[Wanted]) -> None:
 
     Raises:
         TopKError: `classification` is below 1 or above the number of values.
+
     """
     manifest = served.bundle.manifest
     for each in wanted:
@@ -48,6 +49,7 @@ def output_tensors(
         head_cosine: (B, K).
         alphas: (B,).
         prior_shift: (C,) log p_target − log p_train, added to what depends on alpha; None adds nothing.
+
     """
     tde_logits = tde.tde_logits(logits, head_cosine, served.bundle.class_effect, alphas)
     if prior_shift is not None:

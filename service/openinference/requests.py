@@ -26,7 +26,7 @@ HEADER = "Inference-Header-Content-Length"
 FIELDS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")  # the last two say what the path does
 INPUT_FIELDS = ("name", "shape", "datatype", "parameters", "data")
 OUTPUT_FIELDS = ("name", "parameters")
-MOST_DIMENSIONS = 8
+MAX_DIMENSIONS = 8
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")  # how JPEG, PNG and WebP files begin
 
 
@@ -38,6 +38,7 @@ class Wanted:
         name: one of OUTPUTS.
         binary: as bytes behind the answer's JSON.
         classes: how many of the highest values, as `value:index:label`; None for all the numbers.
+
     """
 
     name: str
@@ -54,6 +55,7 @@ class Parameters:
         prior: as of classify.
         timeout: microseconds that it may take; 0 is no limit.
         binary_data_output: outputs that do not say themselves come as bytes.
+
     """
 
     alpha: float | str | None = None
@@ -79,6 +81,7 @@ def parse_request(body: bytes, json_bytes: int, max_json_mb: float) -> InferRequ
         BodyTooLargeError: the JSON is, which is parsed while nobody else is served.
         RequestError: not the JSON that the protocol describes; the sentence says where.
         NotSupportedError: it asks for an extension that is not here.
+
     """
     if json_bytes > max_json_mb * 1e6:
         raise BodyTooLargeError(f"the JSON exceeds {max_json_mb:g} MB; send large tensors as binary data behind it")
@@ -100,6 +103,7 @@ def raw_request(body: bytes, manifest: Manifest) -> InferRequest:
 
     Raises:
         EmptyBodyError: there is none.
+
     """
     if not body:
         raise EmptyBodyError("the body is empty; with a header length of 0 it is one picture")
@@ -117,6 +121,7 @@ def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
     Raises:
         RequestError: a name that means nothing, or a value of another type.
         NotSupportedError: sequences, priorities.
+
     """
     for name in ("priority", "sequence_id", "sequence_start", "sequence_end"):
         if fields.get(name):
@@ -147,6 +152,7 @@ def checked_input(
     Raises:
         RequestError: no such input, one that came before, another datatype, no shape.
         NotSupportedError: shared memory.
+
     """
     if not isinstance(name, str) or name not in INPUTS:
         raise RequestError(f"there is no input {str(name)[:64]!r}; there are: {', '.join(INPUTS)}")
@@ -163,6 +169,7 @@ def unique_outputs(asked: Iterable[Wanted]) -> tuple[Wanted, ...]:
 
     Raises:
         RequestError: one is asked for twice; the protocol could not tell the two apart.
+
     """
     outputs: dict[str, Wanted] = {}
     for wanted in asked:
@@ -177,6 +184,7 @@ def wanted_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) -> 
     Raises:
         RequestError: no such output, or a parameter that means nothing.
         NotSupportedError: shared memory.
+
     """
     if name not in OUTPUTS:
         raise RequestError(f"there is no output {str(name)[:64]!r}; there are: {', '.join(OUTPUTS)}")
@@ -194,7 +202,8 @@ def _inputs(entries: Any, rest: memoryview) -> dict[str, Tensor]:
     for entry in entries or ():
         fields = _object(entry, INPUT_FIELDS, "an input")
         parameters = _typed(fields, "parameters", dict, "an object") or {}
-        name, datatype = fields.get("name"), fields.get("datatype")
+        name = fields.get("name")
+        datatype = fields.get("datatype")
         name, shape = checked_input(name, datatype, fields.get("shape"), parameters, tensors)
         _object(parameters, ("binary_data_size",), f"input {name!r}, parameters")
         size = _typed(parameters, "binary_data_size", int, "a number of bytes")
@@ -222,8 +231,8 @@ def _output(entry: Any, *, binary: bool) -> Wanted:
 
 def _shape(name: str, shape: Any) -> tuple[int, ...]:
     """Return a shape; a dimension below 1 would be a tensor of nothing."""
-    if not isinstance(shape, list) or not 1 <= len(shape) <= MOST_DIMENSIONS:
-        raise RequestError(f"input {name!r} needs a shape, a list of 1 to {MOST_DIMENSIONS} numbers")
+    if not isinstance(shape, list) or not 1 <= len(shape) <= MAX_DIMENSIONS:
+        raise RequestError(f"input {name!r} needs a shape, a list of 1 to {MAX_DIMENSIONS} numbers")
     if any(type(size) is not int or size < 1 for size in shape):
         raise RequestError(f"input {name!r}: every number of its shape is whole and at least 1")
     return tuple(shape)

@@ -5,16 +5,17 @@ from typing import Any
 
 import orjson
 
+from service.inference.registry import ServedModel
 from service.openinference.requests import InferRequest
 from service.openinference.tensors import Tensor, to_binary, to_json
-from service.registry import ServedModel
 
 __all__ = ["encode_response"]
 
 
 def encode_response(served: ServedModel, request: InferRequest, tensors: Sequence[Tensor]) -> tuple[bytes, int | None]:
     """Return the body, and how many bytes of it are JSON where others follow, else None."""
-    outputs, binary = [], []
+    outputs = []
+    binary = []
     for wanted, tensor in zip(request.outputs, tensors, strict=True):
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if wanted.binary:

@@ -21,6 +21,7 @@ class Slot:
         name: as requests say it.
         datatype: UINT8, FP32 or BYTES.
         sizes: of one image's part; the batch comes before it.
+
     """
 
     name: str

@@ -23,7 +23,7 @@ __all__ = ["DTYPES", "Elements", "Tensor", "from_binary", "from_json", "to_binar
 DTYPES = {"UINT8": "<u1", "FP32": "<f4"}  # and BYTES; the model takes and gives nothing else
 Elements = NDArray[Any] | list[bytes]
 LENGTH_BYTES = 4
-MOST_ELEMENTS = 65_536  # of BYTES, taken apart while nobody else is served; each is a picture
+MAX_ELEMENTS = 65_536  # of BYTES, taken apart while nobody else is served; each is a picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +35,7 @@ class Tensor:
         datatype: UINT8, FP32 or BYTES.
         shape: of any length; its product is the number of elements.
         elements: an array of that shape, or all elements of BYTES in a row.
+
     """
 
     name: str
@@ -49,11 +50,12 @@ def from_binary(name: str, datatype: str, shape: tuple[int, ...], data: memoryvi
     Raises:
         RequestError: they are more or fewer than the shape needs.
         TooManyFilesError: far more elements than anybody takes.
+
     """
     if datatype == "BYTES":
         count = math.prod(shape)
-        if count > MOST_ELEMENTS:
-            raise TooManyFilesError(f"input {name!r} has {count} elements; send at most {MOST_ELEMENTS} in one request")
+        if count > MAX_ELEMENTS:
+            raise TooManyFilesError(f"input {name!r} has {count} elements; send at most {MAX_ELEMENTS} in one request")
         return Tensor(name, datatype, shape, _split(name, data, count))
     dtype = np.dtype(DTYPES[datatype])
     needed = math.prod(shape) * dtype.itemsize
@@ -67,6 +69,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Te
 
     Raises:
         RequestError: it holds more or fewer elements than the shape says, or other ones than the datatype.
+
     """
     flat = _flat(name, data, len(shape))
     if len(flat) != math.prod(shape):
@@ -107,7 +110,8 @@ def to_json(tensor: Tensor) -> Any:
 
 def _split(name: str, data: memoryview, count: int) -> list[bytes]:
     """Return the elements of a binary tensor of BYTES."""
-    elements, start = [], 0
+    elements = []
+    start = 0
     for index in range(count):
         end = start + LENGTH_BYTES
         length = int.from_bytes(data[start:end], "little")

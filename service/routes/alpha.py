@@ -7,33 +7,33 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
+from engines.base import Float
 from models import tde
 from models.accuracy import LabelledIntervals
 from models.alpha_path import alpha_path
 from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
-from service.asking import Ask
-from service.cache import Numbers
 from service.context import Context, context_of
-from service.engines.base import Float
 from service.errors import AlphaRangeError, NoCurveError
-from service.parsing import parse_prior, parse_since
-from service.recognition import PICTURES_BODY, answer_pictures
-from service.registry import ServedModel
-from service.rendering import json_answer
+from service.inference.cache import NetworkOutput
+from service.inference.predictions import json_answer
+from service.inference.queries import OutputQuery
+from service.inference.registry import ServedModel
 from service.routes.served import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
-from service.tuning import refuse_exempt
+from service.tuning.sources import refuse_exempt
+from service.web.picture_requests import PICTURES_BODY, answer_pictures
+from service.web.query_parameters import parse_prior, parse_since
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
 
 
-class PathQuestion(NamedTuple):
+class PathQuery(NamedTuple):
     """Where along alpha a path begins and ends, and what a prior adds to the logits."""
 
     low: float
@@ -64,14 +64,15 @@ async def path(
     Each step says on which stretch of alpha a class has the highest probability; where two steps meet, they tie.
     """
     refuse_exempt(served)
-    low, high = -math.inf if from_ is None else from_, math.inf if to is None else to
+    low = -math.inf if from_ is None else from_
+    high = math.inf if to is None else to
     if not (low < high and low < math.inf and high > -math.inf):
         raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} has no length; give the lower one first")
-    ask = Ask(_paths, PathQuestion(low, high, parse_prior(prior, served.bundle)), heavy=True)
-    return await answer_pictures(request, served, ask, lambda _, steps: {"path": steps}, timeout_ms)
+    query = OutputQuery(_paths, PathQuery(low, high, parse_prior(prior, served.bundle)), heavy=True)
+    return await answer_pictures(request, served, query, lambda _, steps: {"path": steps}, timeout_ms)
 
 
-def _paths(served: ServedModel, numbers: Numbers, questions: Sequence[PathQuestion]) -> list[list[dict[str, Any]]]:
+def _paths(served: ServedModel, numbers: NetworkOutput, questions: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:
     """Return each picture's path, as the API shows it."""
     classes = served.bundle.manifest.classes
     slopes = tde.head_effect(numbers.head_cosine, served.bundle.class_effect)
@@ -134,7 +135,8 @@ def _bundle_curve(served: ServedModel) -> dict[str, Any]:
         raise NoCurveError(
             f"the bundle of {served.name} holds no curve; `python -m training evaluate BUNDLE --data … --save` adds it"
         )
-    images, data = found.get("images", metrics.get("images")), found.get("data", metrics.get("data"))
+    images = found.get("images", metrics.get("images"))
+    data = found.get("data", metrics.get("data"))
     points = {name: found[name] for name in ("alphas", "figures")}
     return {"source": "bundle", "images": images, "data": data, **points, "optimum": None}
 

@@ -5,20 +5,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.models import Example
 
-from service.asking import Ask
 from service.context import context_of
-from service.parsing import parse_alphas, parse_prior, parse_top_k
-from service.recognition import PICTURES_BODY, answer_pictures
-from service.rendering import Predicted, Question, is_heavy, predict
-from service.routes.thin import ThinRoute
+from service.feedback.kept_results import KeptResult
+from service.inference.predictions import Predicted, PredictionQuery, is_heavy, predict
+from service.inference.queries import OutputQuery
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import ModelName, ModelVersion, Prior, TimeoutMs
-from service.storage.results import KeptResult
+from service.web.direct_route import DirectRoute
+from service.web.picture_requests import PICTURES_BODY, answer_pictures
+from service.web.query_parameters import parse_alphas, parse_prior, parse_top_k
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["classify"], route_class=ThinRoute)
+router = APIRouter(tags=["classify"], route_class=DirectRoute)
 _ALPHA = """A number (0 is the plain classifier; larger takes out more of the preference for frequent classes) or an
 operating point's name. Repeat it for several answers: one forward pass serves them all. Default: `balanced`."""
 _TOP_K = "How many classes to return, at most all. Default: 5, or all where there are fewer."
@@ -57,7 +57,7 @@ async def classify(
     served = context.registry.get(model, version)
     manifest = served.bundle.manifest
     alphas = parse_alphas(alpha or (), context.operating_points.of(manifest), served.name, context.settings)
-    question = Question(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
+    question = PredictionQuery(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
 
     def render(result_id: str, picture: Predicted) -> dict[str, Any]:
         kept = KeptResult(
@@ -74,5 +74,5 @@ async def classify(
             context.results.add(kept)
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
-    ask = Ask(predict, question, heavy=is_heavy(served, question), lines=len(alphas) * question.top_k)
-    return await answer_pictures(request, served, ask, render, timeout_ms)
+    query = OutputQuery(predict, question, heavy=is_heavy(served, question), lines=len(alphas) * question.top_k)
+    return await answer_pictures(request, served, query, render, timeout_ms)

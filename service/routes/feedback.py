@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.bodies import read_json
 from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, translate
-from service.feedback import Feedback
-from service.parsing import parse_since
-from service.registry import ServedModel
-from service.rendering import json_answer
+from service.feedback.labels import Feedback
+from service.inference.predictions import json_answer
+from service.inference.registry import ServedModel
 from service.routes.served import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
 from service.schemas.parameters import Since
+from service.web.bodies import read_json
+from service.web.query_parameters import parse_since
 
 __all__ = ["router"]
 
@@ -111,12 +111,14 @@ def _item(entry: Any) -> tuple[str, str | int]:
 
     Raises:
         RequestError: it is none.
+
     """
     if not isinstance(entry, dict):
         raise RequestError('a label is an object, {"id": "…", "label": "…"}, or a list of these')
     if unknown := entry.keys() - {"id", "label"}:
         raise RequestError(f"{min(unknown)[:64]!r} is no field of a label; there are id and label")
-    result_id, label = entry.get("id"), entry.get("label")
+    result_id = entry.get("id")
+    label = entry.get("label")
     if not isinstance(result_id, str):
         raise RequestError("a label's `id` is a result's id, a text of 32 hexadecimal digits")
     if isinstance(label, bool) or not isinstance(label, str | int):

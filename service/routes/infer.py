@@ -10,25 +10,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.bodies import read_body
 from service.context import context_of
-from service.deadline import Within
 from service.errors import RequestError
+from service.inference.registry import ServedModel
 from service.openinference import documentation as docs
 from service.openinference.addresses import served_at
 from service.openinference.compression import accepted_encoding, compressed, decompressed
 from service.openinference.inference import counted, infer_outputs
 from service.openinference.requests import HEADER, InferRequest, parse_request, raw_request
 from service.openinference.responses import encode_response
-from service.recognition import unless_hung_up
-from service.registry import ServedModel
-from service.routes.thin import ThinRoute
 from service.schemas.parameters import ModelName
+from service.web.bodies import read_body
+from service.web.deadline import Deadline
+from service.web.direct_route import DirectRoute
+from service.web.picture_requests import unless_disconnected
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["open inference protocol"], route_class=ThinRoute)
-LONGEST_LENGTH = 15  # digits
+router = APIRouter(tags=["open inference protocol"], route_class=DirectRoute)
+MAX_LENGTH_DIGITS = 15  # digits
 IN_PLACE_BYTES = 65_536  # of JSON; parsed in about a millisecond
 _ERRORS = (400, 404, 413, 415, 422, 500, 501, 503, 504)
 Version = Annotated[str, Path(description="One that is in service.", openapi_examples={"1": {"value": "1"}})]
@@ -61,16 +61,18 @@ async def infer_with_version(request: Request, model: ModelName, version: Versio
 async def _answer(request: Request, served: ServedModel) -> Response:
     with counted(served):
         context_of(request).worker.admission.check()
-        async with Within(request):
+        async with Deadline(request):
             asked = await _read(request, served)
-            tensors = await unless_hung_up(request, infer_outputs(context_of(request), served, asked))
+            tensors = await unless_disconnected(request, infer_outputs(context_of(request), served, asked))
         answered = time.perf_counter()
         body, json_bytes = encode_response(served, asked, tensors)
-        context_of(request).body_room.take(request.scope, len(body))
+        context_of(request).body_budget.take(request.scope, len(body))
         context_of(request).metrics.stages(served.name).render.observe(time.perf_counter() - answered)
-    headers, media_type = {}, "application/json"
+    headers = {}
+    media_type = "application/json"
     if json_bytes is not None:
-        headers, media_type = {HEADER: str(json_bytes)}, "application/octet-stream"
+        headers = {HEADER: str(json_bytes)}
+        media_type = "application/octet-stream"
     if encoding := accepted_encoding(request.headers.get("accept-encoding", ""), len(body)):
         headers["Content-Encoding"] = encoding
         body = await compressed(body, encoding)
@@ -79,14 +81,15 @@ async def _answer(request: Request, served: ServedModel) -> Response:
 
 async def _read(request: Request, served: ServedModel) -> InferRequest:
     """Return what a request asks, from its body and the header that says how much of that is JSON."""
-    settings, header = context_of(request).settings, request.headers.get(HEADER)
+    settings = context_of(request).settings
+    header = request.headers.get(HEADER)
     body = await read_body(request, settings.max_body_mb)
     if encoding := request.headers.get("content-encoding", ""):
         body = await decompressed(body, encoding, settings.max_body_mb)
-        context_of(request).body_room.take(request.scope, len(body))
+        context_of(request).body_budget.take(request.scope, len(body))
     if header is None:
         json_bytes = len(body)
-    elif header.isascii() and header.isdigit() and len(header) <= LONGEST_LENGTH and int(header) <= len(body):
+    elif header.isascii() and header.isdigit() and len(header) <= MAX_LENGTH_DIGITS and int(header) <= len(body):
         json_bytes = int(header)
         if not json_bytes:
             return raw_request(body, served.bundle.manifest)

@@ -5,7 +5,7 @@ import dataclasses
 from fastapi import APIRouter, Request
 
 from service.context import context_of
-from service.rendering import iso_time, operating_point
+from service.inference.predictions import iso_time, operating_point
 from service.routes.served import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.models import ModelDetail, ModelList, ModelSummary, RefusedVersion

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from service.bodies import read_body
 from service.context import context_of
 from service.errors import NotSupportedError, RequestError
+from service.inference.predictions import json_answer
+from service.inference.registry import ServedModel
 from service.openinference import documentation as docs
 from service.openinference.addresses import missing_extension, refuse_overrides, served_at
 from service.openinference.metadata import (
@@ -23,9 +24,8 @@ from service.openinference.metadata import (
     server_metadata,
     statistics_of,
 )
-from service.registry import ServedModel
-from service.rendering import json_answer
 from service.routes import infer
+from service.web.bodies import read_body
 
 __all__ = ["router"]
 
@@ -99,7 +99,8 @@ async def model_ready(request: Request) -> Response:
 @_of_model("/config", "Triton's configuration of", docs.answers(docs.CONFIG, 404))
 async def describe_config(request: Request) -> Response:
     """What config.pbtxt would say; the parameters `alpha.NAME` are the operating points in force."""
-    served, context = _served(request), context_of(request)
+    served = _served(request)
+    context = context_of(request)
     points = context.operating_points.of(served.bundle.manifest)
     return json_answer(model_config(served, points, context.settings))
 

@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.bodies import read_json, validated
 from service.context import Context, context_of
 from service.errors import AlphaRangeError
-from service.registry import ServedModel
-from service.rendering import iso_time, json_answer, operating_point
+from service.inference.predictions import iso_time, json_answer, operating_point
+from service.inference.registry import ServedModel
 from service.routes.served import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
 from service.schemas.operating_points import (
@@ -21,6 +20,7 @@ from service.schemas.operating_points import (
 )
 from service.schemas.parameters import PointName
 from service.storage.operating_points import Change, PointInForce
+from service.web.bodies import read_json, validated
 
 __all__ = ["router"]
 

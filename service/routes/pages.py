@@ -26,6 +26,7 @@ class PageFiles(StaticFiles):
         folder: of the files.
         policy: Content-Security-Policy of all of them.
         package: name and folder of an installed package whose files come beside them.
+
     """
 
     def __init__(self, folder: Path, policy: str, package: tuple[str, str] | None = None) -> None:

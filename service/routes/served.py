@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.context import context_of
-from service.registry import ServedModel
+from service.inference.registry import ServedModel
 from service.schemas.parameters import ModelName, ModelVersion
 
 __all__ = ["Served", "served_model"]
@@ -16,6 +16,7 @@ async def served_model(request: Request, model: ModelName, version: ModelVersion
 
     Raises:
         UnknownModelError, UnknownVersionError: there is none; the sentence lists those there are.
+
     """
     return context_of(request).registry.get(model, version)
 

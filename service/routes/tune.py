@@ -11,8 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
-from service.archives import open_archive
-from service.bodies import check_charset, limited, media_type_of, read_json, validated
 from service.context import Context, context_of, request_id_of
 from service.errors import (
     AlphaRangeError,
@@ -24,23 +22,25 @@ from service.errors import (
     RequestError,
     UploadTimeoutError,
 )
-from service.jobs import Progress, Report, Work
-from service.parsing import parse_since
-from service.registry import ServedModel
+from service.inference.registry import ServedModel
+from service.jobs.runner import Progress, Report, Work
 from service.routes.jobs import describe_job
 from service.routes.served import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
-from service.tuning import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
-from service.uploads import MULTIPART
+from service.tuning.archives import open_archive
+from service.tuning.sources import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
+from service.web.bodies import check_charset, limited, media_type_of, read_json, validated
+from service.web.query_parameters import parse_since
+from service.web.uploads import MULTIPART
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
 MAX_WAIT_SECONDS = 30.0
 UPLOAD_SECONDS = 600.0
-LONGEST_ARCHIVE_NAME = 100
+MAX_ARCHIVE_NAME_LENGTH = 100
 _WAIT = "Seconds to wait for the result; what takes longer is answered with 202 and a job to poll."
 _FORM: dict[str, Any] = {
     "archive": {"type": "string", "format": "binary", "description": "a zip of class folders, CLASS/IMAGE"},
@@ -162,7 +162,7 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
         file.close()
         raise
     name = upload.filename or ""
-    name = name if name.isprintable() and 0 < len(name) <= LONGEST_ARCHIVE_NAME else "an archive"
+    name = name if name.isprintable() and 0 < len(name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
 
     async def run(progress: Progress) -> Report:
         return await tune_on_archive(context, served, archive, objective, progress)
@@ -227,6 +227,7 @@ def _check_fields(order: TuneRequest, served: ServedModel) -> None:
     Raises:
         RequestError: a field that means nothing for this source.
         PriorError: a target that names other classes than the model's.
+
     """
     given = order.model_fields_set
     if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
@@ -247,6 +248,7 @@ def _objective(order: TuneOrder, settings: Settings) -> Objective:
 
     Raises:
         AlphaRangeError: it looks further than this server lets alpha go.
+
     """
     if max(abs(order.low), abs(order.high)) > settings.max_alpha:
         raise AlphaRangeError(f"alpha is looked for within -{settings.max_alpha:g}..{settings.max_alpha:g} at most")

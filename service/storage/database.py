@@ -18,8 +18,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StorageUnavailableError
-from service.storage.engines import ANSWER_SECONDS, IMMEDIATE, make_engine, read_url
 from service.storage.migrate import DatabaseTooNewError, migrate
+from service.storage.sql_engines import ANSWER_SECONDS, IMMEDIATE, make_engine, read_url
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -45,13 +45,15 @@ class Database:
 
     Raises:
         BadDatabaseUrlError: it is not.
+
     """
 
     def __init__(self, url: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._url = read_url(url)
         self._engine = make_engine(self._url, connections=CONNECTIONS, answer_seconds=answer_seconds)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
-        self._waiting, self._lock = 0, threading.Lock()
+        self._waiting = 0
+        self._lock = threading.Lock()
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._last_failure = ""
@@ -74,6 +76,7 @@ class Database:
         Raises:
             StorageUnavailableError: the database is away.
             DatabaseTooNewError: the tables are those of a later Longtail.
+
         """
         settling = self._settling
         engine = make_engine(self._url, connections=1, answer_seconds=MIGRATION_SECONDS, pool=NullPool)
@@ -96,6 +99,7 @@ class Database:
 
         Args:
             settle: done in a transaction of its own before anything else may use the database.
+
         """
         self._settle = settle
         if self.ready and settle is not None:
@@ -120,6 +124,7 @@ class Database:
 
         Raises:
             StorageUnavailableError: the database is away; nothing was written, or nobody can say.
+
         """
 
         def once_or_twice() -> T:
@@ -137,6 +142,7 @@ class Database:
 
         Raises:
             StorageUnavailableError: the database is away.
+
         """
 
         def ask() -> int | None:
@@ -157,6 +163,7 @@ class Database:
 
         Raises:
             StorageUnavailableError: as `run_sync`, or too much waits for the database already.
+
         """
         if self._waiting >= MAX_WAITING:
             raise StorageUnavailableError(f"too much waits for the database; {_ADVICE}")

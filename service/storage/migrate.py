@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, Engine, MetaData, PrimaryKeyConstraint, String, Table, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
-from service.storage.engines import IMMEDIATE
+from service.storage.sql_engines import IMMEDIATE
 from service.storage.tables import metadata
 
 __all__ = ["CONNECTION", "DatabaseTooNewError", "known_revisions", "migrate", "one_at_a_time"]
@@ -43,6 +43,7 @@ def migrate(engine: Engine) -> None:
     Raises:
         DatabaseTooNewError: it has migrations this code does not know.
         sqlalchemy.exc.SQLAlchemyError: the database is away.
+
     """
     revisions = known_revisions()
     with engine.connect() as connection:

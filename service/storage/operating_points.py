@@ -27,7 +27,7 @@ from service.errors import (
 from service.storage.database import Database
 from service.storage.tables import operating_point_changes
 
-__all__ = ["Change", "OperatingPoints", "PointInForce", "remove_all"]
+__all__ = ["DEFAULT_ALPHA", "Change", "OperatingPoints", "PointInForce", "remove_all"]
 
 log = logging.getLogger("longtail.points")
 POLL_SECONDS = 0.1
@@ -36,6 +36,7 @@ SPREAD_SECONDS = 0.3  # by then every healthy process has looked: one interval, 
 CLOSE_SECONDS = 5.0
 KEPT_CHANGES = 1000  # of each point
 MAX_POINTS = 100  # of one model and version, beside the bundle's; of removed ones so many keep their history
+DEFAULT_ALPHA = "balanced"  # the operating point used when a request names no alpha
 FIXED = "head"  # the plain classifier, whatever happens
 _LOCK = 0x10461A12  # PostgreSQL's advisory lock of whoever writes: ids are then given in the order of the commits
 _NEWEST = "SELECT max(id) FROM operating_point_changes"
@@ -82,14 +83,19 @@ class OperatingPoints:
 
     Attributes:
         spread_seconds: how long a change is given to be in force in every other process.
+
     """
 
     def __init__(
         self, database: Database, *, interval: float = POLL_SECONDS, clock: Callable[[], float] = time.time
     ) -> None:
         self.spread_seconds = SPREAD_SECONDS
-        self._database, self._interval, self._clock = database, interval, clock
-        self._state, self._applied, self._lock = _State(), 0, threading.Lock()
+        self._database = database
+        self._interval = interval
+        self._clock = clock
+        self._state = _State()
+        self._applied = 0
+        self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="operating-points", daemon=True)
 
@@ -105,7 +111,8 @@ class OperatingPoints:
 
     def of(self, manifest: Manifest) -> Mapping[str, PointInForce]:
         """Return name -> point for one model and version; a lookup in memory."""
-        state, key = self._state, (manifest.name, manifest.version)
+        state = self._state
+        key = (manifest.name, manifest.version)
         of, points = state.merged.get(key, (None, {}))
         if of is not manifest:  # nobody asked yet, or a bundle was exchanged for another of that version
             bundle = {
@@ -120,6 +127,7 @@ class OperatingPoints:
 
         Raises:
             UnknownOperatingPointError: there is none of that name; the sentence lists those there are.
+
         """
         points = self.of(manifest)
         if name not in points:
@@ -133,6 +141,7 @@ class OperatingPoints:
 
         Raises:
             OperatingPointNameError, OperatingPointFixedError, TooManyOperatingPointsError.
+
         """
         if not NAME_PATTERN.fullmatch(name) or is_number(name):
             raise OperatingPointNameError(
@@ -153,6 +162,7 @@ class OperatingPoints:
         Raises:
             OperatingPointNameError, OperatingPointFixedError, TooManyOperatingPointsError: as `check_name`.
             StorageUnavailableError: the database is away.
+
         """
         self.check_name(manifest, name)
         change = {"alpha": alpha, "chosen_by": chosen_by, "who": who, "why": why}
@@ -166,6 +176,7 @@ class OperatingPoints:
             OperatingPointFixedError: the bundle alone has it.
             UnknownOperatingPointError: there is none of that name.
             StorageUnavailableError: the database is away.
+
         """
         self.get(manifest, name)
 
@@ -187,6 +198,7 @@ class OperatingPoints:
 
         Raises:
             StorageUnavailableError: the database is away.
+
         """
         if not NAME_PATTERN.fullmatch(name):  # PostgreSQL cannot even be asked for some
             return []
@@ -200,6 +212,7 @@ class OperatingPoints:
 
         Raises:
             StorageUnavailableError: the database is away.
+
         """
         applied = self._applied
         if (self._database.number(_NEWEST) or 0) == self._state.newest:

@@ -19,6 +19,7 @@ def make_postgresql(url: URL, answer_seconds: float, **options: Any) -> Engine:
         url: as `engines.read_url` gives it.
         answer_seconds: how long one statement may take.
         options: SQLAlchemy's own, of the pool.
+
     """
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,

@@ -1,5 +1,6 @@
-"""The tables, as the code reads and writes them. A new database gets these; `migrations/` brings an
-older one here. A test holds the two together.
+"""The tables, as the code reads and writes them.
+
+A new database gets these; `migrations/` brings an older one here. A test holds the two together.
 
 Times are seconds since 1970. A version is a model's; nothing here outlives the meaning of (model, version).
 """

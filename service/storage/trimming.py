@@ -26,10 +26,13 @@ class Trimmer:
         table: the table.
         key: the name of its primary key, which tells rows of equal time apart.
         keep: N.
+
     """
 
     def __init__(self, table: Table, key: str, keep: int) -> None:
-        self._table, self._key, self._keep = table, table.c[key], keep
+        self._table = table
+        self._key = table.c[key]
+        self._keep = keep
         self._inserted: Counter[tuple[str, int]] = Counter()
         self._trimmed: set[tuple[str, int]] = set()
 
@@ -42,6 +45,7 @@ class Trimmer:
 
         Raises:
             StorageUnavailableError: the database is away.
+
         """
         for which, rows in list(self._inserted.items()):
             if rows > self._keep // _SHARE or (rows and which not in self._trimmed):

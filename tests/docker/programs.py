@@ -66,11 +66,13 @@ class Names(dict[str, list[str]]):
 
     def answer(self, query: bytes) -> bytes:
         """Return the answer to a query for one name: addresses, nothing, or that there is no such name."""
-        labels, at = [], 12
+        labels = []
+        at = 12
         while query[at]:
             labels.append(query[at + 1 : at + 1 + query[at]].decode())
             at += 1 + query[at]
-        question, kind = query[12 : at + 5], int.from_bytes(query[at + 1 : at + 3])
+        question = query[12 : at + 5]
+        kind = int.from_bytes(query[at + 1 : at + 3])
         known = self.get(labels[0].lower() if labels else "")
         found = [socket.inet_aton(address) for address in known or []] if kind == 1 else []
         status = b"\x81\x80" if known else b"\x81\x83"

@@ -29,11 +29,13 @@ from tests.docker.programs import (
     started,
 )
 from tests.service.conftest import CLASSIFY, picture
-from tests.service.databases import PASSWORD, Postgres
-from tests.service.test_process import PNG
+from tests.service.server.test_process import PNG
+from tests.service.storage.databases import PASSWORD, Postgres
 
 pytestmark = pytest.mark.slow
-FIRST, SECOND, LATER = "127.0.0.62", "127.0.0.63", "127.0.0.64"
+FIRST = "127.0.0.62"
+SECOND = "127.0.0.63"
+LATER = "127.0.0.64"
 PICTURES = [picture(seed) for seed in range(20)]
 CLIENTS = 6
 POINTS = "/v1/models/tiny/operating-points"
@@ -113,7 +115,8 @@ def load(site: Site) -> Iterator[Load]:
     """Clients that classify through the balancer, each one request at a time, and compare every answer."""
     with site.client(FIRST) as client:
         expected = [classified(client, data).json()["results"][0]["predictions"] for data in PICTURES]
-    made, over = Load(), threading.Event()
+    made = Load()
+    over = threading.Event()
 
     def ask(number: int) -> None:
         with site.client() as client:

@@ -23,10 +23,11 @@ BUILD = ROOT.parent / "shared" / "tools" / "build-image"
 TAG = "localhost/longtail:test"
 BUILDAH = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 SYSTEM_CERTIFICATES = "system-certs = true\n"  # for uv, as the script mounts this machine's
-MOST_MB = 350  # of what we put on the base image: onnxruntime, numpy and their like
+MAX_MB = 350  # of what we put on the base image: onnxruntime, numpy and their like
 APP = "opt/longtail/app"
 ABSENT = ("pip", "uv", "cc", "gcc", "make", "git", "curl", "wget", "cmake", "ld")
-ADDRESS, USER = "127.0.0.65", 10001
+ADDRESS = "127.0.0.65"
+USER = 10001
 CONTAINER = """
 root=$1 state=$2 models=$3 user=$4 folder=$5; shift 5
 mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"
@@ -103,7 +104,7 @@ def service(
 
 def test_it_is_small_and_has_what_serves_and_nothing_else(image: Image) -> None:
     ours = int(subprocess.run(["du", "-sm", image.root / "opt"], capture_output=True, check=True).stdout.split()[0])
-    assert ours < MOST_MB
+    assert ours < MAX_MB
     assert {path.name for path in (image.root / "opt").iterdir()} == {"longtail"}
     assert {path.name for path in (image.root / APP).iterdir()} == {"LICENSE", "models", "service"}
     shipped, built = (sorted(p.name for p in (at / "models/shipped").iterdir()) for at in (ROOT, image.root / APP))

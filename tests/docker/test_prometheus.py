@@ -14,12 +14,13 @@ from tests.docker.programs import DOCKER, NAMES_AT, answers, eventually, names, 
 from tests.docker.test_alerts import ALERTS
 from tests.docker.test_dashboard import DASHBOARD, QUERIES
 from tests.service.conftest import CLASSIFY, picture
-from tests.service.test_process import PNG
+from tests.service.server.test_process import PNG
 from tests.tiny_bundle import write_tiny_bundle
 
 pytestmark = pytest.mark.slow
 PROMETHEUS = "http://127.0.0.1:9090"
-SERVICE, OTHER = "127.0.0.61", "127.0.0.62"
+SERVICE = "127.0.0.61"
+OTHER = "127.0.0.62"
 LABELS = 60  # of pictures that cover every group of the tiny model
 
 

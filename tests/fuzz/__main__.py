@@ -60,8 +60,12 @@ def _fuzz(given: argparse.Namespace) -> int:
     faulthandler.enable()
     logging.disable(logging.CRITICAL)  # a fault is raised; refusals are no news
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    target, slowest, slowest_at, before = TARGETS[given.target], 0.0, 0, None
-    progress, outcomes = _progress(given.progress), Counter[str]()
+    target = TARGETS[given.target]
+    slowest = 0.0
+    slowest_at = 0
+    before = None
+    progress = _progress(given.progress)
+    outcomes = Counter[str]()
     started = time.monotonic()
     with target.ready() as function:
         for number in range(given.first, given.first + given.inputs):
@@ -72,7 +76,8 @@ def _fuzz(given: argparse.Namespace) -> int:
             clock = time.process_time()
             outcomes[function(data)] += 1
             if (took := time.process_time() - clock) > slowest:
-                slowest, slowest_at = took, number
+                slowest = took
+                slowest_at = number
     after = _memory()
     report = {"target": given.target, "inputs": given.inputs, "seconds": round(time.monotonic() - started, 1)}
     report |= {"slowest_seconds": round(slowest, 3), "slowest": slowest_at, "outcomes": outcomes}

@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 import orjson
 from fastapi import FastAPI
 
+from engines.fake import FakeEngine
 from service.app import create_app
-from service.engines.fake import FakeEngine
-from service.repository.loader import loader
+from service.catalog.loader import loader
 from service.settings import Settings
 from tests.tiny_bundle import write_tiny_bundle
 
@@ -23,7 +23,7 @@ __all__ = ["FaultError", "ServiceUnderTest"]
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHODS = (b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"PATCH", b"OPTIONS")
-LONGEST_HEAD = 16_384  # bytes
+MAX_HEAD_BYTES = 16_384  # bytes
 ANYWHERE = {403, 404, 405}  # of the envelope and the router, not of an operation
 
 
@@ -37,6 +37,7 @@ class ServiceUnderTest:
     Args:
         folder: an empty one, for its model and its database.
         limits: settings, where the small ones that keep the fuzzer quick will not do.
+
     """
 
     def __init__(self, folder: Path, **limits: Any) -> None:
@@ -61,6 +62,7 @@ class ServiceUnderTest:
 
         Raises:
             FaultError: the answer has a status that the operation does not document, or is no sentence.
+
         """
         scope, body = _scope(data)
         status, headers, answer = self._loop.run_until_complete(self._answer(scope, body))
@@ -68,7 +70,8 @@ class ServiceUnderTest:
         return str(status)
 
     async def _answer(self, scope: dict[str, Any], body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-        messages, sent = _messages(body), []
+        messages = _messages(body)
+        sent = []
         gone = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
@@ -105,7 +108,7 @@ class ServiceUnderTest:
 def _scope(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Return what a web server makes of a request: what cannot pass one is left out."""
     head, _, body = data.partition(b"\n\n")
-    head = head[:LONGEST_HEAD]
+    head = head[:MAX_HEAD_BYTES]
     line, *lines = head.split(b"\n")
     method, _, target = line.partition(b" ")
     path, _, query = target.partition(b"?")

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 PARSERS = [
-    "models.preprocess", "service.archives", "service.bodies", "service.openinference", "service.parsing",
-    "service.uploads", "starlette.formparsers", "python_multipart", "zipfile", "PIL",
+    "models.preprocess", "service.tuning.archives", "service.web.bodies", "service.openinference",
+    "service.web.query_parameters", "service.web.uploads", "starlette.formparsers", "python_multipart",
+    "zipfile", "PIL",
 ]  # fmt: skip
 
 
@@ -23,7 +24,8 @@ def main() -> None:
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415  while it is watched
 
     name, *options = sys.argv[1:]
-    target, corpus = TARGETS[name], Path("runs/fuzz") / name
+    target = TARGETS[name]
+    corpus = Path("runs/fuzz") / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(target.good):
         (corpus / f"good-{number}").write_bytes(data)

@@ -47,6 +47,7 @@ def mutated(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
         rng: what is drawn from.
         seeds: inputs that are good.
         words: texts that mean something to the parser.
+
     """
     data = rng.choice(seeds)
     if rng.random() < 0.025:
@@ -58,7 +59,8 @@ def mutated(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
 
 def with_png_checksums(data: bytes) -> bytes:
     """Return a PNG file whose chunks have the checksums they should have: else no reader looks into them."""
-    made, position = bytearray(data), 8
+    made = bytearray(data)
+    position = 8
     while position + 12 <= len(made):
         (length,) = struct.unpack_from(">I", made, position)
         end = position + 8 + length
@@ -85,7 +87,8 @@ def _near_the_start(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
 
 def _number(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
     """Write a number of note, of two, four or eight bytes, in either order."""
-    size, order = rng.choice((2, 3, 4, 4, 8)), rng.choice(("big", "little"))
+    size = rng.choice((2, 3, 4, 4, 8))
+    order = rng.choice(("big", "little"))
     number = (rng.choice(NUMBERS) % (1 << 8 * size)).to_bytes(size, order)  # type: ignore[arg-type]
     start = rng.randrange(len(data) + 1)
     return data[:start] + number + data[start + size :]
@@ -117,7 +120,8 @@ def _again(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
 
 
 def _word(rng: Rng, data: bytes, _: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    word, start = rng.choice(words), rng.randrange(len(data) + 1)
+    word = rng.choice(words)
+    start = rng.randrange(len(data) + 1)
     end = start + (len(word) if rng.random() < 0.5 else 0)
     return data[:start] + word + data[end:]
 

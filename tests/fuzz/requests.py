@@ -54,7 +54,8 @@ def _with_another_body(rng: Rng, lines: list[bytes], body: bytes, words: Sequenc
         return lines, mutated(rng, [body], words)
     body = packing[1](body) if packing else body
     length = int(headers.get(HEADER.encode(), len(body)))
-    text, rest = body[:length], body[length:]
+    text = body[:length]
+    rest = body[length:]
     if text[:1] in (b"{", b"[") and rng.random() < 0.7:
         text = _mutated_json(rng, text)
     else:

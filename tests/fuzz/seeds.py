@@ -61,8 +61,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def pictures() -> list[bytes]:
     """JPEG, PNG and WebP of every kind: modes, progressive, interlaced, animated, with metadata, and bombs."""
-    rgb, exif = _noise("RGB", 24, 18), Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "text"
+    rgb = _noise("RGB", 24, 18)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "text"
     extra = {"exif": exif.tobytes(), "icc_profile": bytes(200)}
     text = PngInfo()
     text.add_text("a", "b" * 50)
@@ -85,7 +87,8 @@ def pictures() -> list[bytes]:
 
 def _picture_bombs() -> Iterable[bytes]:
     """Small files that say, or become, much more than they are."""
-    head, end = b"\x89PNG\r\n\x1a\n", _chunk(b"IEND", b"")
+    head = b"\x89PNG\r\n\x1a\n"
+    end = _chunk(b"IEND", b"")
     lines = zlib.compress(bytes(2_000_000))
     for width, height, depth in ((60_000, 60_000, 8), (1 << 31, 1, 8), (900, 900, 16)):
         header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 1))
@@ -132,7 +135,8 @@ def forms() -> list[bytes]:
 
 def infer_requests() -> list[bytes]:
     """Open Inference Protocol: JSON, binary tensors behind it, compressed bodies, raw pictures, bombs."""
-    path, picture = "POST /v2/models/tiny/infer", _saved(_noise("RGB", 8, 8), "PNG")
+    path = "POST /v2/models/tiny/infer"
+    picture = _saved(_noise("RGB", 8, 8), "PNG")
     element = struct.pack("<I", len(picture)) + picture
     encoded = {"name": "encoded", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(element)}}
     alpha = {"name": "alpha", "datatype": "FP32", "shape": [1, 1], "parameters": {"binary_data_size": 4}}
@@ -159,7 +163,8 @@ def infer_requests() -> list[bytes]:
 
 def json_requests() -> list[bytes]:
     """Orders in JSON: tuning, feedback, operating points, the repository's index."""
-    tune, point = "POST /v1/models/tiny/alpha/tune?wait=0", "PUT /v1/models/tiny/operating-points/night"
+    tune = "POST /v1/models/tiny/alpha/tune?wait=0"
+    point = "PUT /v1/models/tiny/operating-points/night"
     label = {"id": "01a20dac039c7aa3912d77855a3cfdb1", "label": "class 1"}
     bodies: list[tuple[str, object]] = [
         (tune, {"source": "feedback", "since": 3600, "constraints": ["overall >= 0.7"], "low": -1, "high": 2}),
@@ -176,7 +181,8 @@ def json_requests() -> list[bytes]:
 
 def queries() -> list[bytes]:
     """Addresses: paths and what stands behind the question mark."""
-    picture, kind = _saved(_noise("RGB", 8, 8), "PNG"), {"Content_Type": "image/png"}
+    picture = _saved(_noise("RGB", 8, 8), "PNG")
+    kind = {"Content_Type": "image/png"}
     prior = quote('{"class 0": 1, "class 1": 2, "class 2": 1, "class 3": 1, "class 4": 9}')
     made = [
         request(f"POST /v1/models/tiny/classify?alpha=1.5&alpha=tail&top_k=3&version=1&prior={prior}", picture, **kind),

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
-from service.archives import LabelledArchive, open_archive
 from service.errors import ServiceError, translate
+from service.tuning.archives import LabelledArchive, open_archive
 from tests.fuzz import seeds
 from tests.fuzz.app import FaultError, ServiceUnderTest
 from tests.fuzz.mutate import Rng, mutated, with_png_checksums
@@ -37,6 +37,7 @@ class Target:
         change: makes an input of them.
         ready: makes the function, and ends what it needed.
         share: of every hundred inputs.
+
     """
 
     seeds: Callable[[], list[bytes]]

@@ -12,7 +12,7 @@ import pytest
 from tests.fuzz.app import FaultError, ServiceUnderTest
 from tests.fuzz.seeds import json_requests, pictures, queries, request
 from tests.fuzz.targets import TARGETS, decode
-from tests.service.databases import Postgres
+from tests.service.storage.databases import Postgres
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {name: target.share * 1200 for name, target in TARGETS.items()}

@@ -13,7 +13,7 @@ if not torch.cuda.is_available():
     pytest.skip("torch sees no CUDA device (README, On a GPU)", allow_module_level=True)
 
 from models.manifest import ImageRecipe  # noqa: E402
-from training.data.augment import (  # noqa: E402
+from training.data.augmentation.augment import (  # noqa: E402
     auto_augment,
     color_jitter,
     crop_and_flip,
@@ -21,10 +21,10 @@ from training.data.augment import (  # noqa: E402
     mixup,
     rand_augment,
 )
+from training.data.augmentation.random_crops import RandomCrops, crop_and_resize  # noqa: E402
 from training.data.images import LabelledImages  # noqa: E402
 from training.data.labelled_files import LabelledFiles  # noqa: E402
 from training.data.pixels import TrainingPixels  # noqa: E402
-from training.data.random_crops import RandomCrops, crop_and_resize  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 Images = torch.Tensor
@@ -45,7 +45,8 @@ def seeded() -> torch.Generator:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_seed_gives_the_same_pictures_on_both_devices(way: str) -> None:
-    there, here = WAYS[way](IMAGES.cuda(), seeded()), WAYS[way](IMAGES, seeded())
+    there = WAYS[way](IMAGES.cuda(), seeded())
+    here = WAYS[way](IMAGES, seeded())
     assert there.is_cuda
     different = (there.cpu().float() - here.float()).abs() > 1
     assert different.float().mean() < 1e-3  # where a value one off passed a second operation
@@ -65,7 +66,8 @@ def test_the_device_is_not_waited_for(way: str) -> None:
 
 def test_crops_are_the_same_on_both_devices() -> None:
     boxes = torch.from_numpy(RandomCrops.draw(256, seeded()).boxes(32, 32))
-    there, here = crop_and_resize(IMAGES.cuda(), boxes, 24, 24), crop_and_resize(IMAGES, boxes, 24, 24)
+    there = crop_and_resize(IMAGES.cuda(), boxes, 24, 24)
+    here = crop_and_resize(IMAGES, boxes, 24, 24)
     assert (there.cpu().int() - here.int()).abs().max() <= 1
 
 

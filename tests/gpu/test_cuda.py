@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from engines.onnx import OnnxEngine
 from models.bundle import Bundle
-from service.engines.onnx import OnnxEngine
 from tests.tiny_bundle import TinyModel
 
 pytestmark = [

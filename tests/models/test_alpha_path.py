@@ -44,7 +44,8 @@ def test_the_grid_holds_no_crossing_of_small_integers() -> None:
 @given(lines)
 def test_a_label_wins_exactly_inside_its_interval(rows: list[list[tuple[int, int]]]) -> None:
     array = np.array(rows, dtype=np.float64)
-    logits, slope = array[:, :, 0], array[:, :, 1]
+    logits = array[:, :, 0]
+    slope = array[:, :, 1]
     brute = winners(logits, slope)
     for label in range(logits.shape[1]):
         intervals = winning_intervals(logits, slope, np.full(len(logits), label))
@@ -72,13 +73,16 @@ def test_the_classes_of_an_image_share_the_whole_of_alpha(seed: int) -> None:
 
 
 def test_twins_are_won_by_the_lower_index() -> None:
-    logits, slope = np.ones((2, 2)), np.ones((2, 2))
+    logits = np.ones((2, 2))
+    slope = np.ones((2, 2))
     intervals = winning_intervals(logits, slope, np.array([0, 1]))
     np.testing.assert_array_equal(intervals, [[-np.inf, np.inf], [np.nan, np.nan]])
 
 
 def test_a_class_that_only_touches_never_wins() -> None:
-    logits, slope = np.array([[0.0, 0.0, 0.0]]), np.array([[1.0, 0.0, -1.0]])  # all meet at alpha 0
+    # all meet at alpha 0
+    logits = np.array([[0.0, 0.0, 0.0]])
+    slope = np.array([[1.0, 0.0, -1.0]])
     np.testing.assert_array_equal(winning_intervals(logits, slope, np.array([1])), [[np.nan, np.nan]])
 
 
@@ -97,7 +101,9 @@ def test_no_images_have_no_intervals() -> None:
 
 def test_one_slope_for_all_images_is_the_same_as_repeating_it() -> None:
     rng = np.random.default_rng(5)
-    logits, slope, labels = rng.standard_normal((40, 6)), rng.standard_normal(6), rng.integers(0, 6, 40)
+    logits = rng.standard_normal((40, 6))
+    slope = rng.standard_normal(6)
+    labels = rng.integers(0, 6, 40)
     repeated = winning_intervals(logits, np.tile(slope, (40, 1)), labels)
     np.testing.assert_array_equal(winning_intervals(logits, slope, labels), repeated)
 
@@ -162,7 +168,8 @@ def test_one_class_wins_everywhere() -> None:
 
 
 def test_nearly_parallel_lines_of_any_size_give_a_finite_answer() -> None:
-    logits, slope = np.array([1e300, -1e300, 0.0]), np.array([1.0, np.nextafter(1.0, 2.0), 1.0])
+    logits = np.array([1e300, -1e300, 0.0])
+    slope = np.array([1.0, np.nextafter(1.0, 2.0), 1.0])
     steps = path_of(logits, slope)
     assert (steps[0].low, steps[-1].high) == (-np.inf, np.inf)
     assert not any(np.isnan([step.low, step.high]).any() for step in steps)
@@ -171,7 +178,8 @@ def test_nearly_parallel_lines_of_any_size_give_a_finite_answer() -> None:
 @given(lines, st.integers(1, 7))
 def test_a_label_is_among_the_top_k_exactly_inside_its_union(rows: list[list[tuple[int, int]]], k: int) -> None:
     array = np.array(rows, dtype=np.float64)
-    logits, slope = array[:, :, 0], array[:, :, 1]
+    logits = array[:, :, 0]
+    slope = array[:, :, 1]
     shifted = logits[None] - GRID[:, None, None] * slope[None]
     ranks = np.argsort(np.argsort(-shifted, axis=2, kind="stable"), axis=2)  # ties go to the lower index
     for label in range(logits.shape[1]):

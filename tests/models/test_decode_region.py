@@ -16,7 +16,8 @@ BOX = (10, 5, 50, 45)
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", orientation: int | None = None, **options: object) -> bytes:
-    file, image = io.BytesIO(), Image.fromarray(pixels)
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
     if orientation is not None:
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -68,7 +69,8 @@ def test_the_part_is_one_of_the_upright_picture(kind: str, orientation: int) -> 
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_looks_the_same(
     monkeypatch: pytest.MonkeyPatch, orientation: int
 ) -> None:
-    data, decoded = encoded(SMOOTH, "JPEG", orientation, quality=95), []
+    data = encoded(SMOOTH, "JPEG", orientation, quality=95)
+    decoded = []
     load = Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda image, *rest: decoded.append(image.size) or load(image, *rest))
     box = (100, 200, 1000, 1100)

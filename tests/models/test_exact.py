@@ -49,7 +49,8 @@ def gaps(lines: Lines) -> list[Gap]:
     if not crossings:
         return [(-math.inf, math.inf, Fraction(0))]
     inner = [(float(a), float(b), (a + b) / 2) for a, b in pairwise(crossings)]
-    first, last = crossings[0], crossings[-1]
+    first = crossings[0]
+    last = crossings[-1]
     return [(-math.inf, float(first), first - 1), *inner, (float(last), math.inf, last + 1)]
 
 
@@ -186,13 +187,16 @@ def test_the_top_1_and_the_winner_are_the_same(kind: str, seed: int) -> None:
     logits, slope = awkward(kind, seed)
     for label in range(len(logits)):
         arguments = logits[None], slope[None], np.array([label])
-        union, interval = top_k_intervals(*arguments, 1)[0], winning_intervals(*arguments)
+        union = top_k_intervals(*arguments, 1)[0]
+        interval = winning_intervals(*arguments)
         np.testing.assert_array_equal(union, interval[~np.isnan(interval[:, 0])])
 
 
 def test_5000_classes_that_all_win_are_all_found() -> None:
     index = np.arange(5000.0)
-    logits, slope = -(index**2), -2.0 * index  # tangents of a parabola: class i wins from i - 1/2 to i + 1/2
+    # tangents of a parabola: class i wins from i - 1/2 to i + 1/2
+    logits = -(index**2)
+    slope = -2.0 * index
     ends = [-math.inf, *(index[:-1] + 0.5), math.inf]
     shuffled = np.random.default_rng(0).permutation(5000)
     place = np.argsort(shuffled)
@@ -232,7 +236,8 @@ def test_without_slope_the_plain_winner_wins_everywhere() -> None:
 
 
 def test_minus_zero_is_zero() -> None:
-    logits, slope = np.array([0.0, -0.0]), np.array([-0.0, 0.0])
+    logits = np.array([0.0, -0.0])
+    slope = np.array([-0.0, 0.0])
     assert path_of(logits, slope) == [(-math.inf, math.inf, 0)]
     assert np.isnan(winning_intervals(logits[None], slope[None], np.array([1]))).all()
 
@@ -306,7 +311,8 @@ NUMBERS = (math.nan, math.inf, -math.inf)
 @pytest.mark.parametrize("where", range(3))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_not_finite_is_refused_by_every_routine(bad: float, where: int, dtype: type) -> None:
-    fine, one = np.ones((2, 3), dtype), np.array([0])
+    fine = np.ones((2, 3), dtype)
+    one = np.array([0])
     spoilt = fine.copy()
     spoilt[1, where] = bad
     for logits, slope in ((spoilt, fine), (fine, spoilt)):

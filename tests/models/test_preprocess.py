@@ -20,7 +20,8 @@ from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedI
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 
-HEIGHT, WIDTH = 6, 8
+HEIGHT = 6
+WIDTH = 8
 AS_IT_IS = ImageRecipe(HEIGHT, WIDTH, HEIGHT, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 GREY = PIXELS[:, :, 0]
@@ -129,7 +130,8 @@ def test_a_palette_is_expanded() -> None:
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
 def test_what_is_transparent_shows_white_behind_it(kind: str, options: dict[str, Any]) -> None:
     alpha = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
-    alpha[:, 2:4], alpha[:, 4:] = 128, 255
+    alpha[:, 2:4] = 128
+    alpha[:, 4:] = 255
     result = decode_image(encode(np.concatenate([PIXELS, alpha], axis=2), kind, **options), AS_IT_IS)
     share = alpha / 255
     np.testing.assert_allclose(result, PIXELS * share + 255 * (1 - share), atol=1)  # rounding
@@ -190,7 +192,8 @@ def test_the_shorter_side_is_resized_and_the_centre_cut_out(width: int, height: 
     picture = Image.fromarray(np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8))
     resized = (10 * width // min(width, height), 10 * height // min(width, height))
     whole = np.asarray(picture.resize(resized, Image.Resampling.BILINEAR))
-    top, left = round((resized[1] - 8) / 2), round((resized[0] - 6) / 2)
+    top = round((resized[1] - 8) / 2)
+    left = round((resized[0] - 6) / 2)
     expected = whole[top : top + 8, left : left + 6]
     result = decode_image(encode(picture), recipe(8, 6, 10)).astype(int)
     np.testing.assert_allclose(result, expected, atol=1)  # the crop's box is rounded to float32

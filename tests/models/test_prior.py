@@ -93,7 +93,8 @@ def test_slopes_that_change_nothing_keep_the_plain_classifier() -> None:
 
 
 def test_probabilities_that_underflow_give_a_finite_divergence() -> None:
-    logits, slope = np.array([[0.0, 5000.0, 0.0]]), np.array([[1.0, 0.0, -1.0]])
+    logits = np.array([[0.0, 5000.0, 0.0]])
+    slope = np.array([[1.0, 0.0, -1.0]])
     found = match_prior(logits, slope, np.full(3, 1 / 3), low=-8.0, high=8.0)
     assert np.isfinite([found.alpha, found.divergence]).all()
 
@@ -102,7 +103,8 @@ def test_probabilities_that_underflow_give_a_finite_divergence() -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (1, 3, 16), (10, 5, 5)]))
 def test_the_frequencies_of_traffic_are_found_without_labels(seed: int, weights: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(seed)
-    truth, train = np.array(weights) / sum(weights), COUNTS / COUNTS.sum()
+    truth = np.array(weights) / sum(weights)
+    train = COUNTS / COUNTS.sum()
     labels = rng.choice(3, 20_000, p=truth)
     features = rng.normal(size=(len(labels), 3)) + 1.5 * np.eye(3)[labels]
     posterior = softmax(1.5 * features + np.log(train))  # exact for Gaussians of unit variance
@@ -111,7 +113,8 @@ def test_the_frequencies_of_traffic_are_found_without_labels(seed: int, weights:
 
 def test_the_estimate_is_the_maximum_of_the_likelihood() -> None:
     rng = np.random.default_rng(3)
-    train, probabilities = COUNTS / COUNTS.sum(), rng.dirichlet(np.ones(3), 200)
+    train = COUNTS / COUNTS.sum()
+    probabilities = rng.dirichlet(np.ones(3), 200)
     best = estimate_prior(probabilities, train)
 
     def likelihood(prior: Any) -> float:
@@ -145,7 +148,8 @@ def test_a_range_of_one_point_and_a_huge_one_are_answered() -> None:
 
 
 def test_calibration_scales_and_shifts() -> None:
-    logits, bias = np.array([[2.0, 0.0, -2.0]]), np.array([0.0, 0.5, 0.0])
+    logits = np.array([[2.0, 0.0, -2.0]])
+    bias = np.array([0.0, 0.5, 0.0])
     expected = softmax(np.array([[1.0, 0.5, -1.0]]))
     np.testing.assert_allclose(Calibration(2.0, bias).probabilities(logits), expected)
 

@@ -16,7 +16,10 @@ from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 
 Pixels = NDArray[np.uint8]
-HEIGHT, WIDTH, RESIZE = 28, 24, 32  # scaled from a shorter side of 2 x 4 x 32 on
+# scaled from a shorter side of 2 x 4 x 32 on
+HEIGHT = 28
+WIDTH = 24
+RESIZE = 32
 RECIPE = ImageRecipe(HEIGHT, WIDTH, RESIZE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CIFAR = ImageRecipe(32, 32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -47,7 +50,8 @@ def by_the_book(data: bytes, scale: int) -> Pixels:
         assert image.size == (-(-width // scale), -(-height // scale))  # rounded up
         size = RESIZE * width // min(width, height), RESIZE * height // min(width, height)
         resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR, (0, 0, width / scale, height / scale))
-    top, left = round((size[1] - HEIGHT) / 2), round((size[0] - WIDTH) / 2)
+    top = round((size[1] - HEIGHT) / 2)
+    left = round((size[0] - WIDTH) / 2)
     return np.asarray(resized)[top : top + HEIGHT, left : left + WIDTH]
 
 

@@ -144,7 +144,8 @@ def test_an_image_without_features_gives_no_nan(seed: int, alpha: float) -> None
 
 
 def test_one_empty_head_leaves_the_other_alone() -> None:
-    features, weight = np.float32([[0, 0, 3, 4]]), np.float32([[1, 1, 3, 4]])
+    features = np.float32([[0, 0, 3, 4]])
+    weight = np.float32([[1, 1, 3, 4]])
     logits = tde.classifier_logits(features, weight, num_heads=2, tau=16.0, gamma=0.0)
     np.testing.assert_allclose(logits, [[8.0]], rtol=1e-6)  # half of tau: the full head fits exactly
 

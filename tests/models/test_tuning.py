@@ -52,7 +52,9 @@ def every_step(images: LabelledIntervals, low: float, high: float) -> np.ndarray
 
 @given(seeds, st.sampled_from(OBJECTIVES), st.integers(-40, 10), st.integers(1, 60))
 def test_no_alpha_does_better_than_the_optimum(seed: int, figure: str, low_tenths: int, width_tenths: int) -> None:
-    images, low, width = coarse(seed), low_tenths / 10, width_tenths / 10
+    images = coarse(seed)
+    low = low_tenths / 10
+    width = width_tenths / 10
     best = optimum(images, Objective(figure, low=low, high=low + width))
     tried = [figures_at(images, float(alpha))[figure] for alpha in every_step(images, low, low + width)]
     assert best.value == pytest.approx(max(tried), abs=1e-9)
@@ -261,7 +263,8 @@ def test_a_class_never_seen_in_training_leaves_logit_adjustment_out() -> None:
 
 def test_slopes_worked_out_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
-    labels, cosine = np.arange(100) % 4, rng.uniform(0.3, 0.9, size=(100, 2))
+    labels = np.arange(100) % 4
+    cosine = rng.uniform(0.3, 0.9, size=(100, 2))
     logits = rng.normal(size=(100, 4)) + np.array([2.0, 1.0, 0.0, -1.0])
     whole = Scores(logits, tde.head_effect(cosine, EFFECT), labels, GROUPS)
     pieces = Scores(logits, EFFECT, labels, GROUPS, head_cosine=cosine)
@@ -278,7 +281,8 @@ def test_slopes_worked_out_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPa
 
 def test_labels_alone_give_the_same_alpha_as_the_images() -> None:
     scores = long_tailed()
-    full, short = tune(scores, COUNTS, Objective()), tune_intervals(scores.labelled_intervals(), Objective())
+    full = tune(scores, COUNTS, Objective())
+    short = tune_intervals(scores.labelled_intervals(), Objective())
     shared = ("alpha", "interval", "confidence_interval", "cross_fitted", "curve", "images")
     assert {name: full[name] for name in shared} == {name: short[name] for name in shared}
 

@@ -219,7 +219,8 @@ def test_who_reads_meanwhile_is_never_refused(tmp_path: Path) -> None:
             [sys.executable, "-c", REVISING + FOR_EVER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as writer:
             assert writer.stdout is not None
-            first, seen = int(writer.stdout.readline()), set[int]()
+            first = int(writer.stdout.readline())
+            seen = set[int]()
             while len(seen) < 4:  # however slow the writer is; pytest's own timeout is the last word
                 seen.add(load_bundle(path).manifest.metrics["number"])
             writer.send_signal(signal.SIGKILL)

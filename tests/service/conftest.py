@@ -13,10 +13,10 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
+from engines.fake import FakeEngine
 from models.bundle import Bundle
 from service.app import create_app
-from service.engines.fake import FakeEngine
-from service.repository.loader import loader
+from service.catalog.loader import loader
 from service.settings import Settings
 
 CLASSIFY = "/v1/models/tiny/classify"

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.probe import default_url, main, problem
-from tests.service.test_process import server
+from tests.service.server.test_process import server
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-import training.classifier
-from training.recipe import Recipe
+import training.model.classifier
+from training.recipe.recipe import Recipe
 
 torch.set_num_threads(1)
 COLOURS = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 20, 20)}
@@ -55,7 +55,8 @@ class TinyBackbone(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.bn = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.nn.BatchNorm2d(8)
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn = torch.nn.BatchNorm2d(8)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.bn(self.conv(images))).mean(dim=(2, 3))
@@ -64,7 +65,7 @@ class TinyBackbone(torch.nn.Module):
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A recipe that trains in a moment; its network is `TinyBackbone`."""
-    monkeypatch.setattr(training.classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
+    monkeypatch.setattr(training.model.classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
     return Recipe(
         name="tiny", height=8, width=8, resize=8, imbalance_ratio=4.0, epochs=3, batch_size=8, learning_rate=0.1,
         warmup_epochs=1, schedule="cosine", crop_padding=1, cutout=2, auto_augment=True, evaluate_every=2,

@@ -19,7 +19,7 @@ from training.errors import DataError
 
 __all__ = ["class_folder_parts", "open_class_folders"]
 
-MOST_KINDS = 5
+MAX_KINDS = 5
 _Tree = dict[str, list[str]]  # class -> names of its pictures
 
 
@@ -28,6 +28,7 @@ def open_class_folders(path: Path, split: str) -> LabelledFiles:
 
     Raises:
         DataError: as `class_folder_parts`, or there is no such split.
+
     """
     parts, _ = class_folder_parts(path)
     if split not in parts:
@@ -43,6 +44,7 @@ def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]
 
     Raises:
         DataError: nothing there, fewer than two classes, a class without images, or a picture in no class folder.
+
     """
     store = open_store(path)
     files = [name for name in map(PurePosixPath, store.files()) if not _hidden(name)]
@@ -121,7 +123,7 @@ def _passed_over(path: Path, others: list[PurePosixPath]) -> list[str]:
     """Count by kind the files in class folders that are not looked at: a BMP is no picture here."""
     if not others:
         return []
-    kinds = Counter(other.suffix.lower() or "without suffix" for other in others).most_common(MOST_KINDS)
+    kinds = Counter(other.suffix.lower() or "without suffix" for other in others).most_common(MAX_KINDS)
     shown = [f"{count:,} {kind}" for kind, count in kinds]
     if more := len(others) - sum(count for _, count in kinds):
         shown.append(f"{more:,} others")

@@ -25,6 +25,7 @@ def read_coco_json(path: Path, columns: Columns) -> Listing:
 
     Raises:
         DataError: not JSON, not of this form, an id that is unknown, missing or there twice.
+
     """
     tree = _parse(path)
     images, annotations, categories = (_objects(path, tree, key) for key in ("images", "annotations", "categories"))

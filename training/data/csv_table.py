@@ -38,6 +38,7 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
 
     Raises:
         DataError: no header, a column that is missing or there twice, a row of another length, a label that is none.
+
     """
     table = _rows(path)
     _, header = next(table, (1, []))

@@ -51,6 +51,7 @@ class Splits:
             have none.
         note: how the test part came about and what was left out, for people and for provenance.
         is_split_off: the test part was split off here, so it is only had again from the same data.
+
     """
 
     train: LabelledFiles
@@ -64,6 +65,7 @@ def open_splits(options: DataOptions) -> Splits:
 
     Raises:
         DataError: whatever is wrong with it; the message says where and what would work.
+
     """
     found = _divide(options)
     if found.train is None:
@@ -90,6 +92,7 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
 
     Raises:
         DataError: as `open_splits`, or it has a class that the model does not know.
+
     """
     if options.test is not None:
         test, notes = _whole(options.test, options)
@@ -121,6 +124,7 @@ def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
 
     Raises:
         DataError: it is another.
+
     """
     if part.is_split_off and kept is None:
         raise DataError(
@@ -146,6 +150,7 @@ def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFi
 
     Raises:
         DataError: there are pictures of a class that is not among them.
+
     """
     number = {name: index for index, name in enumerate(class_names)}
     counts = files.class_counts
@@ -184,7 +189,8 @@ class _Divided:
 def _divide(options: DataOptions) -> _Divided:
     """Say which pictures are whose; nothing is renumbered yet."""
     parts, notes = _parts(options.data, options)
-    name, train = name_of(options.data), parts.get("train", parts.get(""))
+    name = name_of(options.data)
+    train = parts.get("train", parts.get(""))
     if options.test is not None:
         if "test" in parts:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
@@ -248,7 +254,8 @@ def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
 
 def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
-    suffix, columns = path.suffix.lower(), options.columns
+    suffix = path.suffix.lower()
+    columns = options.columns
     if not is_list(path):
         options.refuse_for_folders(path)
         return class_folder_parts(path)

@@ -33,6 +33,7 @@ class ImageStore(Protocol):
 
         Raises:
             OSError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile: it is not there, too large, or damaged.
+
         """
 
     def where(self, name: str) -> str:
@@ -47,6 +48,7 @@ def open_store(path: Path) -> ImageStore:
 
     Raises:
         DataError: nothing there, or neither.
+
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -63,6 +65,7 @@ def listed_file(store: ImageStore, name: str) -> str:
 
     Raises:
         OSError: there is none, or there are several that differ in their suffix.
+
     """
     suffixes = ("",) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ("", *_SUFFIXES)
     for prefix in dict.fromkeys(("", store.wrapper())):
@@ -104,7 +107,8 @@ class _FolderStore:
 
 class _ZipStore:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self._path, self._archive = path.resolve(), archive
+        self._path = path.resolve()
+        self._archive = archive
         plain = [(entry, entry.filename.replace("\\", "/")) for entry in archive.infolist()]
         self._entries = {str(PurePosixPath(name)): entry for entry, name in plain if not name.endswith("/")}
         parents = {parent for name in self._entries for parent in PurePosixPath(name).parents}

@@ -24,8 +24,8 @@ from rich.console import Console
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image, decode_region
+from training.data.augmentation.random_crops import RandomCrops, mirror
 from training.data.labelled_files import LabelledFiles
-from training.data.random_crops import RandomCrops, mirror
 from training.errors import DataError
 from training.progress import images_progress
 
@@ -34,7 +34,7 @@ __all__ = ["DAMAGED", "FITS_IN_MEMORY_BYTES", "LabelledImages", "check_classes",
 FITS_IN_MEMORY_BYTES = 4 << 30
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
 BATCH = 256
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -48,6 +48,7 @@ class LabelledImages:
         recipe: how a file becomes (H, W, 3) pixels.
         pixels: (N, H, W, 3) uint8, or None where they do not fit into memory.
         unreadable: names of the pictures that were left out.
+
     """
 
     files: LabelledFiles
@@ -81,6 +82,7 @@ class LabelledImages:
             indices: (B,).
             crops: B random crops, to be cut out and resized to (H, W), of the kept pixels or of the whole files;
                 None takes the images as they are evaluated.
+
         """
         if self.pixels is not None:
             pixels = self.pixels[indices]
@@ -114,12 +116,15 @@ def load_images(
 
     Raises:
         DataError: more pictures than that cannot be read, or all, or all of a class; the message names files.
+
     """
     fits = len(files) * recipe.height * recipe.width * 3 <= memory_bytes
     pixels = np.empty((len(files) if fits else 0, recipe.height, recipe.width, 3), np.uint8)
     if not fits and not max_unreadable:
         return LabelledImages(files, recipe, None)
-    filled, readable, bad = 0, np.ones(len(files), dtype=bool), list[_Bad]()
+    filled = 0
+    readable = np.ones(len(files), dtype=bool)
+    bad = list[_Bad]()
     with images_progress() as progress, ThreadPoolExecutor(torch.get_num_threads()) as threads:
         task = progress.add_task("reading" if fits else "looking at every picture", total=len(files))
         for start in range(0, len(files), BATCH):
@@ -186,8 +191,8 @@ def _sentence(files: LabelledFiles, bad: list[_Bad], allowed: float = 0.0) -> st
 
 
 def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
-    shown = "; ".join(f"{each.name}: {each.why}" for each in bad[:MOST_NAMED])
-    more = f"; and {len(bad) - MOST_NAMED:,} more" if len(bad) > MOST_NAMED else ""
+    shown = "; ".join(f"{each.name}: {each.why}" for each in bad[:MAX_NAMED])
+    more = f"; and {len(bad) - MAX_NAMED:,} more" if len(bad) > MAX_NAMED else ""
     return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}{more}"
 
 
@@ -200,6 +205,7 @@ def check_classes(files: LabelledFiles, left: LabelledFiles) -> None:
 
     Raises:
         DataError: a class has pictures in `files` and none in `left`.
+
     """
     gone = np.flatnonzero((files.class_counts > 0) & (left.class_counts == 0))
     if len(gone):

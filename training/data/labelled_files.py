@@ -37,6 +37,7 @@ class LabelledFiles:
         group_names: what the groups are called, by number; "" for a picture that is a group by itself.
         split: the data's own split that this is, `train`, `val` or `test`; "" where that is not known.
         where: name -> the one place where the picture lies, links followed, whatever it is called here.
+
     """
 
     source: str
@@ -77,6 +78,7 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
 
     Raises:
         DataError: nothing there, no pictures, or a folder of pictures that is no class.
+
     """
     store = open_store(path)
     pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]

@@ -44,6 +44,7 @@ class Listing:
         classes: names in the order of the classes; None to find them in the labels.
         has_splits, has_groups: whether the rows say so.
         notes: what was left out, for people.
+
     """
 
     path: Path
@@ -68,6 +69,7 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
 
     Raises:
         DataError: a path leads out of `images`, a picture has two labels, labels that cannot be told, unknown splits.
+
     """
     if not listing.rows:
         raise DataError(f"{listing.path}: no picture is listed here")
@@ -112,7 +114,8 @@ def _where(store: ImageStore, name: str) -> str:
 
 def _inside(listing: Listing, row: Row) -> str:
     """Return the path in its plainest form; refuse what leads elsewhere."""
-    path, shown = PurePosixPath(row.path), row.path[:80]
+    path = PurePosixPath(row.path)
+    shown = row.path[:80]
     if not path.name:
         raise DataError(f"{listing.at(row)}: the path {shown!r} names no picture")
     if path.is_absolute() or ".." in path.parts:

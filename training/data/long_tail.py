@@ -31,6 +31,7 @@ def cut_long_tail(files: LabelledFiles, imbalance_ratio: float) -> LabelledFiles
 
     Raises:
         DataError: the ratio is below 1, leaves a class empty, or asks for more images than a class has.
+
     """
     there = files.class_counts
     counts = long_tail_counts(int(there[0]), len(files.classes), imbalance_ratio)

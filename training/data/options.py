@@ -37,6 +37,7 @@ class DataOptions:
         max_unreadable: share of a part's pictures that may be missing or damaged, 0 to 1.
         test_share: share of each class that is split off where there is no test part.
         seed: of that split.
+
     """
 
     data: Path
@@ -105,6 +106,7 @@ class DataOptions:
 
         Raises:
             DataError: one is given; `what` says what has no use for it.
+
         """
         for name in names:
             if getattr(self, name) is not None:
@@ -159,7 +161,9 @@ def add_data_arguments(
     Args:
         parser: of the command.
         data_required: whether there is nothing without `--data`.
-        bad, split: the defaults of `--max-unreadable`, and of `--test-share` and `--split-seed`, as the help says them.
+        bad: the default of `--max-unreadable`, as the help says it.
+        split: the defaults of `--test-share` and `--split-seed`, likewise.
+
     """
     group = parser.add_argument_group("data", "formats and examples: training/README.md, Data")
     add = group.add_argument
@@ -201,6 +205,7 @@ def data_options(namespace: argparse.Namespace) -> DataOptions:
 
     Raises:
         DataError: an option that makes no sense, or neither `--data` nor `--test`.
+
     """
     return _options(given_options(namespace))
 

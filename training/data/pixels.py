@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.ahead import ahead
+from training.data.augmentation.random_crops import RandomCrops
 from training.data.images import LabelledImages
-from training.data.random_crops import RandomCrops
+from training.data.prefetch import prefetch
 
 __all__ = ["TrainingPixels"]
 
-LARGEST_SHARE_OF_GPU = 0.5  # of its free memory; the network needs the rest
+MAX_SHARE_OF_GPU = 0.5  # of its free memory; the network needs the rest
 
 
 class TrainingPixels:
@@ -26,10 +26,12 @@ class TrainingPixels:
     Attributes:
         resident: (N, H, W, 3) uint8 on the device, where the whole data set lies there; else None.
         labels: (N,) int64 on the device.
+
     """
 
     def __init__(self, data: LabelledImages, device: torch.device) -> None:
-        self.data, self.device = data, device
+        self.data = data
+        self.device = device
         self.labels = torch.from_numpy(data.labels).to(device)
         self.resident: Tensor | None = None
         if data.pixels is not None and (device.type == "cpu" or data.pixels.nbytes <= _room(device)):
@@ -44,8 +46,10 @@ class TrainingPixels:
             order: (n,) indices of images.
             per_chunk: images in a chunk.
             crops: n random crops, one for each of `order`; None takes the images as they are evaluated.
+
         Raises:
             DataError: a file cannot be read.
+
         """
         parts = [slice(start, start + per_chunk) for start in range(0, len(order), per_chunk)]
         if self.resident is not None:
@@ -53,7 +57,7 @@ class TrainingPixels:
                 yield self._resident_chunk(self.resident, order[part], None if crops is None else crops.part(part))
             return
         fetched = (self._fetch(order[part], None if crops is None else crops.part(part)) for part in parts)
-        for part, pixels in zip(parts, ahead(fetched), strict=True):
+        for part, pixels in zip(parts, prefetch(fetched), strict=True):
             yield pixels.to(self.device, non_blocking=True), self._labels(order[part])
 
     def _resident_chunk(
@@ -75,4 +79,4 @@ class TrainingPixels:
 def _room(device: torch.device) -> float:
     """Return how many bytes of pixels the GPU may hold."""
     free, _ = torch.cuda.mem_get_info(device)
-    return LARGEST_SHARE_OF_GPU * free
+    return MAX_SHARE_OF_GPU * free

@@ -36,6 +36,7 @@ def split_off(files: LabelledFiles, share: float, seed: int) -> NDArray[np.bool_
 
     Raises:
         DataError: the share is none, or nothing can be split off without leaving a class without training pictures.
+
     """
     if not 0.0 < share < 1.0:
         raise DataError(f"--test-share {share:g} is not between 0 and 1; 0.2 splits a fifth off as the test part")
@@ -75,13 +76,15 @@ def _by_group(files: LabelledFiles, groups: Int, share: float, seed: int) -> NDA
     order = _shuffled(tuple(min(files.names[i] for i in mine) for mine in members), seed)
     counts = files.class_counts
     aim = share * counts
-    taken, test_groups = np.zeros(len(counts), np.int64), np.zeros(len(numbers), dtype=bool)
+    taken = np.zeros(len(counts), np.int64)
+    test_groups = np.zeros(len(numbers), dtype=bool)
     for group in order:
         label, images = np.unique(files.labels[members[group]], return_counts=True)
         after = taken[label] + images
         change = ((after - aim[label]) ** 2 - (taken[label] - aim[label]) ** 2) / aim[label]
         if (after < counts[label]).all() and change.sum() < 0:
-            taken[label], test_groups[group] = after, True
+            taken[label] = after
+            test_groups[group] = True
     chosen = np.zeros(len(files), dtype=bool)
     for group in np.flatnonzero(test_groups):
         chosen[members[group]] = True

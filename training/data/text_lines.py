@@ -10,7 +10,7 @@ __all__ = ["MAX_LIST_BYTES", "Faults", "check_list", "read_lines", "read_names"]
 
 MAX_LIST_BYTES = 2 << 30  # ten million pictures at 200 bytes each
 MAX_LINE_BYTES = 1 << 16
-MOST_FAULTS = 5
+MAX_FAULTS = 5
 
 
 def check_list(path: Path) -> None:
@@ -18,6 +18,7 @@ def check_list(path: Path) -> None:
 
     Raises:
         DataError: one of these.
+
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: this is no plain file")
@@ -41,7 +42,7 @@ class Faults:
     def add(self, sentence: str) -> None:
         """Note one, and go on."""
         self._count += 1
-        if len(self._first) < MOST_FAULTS:
+        if len(self._first) < MAX_FAULTS:
             self._first.append(sentence)
 
     def __enter__(self) -> Self:
@@ -65,6 +66,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
     Raises:
         DataError: as `check_list`; a line is too long, or not UTF-8.
+
     """
     check_list(path)
     with path.open("rb") as file:
@@ -88,6 +90,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: as `read_lines`; a name is empty, there twice, or a number other than its class's: a label 1 would be
             a name in one list and a number in the next.
+
     """
     names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:

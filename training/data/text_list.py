@@ -16,6 +16,7 @@ def read_text_list(path: Path, class_names: Path | None = None) -> Listing:
 
     Raises:
         DataError: lines are not `path label`; as `read_lines` and `read_names`.
+
     """
     rows: list[Row] = []
     with Faults() as faults:

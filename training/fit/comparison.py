@@ -1,6 +1,6 @@
 """What the fit came to, in one table: the head at several α, its strongest rival, and a plain linear head.
 
-All are scored on the same pictures, from the same features, by the evaluation protocol (`training/protocol.py`): where
+All are scored on the same pictures, from the same features, by the evaluation protocol (`protocol.py`): where
 a knob was turned (α, the strength of post-hoc logit adjustment), it was turned on one half of the pictures and scored
 on the other, both ways.
 """
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.scores import Scores
-from training.protocol import evaluate_scores
+from training.evaluation.protocol import evaluate_scores
 
 __all__ = ["Column", "columns_of", "print_comparison"]
 
@@ -31,6 +31,7 @@ class Column:
         name: which head, and what was done to its logits.
         knob: α, or the strength of logit adjustment; None where there is none to turn.
         figures: of the evaluation protocol, as fractions; None for a group without pictures.
+
     """
 
     name: str
@@ -51,6 +52,7 @@ def columns_of(
 
     Raises:
         DataError: there are too few pictures to choose on one half and score on the other.
+
     """
     protocol = evaluate_scores(scores, label_free or 0.0)
     adjusted = evaluate_scores(scores.logit_adjustment(class_counts), 1.0)
@@ -78,8 +80,10 @@ def print_comparison(console: Console, columns: list[Column], source: str, image
     Args:
         console: to print on.
         columns: as of `compare`.
-        source, images: what was scored, and how many.
+        source: what was scored.
+        images: how many images were scored.
         linear: how the linear head was trained.
+
     """
     title = f"{images:,} images of {source}, in percent, from the same features"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 0))

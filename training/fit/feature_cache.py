@@ -48,6 +48,7 @@ class FeatureCache:
         name: of the backbone.
         recipe: whatever else decides the features, as plain values; another recipe is another cache.
         say: told of what was damaged.
+
     """
 
     def __init__(self, root: Path, name: str, recipe: dict[str, Any], say: Callable[[str], None]) -> None:

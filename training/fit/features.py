@@ -20,22 +20,22 @@ from rich.progress import Progress
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
-from training.classifier import Classifier
 from training.data.images import DAMAGED
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError, TrainingError
+from training.evaluation.scoring import open_graph
+from training.export.onnx_graph import features_graph
 from training.fit.feature_cache import FeatureCache
-from training.onnx_graph import features_graph
+from training.model.classifier import Classifier
 from training.progress import images_progress
-from training.recipe import Recipe
-from training.scoring import open_graph
+from training.recipe.recipe import Recipe
 
 __all__ = ["Backbone", "Extracted", "extract", "open_backbone"]
 
 BATCH = 8  # images; each thread holds one batch
 BATCH_ON_GPU = 64
 CHUNK_BATCHES = 16  # between two writes: what a kill can cost
-MOST_NAMED = 5
+MAX_NAMED = 5
 _DAMAGED = (ImageError, *DAMAGED)
 
 Float32 = NDArray[np.float32]
@@ -51,6 +51,7 @@ class Extracted:
         features: (N, D) float32.
         unreadable: a line for each picture that was left out.
         computed: how many went through the backbone; the others were in the cache.
+
     """
 
     files: LabelledFiles
@@ -94,9 +95,11 @@ def extract(
         open_network: makes the backbone; not called where nothing is to be computed.
         max_unreadable: share of the pictures that may be missing or damaged; they are left out.
         threads: by default one for each core.
+
     Raises:
         DataError: more pictures than that cannot be read.
         TrainingError: a feature is NaN or infinite.
+
     """
     threads = threads or cpu_count() or 1
     unreadable: dict[int, str] = {}
@@ -203,6 +206,6 @@ def _check_unreadable(files: LabelledFiles, unreadable: dict[int, str], most: fl
     if len(unreadable) > most * len(files):
         raise DataError(
             f"{files.source}: {len(unreadable)} of {len(files):,} pictures cannot be read, such as "
-            f"{'; '.join(list(unreadable.values())[:MOST_NAMED])}; mend or remove them, or let a share of the pictures "
+            f"{'; '.join(list(unreadable.values())[:MAX_NAMED])}; mend or remove them, or let a share of the pictures "
             "be left out with --max-unreadable"
         )

@@ -22,25 +22,25 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, group_of
 from models.objective import ALPHA_RANGE
 from models.scores import Scores
-from training.bundle_writing import LEAST_MEAN_COSINE, Trained, bundle_place, label_free_point, write_bundle
-from training.checkpoint import source_commit
-from training.classifier import Classifier
 from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
 from training.data.images import LabelledImages, check_classes
 from training.data.labelled_files import LabelledFiles
-from training.device import describe_hardware, pick_device, set_threads
+from training.export.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
 from training.fit.comparison import columns_of, print_comparison
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Backbone, Extracted, extract, open_backbone
 from training.fit.frozen import Frozen, check_features, open_frozen, weights_of
 from training.fit.head_recipe import LINEAR, HeadRecipe
 from training.fit.head_training import train_head
-from training.onnx_graph import class_effect_of
+from training.model.classifier import Classifier
+from training.model.direction import MIN_MEAN_COSINE, class_effect_of
 from training.outputs import check_folder
+from training.run.checkpoint import source_commit
+from training.run.device import describe_hardware, pick_device, set_threads
 
 __all__ = ["FitOptions", "fit"]
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class FitOptions:
 
     Attributes:
         data: the pictures.
-        backbone: a name of `training.networks`.
+        backbone: a name of `training.model.networks`.
         weights: file of its pretrained weights; None takes those that an installed package brings.
         out: NAME/VERSION of the new bundle, or NAME for its next version.
         cache: folder of the features.
@@ -58,6 +58,7 @@ class FitOptions:
         device: `auto`, `cpu` or `cuda`.
         threads: that decode and compute on the CPU; None is one for each core.
         command: for the card.
+
     """
 
     data: DataOptions
@@ -78,8 +79,10 @@ def fit(options: FitOptions) -> Bundle:
     Raises:
         TrainingError: DataError, RecipeError, WeightsError or ExportError, see each.
         models.errors.BundleError: the place is taken.
+
     """
-    console, clock = Console(highlight=False), [time.monotonic()]
+    console = Console(highlight=False)
+    clock = [time.monotonic()]
     place = bundle_place(options.out)
     check_folder(options.cache, "--cache")
     device = pick_device(options.device)
@@ -88,7 +91,8 @@ def fit(options: FitOptions) -> Bundle:
     splits = open_splits(options.data)
     check_exempt(options.data, splits.train.classes)
     console.print(splits.note, markup=False, soft_wrap=True)
-    changed, num_classes = options.changed_input or {}, len(splits.train.classes)
+    changed = options.changed_input or {}
+    num_classes = len(splits.train.classes)
     frozen = open_frozen(options.backbone, weights, options.head, changed, num_classes)
     train, test = _features(options, splits, frozen, device, console)
     clock.append(time.monotonic())
@@ -102,7 +106,7 @@ def fit(options: FitOptions) -> Bundle:
         provenance=_provenance(options, frozen, splits, (train, test), device) | _seconds(clock),
         exempt_class=options.data.exempt_index(train.files.classes),
     )
-    label_free = None if cosine < LEAST_MEAN_COSINE else 1.0 / cosine
+    label_free = None if cosine < MIN_MEAN_COSINE else 1.0 / cosine
     scores = _scores(trained, test)
     with torch.inference_mode():
         linear_logits = linear(torch.from_numpy(test.features)).numpy()
@@ -127,7 +131,8 @@ def fit(options: FitOptions) -> Bundle:
 
 def _how_long(clock: list[float], train: Extracted, test: Extracted) -> str:
     features, heads, writing = (end - start for start, end in pairwise(clock))
-    computed, all_of_them = train.computed + test.computed, len(train.files) + len(test.files)
+    computed = train.computed + test.computed
+    all_of_them = len(train.files) + len(test.files)
     kept = "" if computed == all_of_them else f", {all_of_them - computed:,} were there"
     return (
         f"features {features:.0f} s ({computed:,} images computed{kept}), "
@@ -163,13 +168,14 @@ def _features(
         "device": device.type,
     }
     cache = FeatureCache(options.cache, options.backbone, decides, say)
-    recipe, parts = frozen.recipe.image_recipe, []
+    recipe = frozen.recipe.image_recipe
+    parts = []
     for files in (splits.train, splits.test):
         part = extract(
             files, recipe, cache, open_network, max_unreadable=options.data.max_unreadable, threads=options.threads
         )
         if part.unreadable:
-            shown = "; ".join(part.unreadable[:MOST_NAMED])
+            shown = "; ".join(part.unreadable[:MAX_NAMED])
             say(f"{files.source}: {len(part.unreadable)} of {len(files):,} pictures are left out: {shown}")
         parts.append(part)
     train, test = parts
@@ -197,9 +203,11 @@ def _linear_recipe(head: HeadRecipe) -> HeadRecipe:
 
 def _scores(trained: Trained, part: Extracted) -> Scores:
     """Return the head's answers along α."""
-    features, head = torch.from_numpy(part.features), trained.model.head
+    features = torch.from_numpy(part.features)
+    head = trained.model.head
     with torch.inference_mode():
-        logits, cosine = head(features).numpy(), head.projection(features, trained.mean_feature).numpy()
+        logits = head(features).numpy()
+        cosine = head.projection(features, trained.mean_feature).numpy()
     effect = tde.head_effect(cosine, class_effect_of(trained.model, trained.mean_feature))
     groups = tuple(info.group for info in trained.classes)
     return Scores(logits, effect, part.files.labels, groups, trained.exempt_class)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.classifier import Classifier, check_sizes
 from training.data.images import LabelledImages
 from training.errors import RecipeError, TrainingError
 from training.fit.feature_cache import FeatureCache
 from training.fit.features import Extracted
 from training.fit.head_recipe import HeadRecipe
-from training.networks import build_backbone, installed_weights
-from training.networks.published_input import published_input
-from training.recipe import Recipe
+from training.model.classifier import Classifier, check_sizes
+from training.model.networks import build_backbone, installed_weights
+from training.model.networks.published_input import published_input
+from training.recipe.recipe import Recipe
 
 __all__ = ["Frozen", "check_features", "open_frozen", "weights_of"]
 
@@ -34,6 +34,7 @@ class Frozen:
         recipe: what it is built from.
         weights: the file of the backbone's.
         weights_sha256: of that file.
+
     """
 
     model: Classifier
@@ -47,6 +48,7 @@ def weights_of(backbone: str, given: Path | None) -> Path:
 
     Raises:
         RecipeError: neither.
+
     """
     weights = given or installed_weights(backbone)
     if weights is None:
@@ -64,13 +66,15 @@ def open_frozen(
     """Build the classifier.
 
     Args:
-        backbone: a name of `training.networks`.
+        backbone: a name of `training.model.networks`.
         weights: its file.
         head: K, τ and γ.
         changed_input: fields of `ImageRecipe` that are not as published.
         num_classes: C.
+
     Raises:
         RecipeError: no such backbone, weights that do not fit, an input that makes no sense.
+
     """
     pretrained, _ = build_backbone(backbone, weights)
     shown = replace(published_input(backbone, weights), **changed_input)
@@ -95,6 +99,7 @@ def check_features(frozen: Frozen, part: Extracted, cache: FeatureCache) -> None
 
     Raises:
         TrainingError: they are others.
+
     """
     model = frozen.model.cpu()
     chosen = np.linspace(0, len(part.files) - 1, min(CHECKED_IMAGES, len(part.files)), dtype=np.int64)

@@ -7,7 +7,8 @@ from training.errors import TrainingError
 
 __all__ = ["LINEAR", "HeadRecipe"]
 
-EPOCHS, LEAST_STEPS = 30, 500
+EPOCHS = 30
+MIN_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class HeadRecipe:
         momentum: of SGD.
         num_heads, tau, gamma: K, τ, γ of the de-confounded head.
         seed: of weights and order.
+
     """
 
     epochs: int | None = None
@@ -50,7 +52,7 @@ class HeadRecipe:
 
     def epochs_for(self, count: int) -> int:
         """Return how often so many features are gone through."""
-        return self.epochs or max(EPOCHS, math.ceil(LEAST_STEPS / self.steps_per_epoch(count)))
+        return self.epochs or max(EPOCHS, math.ceil(MIN_STEPS / self.steps_per_epoch(count)))
 
     def sentence(self, count: int) -> str:
         """Say how a head is trained on so many features.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from training.errors import TrainingError
 from training.fit.head_recipe import HeadRecipe
-from training.heads import LinearHead, build_head
+from training.model.heads import LinearHead, build_head
 
 __all__ = ["train_head"]
 
@@ -23,7 +23,7 @@ Float32 = NDArray[np.float32]
 def train_head(
     kind: str, features: Float32, labels: NDArray[np.int64], num_classes: int, recipe: HeadRecipe
 ) -> nn.Module:
-    """Train a head of `training.heads`.
+    """Train a head of `training.model.heads`.
 
     Args:
         kind: `deconfounded` or `linear`.
@@ -31,19 +31,24 @@ def train_head(
         labels: (N,) class indices.
         num_classes: C.
         recipe: how.
+
     Returns:
         The head in evaluation mode, (B, D) features as given -> (B, C) logits.
+
     Raises:
         TrainingError: the loss does not stay finite.
+
     """
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     head = build_head(
         kind, features.shape[1], num_classes, num_heads=recipe.num_heads, tau=recipe.tau, gamma=recipe.gamma
     )
-    x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    x = torch.from_numpy(features)
+    y = torch.from_numpy(labels)
     scale = float(x.square().mean().sqrt()) or 1.0
-    steps_per_epoch, epochs = recipe.steps_per_epoch(len(x)), recipe.epochs_for(len(x))
+    steps_per_epoch = recipe.steps_per_epoch(len(x))
+    epochs = recipe.epochs_for(len(x))
     optimiser = torch.optim.SGD(
         head.parameters(),
         lr=recipe.learning_rate,

@@ -41,12 +41,13 @@ class OfficialCheckpoint:
     """What one file says.
 
     Attributes:
-        network: as in `training.networks`.
+        network: as in `training.model.networks`.
         backbone: name -> float32 tensor, without `module.` and without counters.
         weight: (C, D) class weights.
         mean_feature: (D,) float32, `embed`.
         best: these are the weights of the best epoch on the authors' validation set, not the last one's.
         epoch: of the weights; None where the file does not say.
+
     """
 
     network: str
@@ -62,6 +63,7 @@ def read_official(path: Path) -> OfficialCheckpoint:
 
     Raises:
         CheckpointError: unreadable, pickled code, or not their layout; the sentence says what is missing or unexpected.
+
     """
     content = read_torch_file(path)
     kinds = [kind for kind in ("state_dict_best", "state_dict") if kind in content]
@@ -93,6 +95,7 @@ def network_of(path: Path, part: str, backbone: Mapping[str, Tensor]) -> str:
 
     Raises:
         CheckpointError: none of the authors' networks.
+
     """
     if "cb_block.conv1.weight" in backbone:
         return "cifar_resnet32"
@@ -112,6 +115,7 @@ def check_fit(what: str, given: Mapping[str, Tensor], expected: Mapping[str, Ten
 
     Raises:
         CheckpointError: the sentence names them, shapes with both sides.
+
     """
     wanted = {name: tensor for name, tensor in expected.items() if not name.endswith(_UNUSED)}
     faults = []

@@ -24,6 +24,7 @@ def read_class_list(path: Path) -> tuple[ClassInfo, ...]:
 
     Raises:
         DataError: no such file, not UTF-8, or faulty lines: a sentence for each, for the first few of many.
+
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -67,7 +68,8 @@ def _of_json(path: Path, text: str) -> list[Any]:
     rows: list[Row] = []
     for index, entry in enumerate(entries):
         if isinstance(entry, dict) and entry.keys() == {"name", "training_count"}:
-            name, count = entry["name"], entry["training_count"]
+            name = entry["name"]
+            count = entry["training_count"]
         elif isinstance(entry, list) and len(entry) == 2:
             name, count = entry
         else:

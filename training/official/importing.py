@@ -19,22 +19,22 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
 from models.tde import MAX_ALPHA
-from training.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
-from training.checkpoint import source_commit
-from training.classifier import Classifier, clean_batches
 from training.data.class_folders import open_class_folders
 from training.data.images import LabelledImages, load_images
 from training.data.options import name_of
-from training.device import pick_device
-from training.direction import clean_means
 from training.errors import CheckpointError, DataError, RecipeError
-from training.evaluate import protocol_table
+from training.evaluation.evaluate import protocol_table
+from training.evaluation.scoring import load_test_images
+from training.export.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
+from training.model.classifier import Classifier, clean_batches
+from training.model.direction import clean_means
 from training.named import first_few
 from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
 from training.official.class_list import read_class_list
 from training.official.presets import Preset, image_recipe_for, preset_for
-from training.recipe import Recipe
-from training.scoring import load_test_images
+from training.recipe.recipe import Recipe
+from training.run.checkpoint import source_commit
+from training.run.device import pick_device
 
 __all__ = ["ImportOptions", "import_official"]
 
@@ -74,6 +74,7 @@ def import_official(options: ImportOptions) -> Bundle:
         RecipeError: numbers that make no sense, or a data set whose pictures are not known.
         ExportError: the graph disagrees with torch.
         models.errors.BundleError: the place is taken, or the bundle would not be one.
+
     """
     console = Console()
     place = bundle_place(options.out)
@@ -89,7 +90,8 @@ def import_official(options: ImportOptions) -> Bundle:
     recipe = _recipe(options, checkpoint.network, preset)
     model = _classifier(options.file, checkpoint, recipe)
     console.print(_description(options, checkpoint, recipe, preset), soft_wrap=True, highlight=False, markup=False)
-    images, source = None, ""
+    images = None
+    source = ""
     if options.data:
         names = tuple(info.name for info in classes)
         images, part = load_test_images(options.data, names, recipe.image_recipe)

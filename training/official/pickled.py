@@ -79,9 +79,11 @@ def read_torch_file(path: Path) -> dict[Any, Any]:
 
     Returns:
         The dict; its NumPy arrays as arrays, its NumPy numbers as Python's.
+
     Raises:
         CheckpointError: no such file, no torch file, no dict, or something besides tensors, arrays, numbers, text and
             containers of them. Nothing of it was run.
+
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the .pth file itself")

@@ -44,6 +44,7 @@ def preset_for(num_classes: int, name: str | None = None) -> Preset:
 
     Raises:
         RecipeError: no data set of the authors has as many.
+
     """
     if name is not None:
         return PRESETS[name]
@@ -64,6 +65,7 @@ def image_recipe_for(network: str, preset: Preset, size: int | None = None, resi
 
     Raises:
         RecipeError: a size at which the network would not have run in the authors' code.
+
     """
     pictures = preset.pictures
     small = network == "cifar_resnet32"

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 
 __all__ = ["ALPHA", "TOP_K", "Classifier"]
 
-ALPHA, TOP_K = 1.0, 5
+ALPHA = 1.0
+TOP_K = 5
 
 
 class Classifier:
@@ -25,13 +26,15 @@ class Classifier:
 
     Args:
         threads: what PEER_THREADS says where it is set.
+
     """
 
     def __init__(self, threads: int = 1) -> None:
         bundle = Path(os.environ["PEER_BUNDLE"])
         manifest = json.loads((bundle / "manifest.json").read_text())
         self.names = [each["name"] for each in manifest["classes"]]
-        self.resize, self.side = manifest["input"]["resize"], manifest["input"]["height"]
+        self.resize = manifest["input"]["resize"]
+        self.side = manifest["input"]["height"]
         self.class_effect = load_file(bundle / "head.safetensors")["class_effect"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("PEER_THREADS", threads))
@@ -46,7 +49,8 @@ class Classifier:
         size = max(self.resize, int(width * scale)), max(self.resize, int(height * scale))
         if image.size != size:
             image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = round((size[0] - self.side) / 2), round((size[1] - self.side) / 2)
+        left = round((size[0] - self.side) / 2)
+        top = round((size[1] - self.side) / 2)
         return np.asarray(image.crop((left, top, left + self.side, top + self.side)))
 
     def classify(self, pixels: list[np.ndarray]) -> list[dict]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.errors import RequestError
+from service.inference.registry import ServedModel
 from service.openinference.requests import (
     InferRequest,
     Wanted,
@@ -16,7 +17,6 @@ from service.openinference.requests import (
 from service.openinference.rpc.messages import message_class
 from service.openinference.signature import OUTPUTS
 from service.openinference.tensors import Tensor, from_binary, from_json, to_binary
-from service.registry import ServedModel
 
 __all__ = ["parameters_of", "read_request", "write_response"]
 
@@ -28,6 +28,7 @@ def read_request(message: Any) -> InferRequest:
 
     Raises:
         RequestError, NotSupportedError: as of a request in JSON.
+
     """
     asked = [wanted_output(each.name, parameters_of(each), binary=True) for each in message.outputs]
     return InferRequest(
@@ -61,7 +62,8 @@ def parameters_of(message: Any) -> Mapping[str, Any]:
 
 
 def _inputs(message: Any) -> dict[str, Tensor]:
-    raw, tensors = message.raw_input_contents, dict[str, Tensor]()
+    raw = message.raw_input_contents
+    tensors = dict[str, Tensor]()
     if raw and len(raw) != len(message.inputs):
         raise RequestError(f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; each input has one")
     for index, each in enumerate(message.inputs):

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from models.errors import LongtailError
-from service.access import Need
+from service.access.scopes import RequiredScope
 from service.context import Context
 from service.errors import ClientGoneError, ServiceError, UnknownModelError, UnknownVersionError, translate
 from service.openinference.addresses import refuse_overrides, served_at
@@ -32,7 +32,7 @@ __all__ = ["start"]
 log = logging.getLogger("longtail.rpc")
 Method = Callable[[Context, Any], Awaitable[Any]]
 ROOM_BESIDE_TENSORS = 65_536  # bytes of a message
-NEEDS: dict[str, Need] = {
+NEEDS: dict[str, RequiredScope] = {
     "ServerLive": "open",
     "ServerReady": "open",
     "RepositoryModelLoad": "admin",
@@ -58,6 +58,7 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
 
     Raises:
         OSError: the port is taken.
+
     """
     settings = context.settings
     methods: dict[str, Method] = {**METHODS, "ServerMetadata": lambda *_: _server_metadata(version)}
@@ -86,7 +87,9 @@ def _handler(context: Context, name: str, method: Method) -> Any:
     need = NEEDS.get(name, "predict")
 
     async def call(message: Any, caller: grpc.aio.ServicerContext) -> Any:
-        started, status, told = time.perf_counter(), 200, ""
+        started = time.perf_counter()
+        status = 200
+        told = ""
         try:
             context.access.check(need, _headers(caller))
             return await method(context, message)
@@ -106,7 +109,8 @@ def _handler(context: Context, name: str, method: Method) -> Any:
         await caller.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), told)
         return None
 
-    reads, writes = message_class(f"{name}Request"), message_class(f"{name}Response")
+    reads = message_class(f"{name}Request")
+    writes = message_class(f"{name}Response")
     return grpc.unary_unary_rpc_method_handler(call, reads.FromString, writes.SerializeToString)
 
 
@@ -159,7 +163,8 @@ async def _model_statistics(context: Context, message: Any) -> Any:
 
 
 async def _model_infer(context: Context, message: Any) -> Any:
-    served, room = served_at(context.registry, message.model_name, message.model_version or None), context.body_room
+    served = served_at(context.registry, message.model_name, message.model_version or None)
+    room = context.body_budget
     held: dict[str, Any] = {}
     try:
         with counted(served):

@@ -17,6 +17,7 @@ def require_grpc(settings: Settings) -> None:
 
     Raises:
         SettingsError: the sentence says what would help.
+
     """
     if settings.grpc_port and find_spec("grpc") is None:
         raise SettingsError("LONGTAIL_GRPC_PORT (--grpc-port) needs grpcio: `uv sync --group grpc`, or give no port")
@@ -30,6 +31,7 @@ def require_free_port(settings: Settings) -> None:
 
     Raises:
         SettingsError: the sentence names it.
+
     """
     if not settings.grpc_port:
         return
@@ -48,6 +50,7 @@ async def start_rpc(context: "Context", version: str) -> Any:
 
     Raises:
         OSError: the port is taken.
+
     """
     if not context.settings.grpc_port:
         return None

@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, NullPool
 
 from service.settings import Settings
-from service.storage.engines import make_engine, read_url
 from service.storage.migrate import CONNECTION
+from service.storage.sql_engines import make_engine, read_url
 from service.storage.tables import metadata
 
 

@@ -1,6 +1,6 @@
 """The authors' networks and classifier, stated again from the paper and the layout of their checkpoints.
 
-Independent of `training/networks` and `training/heads.py` on purpose: what is imported is compared with this. Random
+Independent of `training/model/` on purpose: what is imported is compared with this. Random
 weights, statistics of batch normalisation from a batch of noise, checkpoints as their `save_latest` and `save_model`
 write them: DataParallel around the state dicts, the running mean as a NumPy array.
 """
@@ -26,8 +26,10 @@ class Block(nn.Module):
 
     def __init__(self, inside: int, outside: int, stride: int, shortcut: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__()
-        self.conv1, self.bn1 = conv(inside, outside, 3, stride), nn.BatchNorm2d(outside)
-        self.conv2, self.bn2 = conv(outside, outside, 3), nn.BatchNorm2d(outside)
+        self.conv1 = conv(inside, outside, 3, stride)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = conv(outside, outside, 3)
+        self.bn2 = nn.BatchNorm2d(outside)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,9 +41,12 @@ class Bottleneck(nn.Module):
     def __init__(self, inside: int, planes: int, stride: int, groups: int, width: int, shortcut: Any) -> None:
         super().__init__()
         inner = planes * width // 64 * groups
-        self.conv1, self.bn1 = conv(inside, inner, 1), nn.BatchNorm2d(inner)
-        self.conv2, self.bn2 = conv(inner, inner, 3, stride, groups), nn.BatchNorm2d(inner)
-        self.conv3, self.bn3 = conv(inner, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
+        self.conv1 = conv(inside, inner, 1)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = conv(inner, inner, 3, stride, groups)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = conv(inner, 4 * planes, 1)
+        self.bn3 = nn.BatchNorm2d(4 * planes)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,12 +60,15 @@ class ResNet(nn.Module):
 
     def __init__(self, blocks: tuple[int, ...], *, bottleneck: bool, groups: int = 1, width: int = 64) -> None:
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        inside, factor = 64, 4 if bottleneck else 1
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        inside = 64
+        factor = 4 if bottleneck else 1
         for stage, count in enumerate(blocks):
             layers = []
             for index in range(count):
-                planes, stride = 64 * 2**stage, 2 if stage > 0 and index == 0 else 1
+                planes = 64 * 2**stage
+                stride = 2 if stage > 0 and index == 0 else 1
                 outside = planes * factor
                 fits = stride == 1 and inside == outside
                 shortcut = None if fits else nn.Sequential(conv(inside, outside, 1, stride), nn.BatchNorm2d(outside))
@@ -83,11 +91,13 @@ class ResNet32(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.bn1 = conv(3, 16, 3), nn.BatchNorm2d(16)
+        self.conv1 = conv(3, 16, 3)
+        self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = nn.Sequential(*(Block(16, 16, 1, None) for _ in range(5)))
         self.layer2 = nn.Sequential(Block(16, 32, 2, self.widen), *(Block(32, 32, 1, None) for _ in range(4)))
         self.layer3 = nn.Sequential(Block(32, 64, 2, self.widen), *(Block(64, 64, 1, None) for _ in range(3)))
-        self.cb_block, self.rb_block = Block(64, 64, 1, None), Block(64, 64, 1, None)
+        self.cb_block = Block(64, 64, 1, None)
+        self.rb_block = Block(64, 64, 1, None)
 
     @staticmethod
     def widen(x: Tensor) -> Tensor:
@@ -106,7 +116,8 @@ class Authors:
     """A network with random weights, a classifier, and the running mean of its features."""
 
     def __init__(self, network: nn.Module, width: int, classes: int, side: int, batch: int = 8) -> None:
-        self.network, self.side = network, side
+        self.network = network
+        self.side = side
         generator = torch.Generator().manual_seed(0)
         self.weight = (torch.rand(classes, width, generator=generator) * 2 - 1) * (10 / width**0.5)
         noise = torch.randn(batch, 3, side, side, generator=generator)

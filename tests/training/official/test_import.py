@@ -13,9 +13,9 @@ from models.bundle import Bundle, load_bundle
 from models.preprocess import decode_image
 from tests.training.official.authors import Authors, ResNet, resnet, resnet32
 from training import __main__ as cli
-from training.networks import build_backbone
+from training.evaluation.scoring import open_graph
+from training.model.networks import build_backbone
 from training.official.checkpoint import check_fit, network_of
-from training.scoring import open_graph
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -94,7 +94,8 @@ def test_a_resnet10_without_pictures_gives_their_tde_logits_and_their_alpha(
 ) -> None:
     authors = resnet((1, 1, 1, 1), 365, bottleneck=False)
     bundle = imported(authors, authors.save_best(tmp_path / "final.pth"))
-    recipe, made = bundle.manifest.input, bundle.manifest.provenance
+    recipe = bundle.manifest.input
+    made = bundle.manifest.provenance
     assert (recipe.resize, recipe.height, made["network"]) == (256, 224, "resnet10")
     assert made["weights"] == "best epoch, 87, chosen on validation"
     assert_same_tde(bundle, authors, IMAGENET)
@@ -148,7 +149,8 @@ def test_with_labelled_pictures_alpha_is_chosen_as_export_does(
     assert run(colours.save_latest(tmp_path / "latest.pth"), colour_list, out, *flags, "--data", folder) == 0
     bundle = load_bundle(out)
     assert_same_tde(bundle, colours, (GREY, CIFAR[1]), heads=4, tau=10.0, gamma=0.1)
-    metrics, points = bundle.manifest.metrics, bundle.manifest.operating_points
+    metrics = bundle.manifest.metrics
+    points = bundle.manifest.operating_points
     assert set(metrics["protocol"]) == {"zero", "label_free", "cross_fitted", "hindsight"}
     assert metrics["images"] == 18
     assert points["balanced"].alpha == metrics["protocol"]["hindsight"]["alpha"]

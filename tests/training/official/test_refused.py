@@ -37,7 +37,8 @@ class Touch:
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "before 1.6"])
 def test_code_in_a_checkpoint_is_refused_and_not_run(authors: Authors, tmp_path: Path, options: dict[str, Any]) -> None:
-    marker, file = tmp_path / "marker", tmp_path / "bad.pth"
+    marker = tmp_path / "marker"
+    file = tmp_path / "bad.pth"
     torch.save(authors.latest(centroids=Touch(marker)), file, **options)
     with pytest.raises(CheckpointError, match=r"asks for posix\.mknod, .* may be code; nothing of it was run"):
         read_official(file)
@@ -85,7 +86,8 @@ def test_arrays_and_numbers_come_out_as_they_went_in(tmp_path: Path, kind: str) 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
 def test_files_of_numpy_1_and_of_old_torch_are_read(authors: Authors, tmp_path: Path, zipped: bool) -> None:
-    new, old = tmp_path / "new.pth", tmp_path / "old.pth"
+    new = tmp_path / "new.pth"
+    old = tmp_path / "old.pth"
     authors.save_latest(new, _use_new_zipfile_serialization=zipped)
     names = b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"
     if zipped:
@@ -95,7 +97,8 @@ def test_files_of_numpy_1_and_of_old_torch_are_read(authors: Authors, tmp_path: 
     else:
         old.write_bytes(new.read_bytes().replace(*names))
     assert new.stat().st_size != old.stat().st_size
-    one, two = read_official(new), read_official(old)
+    one = read_official(new)
+    two = read_official(old)
     assert (one.network, one.epoch, one.best) == (two.network, two.epoch, two.best) == ("cifar_resnet32", 200, False)
     assert torch.equal(one.mean_feature, two.mean_feature)
     assert torch.equal(one.weight, authors.weight)

@@ -1,0 +1,1 @@
+"""Access: API keys, scopes, and which pages may send requests."""

@@ -1,0 +1,40 @@
+"""What the description of the API says of keys: which scope each call needs, from the rule that decides it."""
+
+from typing import Any
+
+from service.access.scopes import RequiredScope, required_scope
+
+__all__ = ["describe_access"]
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "`X-API-Key: KEY`"},
+}
+
+
+def describe_access(schema: dict[str, Any]) -> None:
+    """Add the ways a key comes, and to each operation that it needs one and how it is refused without.
+
+    Args:
+        schema: OpenAPI 3.1, changed in place; what is there already stays.
+
+    """
+    schema.setdefault("components", {}).setdefault("securitySchemes", SCHEMES)
+    for path, operations in schema.get("paths", {}).items():
+        for method, operation in operations.items():
+            need = required_scope(method.upper(), path)
+            if need != "open":
+                operation.setdefault("security", [{name: [] if need == "any" else [need]} for name in SCHEMES])
+                for status, answer in _refusals(need, path).items():
+                    operation["responses"].setdefault(status, answer)
+
+
+def _refusals(need: RequiredScope, path: str) -> dict[str, Any]:
+    shape = "ProtocolError" if path == "/v2" or path.startswith("/v2/") else "ErrorResponse"
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    refusals = {
+        "401": {"description": "The server has API keys, and this call brought none of them", "content": content}
+    }
+    if need != "any":
+        refusals["403"] = {"description": f"The key lacks the scope `{need}`", "content": content}
+    return refusals

@@ -1,0 +1,1 @@
+"""Feedback: labels that come back, the results they refer to, and drift."""

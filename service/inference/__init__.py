@@ -1,0 +1,1 @@
+"""Inference: pictures are admitted, queued, decoded, batched, computed and answered."""

@@ -1,0 +1,1 @@
+"""Everything that knows uvicorn: connections, listening, shutdown, several processes."""

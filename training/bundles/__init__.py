@@ -1,0 +1,1 @@
+"""Bundles on disk: which folder is one, its model card, changes to one that exists."""

@@ -1,0 +1,1 @@
+"""Augmentation of whole chunks of images at once."""

@@ -1,0 +1,1 @@
+"""Evaluation: scoring a bundle, choosing alpha, comparing runs."""

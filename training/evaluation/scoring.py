@@ -1,0 +1,164 @@
+"""A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models import tde
+from models.bundle import Bundle
+from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
+from models.manifest import ImageRecipe, Manifest
+from models.preprocess import decode_image
+from models.scores import Scores
+from training.data.data_set import DataOptions, TestPart, check_kept, open_test
+from training.data.images import DAMAGED, FITS_IN_MEMORY_BYTES, LabelledImages, load_images
+from training.data.labelled_files import LabelledFiles
+from training.data.options import MAX_UNREADABLE_SHARE
+from training.errors import DataError
+from training.progress import images_progress
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
+import onnxruntime as ort
+
+__all__ = ["check_same_exempt", "load_test_images", "open_graph", "run_graph", "score_files"]
+
+Float = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+BATCH = 64
+
+
+def load_test_images(
+    data: DataOptions | Path,
+    class_names: tuple[str, ...],
+    recipe: ImageRecipe,
+    *,
+    kept: str | None = None,
+    memory_bytes: int = FITS_IN_MEMORY_BYTES,
+) -> tuple[LabelledImages, TestPart]:
+    """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
+
+    Args:
+        data: whose test part is read.
+        class_names: of the bundle.
+        recipe: how a file becomes pixels.
+        kept: fingerprint of what was kept from training; a test part that is split off must be that.
+        memory_bytes: what the pixels may take; where they do not fit they are decoded when they are asked for.
+
+    Raises:
+        DataError: it has a class the bundle does not know; it is split off and another than was kept; more pictures
+            than allowed cannot be read.
+
+    """
+    options = DataOptions.of(data)
+    part = open_test(options, class_names)
+    check_kept(options, part, kept)
+    images = load_images(
+        part.files,
+        recipe,
+        max_unreadable=options.max_unreadable,
+        every_class=False,
+        memory_bytes=memory_bytes,
+    )
+    return images, part
+
+
+def check_same_exempt(data: DataOptions, manifest: Manifest) -> None:
+    """Refuse an exempt class that is not the bundle's."""
+    exempt = None if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
+    if data.exempt_class not in {None, exempt}:
+        raise DataError(
+            f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
+        )
+
+
+def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float]:
+    """Run the ONNX graph over all images; return logits (N, C) and head cosine (N, K)."""
+    session = open_graph(model)
+    parts: list[tuple[Float, Float]] = []
+    with images_progress() as progress:
+        task = progress.add_task("scoring", total=len(images))
+        for start in range(0, len(images), BATCH):
+            pixels = images.fetch(np.arange(start, min(start + BATCH, len(images))))
+            parts.append(session.run(["logits", "head_cosine"], {"images": pixels}))
+            progress.advance(task, len(pixels))
+    logits, cosine = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return logits, cosine
+
+
+def score_files(
+    bundle: Bundle, files: LabelledFiles, max_unreadable: float = MAX_UNREADABLE_SHARE
+) -> tuple[Scores, list[dict[str, Any]]]:
+    """Run the bundle's graph over labelled pictures, a batch in memory at a time.
+
+    Args:
+        bundle: whose graph.
+        files: N pictures.
+        max_unreadable: the share of N that may be missing or damaged; unless it is 0, one picture always may.
+
+    Returns:
+        The scores of the pictures that could be read, and the others: {"name", "error": {"code", "message"}}, as the
+        service lists them.
+
+    Raises:
+        DataError: more pictures than that cannot be read, or none can.
+
+    """
+    manifest = bundle.manifest
+    session = open_graph(bundle.model_path)
+    answers: list[tuple[Float, Float]] = []
+    readable = np.ones(len(files.names), dtype=bool)
+    unreadable: list[dict[str, Any]] = []
+    with images_progress() as progress, ThreadPoolExecutor(cpu_count()) as threads:
+        task = progress.add_task("scoring", total=len(files.names))
+        for start in range(0, len(files.names), BATCH):
+            names = files.names[start : start + BATCH]
+            decoded = list(threads.map(lambda name: _decode(files, name, manifest.input), names))
+            for index, found in enumerate(decoded, start):
+                if isinstance(found, dict):
+                    unreadable.append(found)
+                    readable[index] = False
+            _check_unreadable(files, unreadable, max_unreadable)
+            if pixels := [found for found in decoded if not isinstance(found, dict)]:
+                answers.append(session.run(["logits", "head_cosine"], {"images": np.stack(pixels)}))
+            progress.advance(task, len(names))
+    logits, cosine = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+    groups = tuple(info.group for info in manifest.classes)
+    slope = tde.head_effect(cosine, bundle.class_effect)
+    return Scores(logits, slope, files.labels[readable], groups, manifest.exempt_class), unreadable
+
+
+def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | dict[str, Any]:
+    """Return the pixels, or what is wrong with the picture."""
+    try:
+        return decode_image(files.read(name), recipe)
+    except ImageError as error:
+        codes = {UnsupportedImageError: "unsupported_image", ImageTooLargeError: "image_too_large"}
+        code = codes.get(type(error), "unreadable_image")
+        message = str(error)
+    except DAMAGED as error:
+        code = "unreadable_image"
+        message = f"cannot be read: {error}"
+    return {"name": name, "error": {"code": code, "message": message}}
+
+
+def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]], allowed: float) -> None:
+    count = len(unreadable)
+    if count > max(1.0 if allowed else 0.0, allowed * len(files)) or (count and count == len(files)):
+        first = unreadable[0]
+        raise DataError(
+            f"{files.source}: more than {100 * allowed:.3g}% of the {len(files.names)} pictures cannot be read, "
+            f"such as {first['name']}: {first['error']['message']}"
+        )
+
+
+def open_graph(model: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
+    """Open a graph on the CPU; each call computes in so many threads, 0 for one on each core."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,162 @@
+"""`python -m training tune`: choose alpha on labelled pictures of one's own, and keep it in the bundle by name."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from models import strict_json
+from models.accuracy import LabelledIntervals
+from models.bundle import Bundle, load_bundle
+from models.manifest import NAME_PATTERN, Manifest, OperatingPoint
+from models.objective import ALPHA_RANGE, Objective
+from models.scores import Scores
+from models.tuning import tune
+from models.update import check_updatable
+from training.bundles.bundle_folder import check_is_bundle
+from training.bundles.revising import revise_bundle
+from training.data.data_set import DataOptions
+from training.data.labelled_files import LabelledFiles
+from training.errors import TrainingError
+from training.evaluation.plot import check_format, curve_picture
+from training.evaluation.protocol import group_curves
+from training.evaluation.scoring import check_same_exempt, score_files
+from training.evaluation.tune_data import pictures_to_tune_on
+from training.evaluation.tune_report import print_report
+from training.outputs import check_place, written_together
+
+__all__ = ["TuneOptions", "tune_bundle"]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What the command line says.
+
+    Attributes:
+        bundle: the folder NAME/VERSION.
+        data: labelled pictures; `tune_data.py` says which of them count. `max_unreadable` is the share that may be
+            left out.
+        objective: what to choose for.
+        save_as: the operating point to write into the bundle, or None.
+        json_file: where the report goes.
+        plot_file: where the picture goes.
+        given: fields of `data` that were named, be it with what is the default anyway.
+
+    """
+
+    bundle: Path
+    data: DataOptions
+    objective: Objective
+    save_as: str | None = None
+    json_file: Path | None = None
+    plot_file: Path | None = None
+    given: frozenset[str] = frozenset()
+
+
+def tune_bundle(options: TuneOptions) -> dict[str, Any]:
+    """Choose alpha, report, and save what was asked for: all of it, or nothing.
+
+    Returns:
+        What the JSON file holds: the report of `models.tuning.tune`, with model, data and unreadable pictures.
+
+    Raises:
+        models.errors.LongtailError: the bundle is refused or cannot be written; alpha cannot be chosen.
+        TrainingError: the pictures cannot be used, or a name or place to write to.
+
+    """
+    picture_format = check_format(options.plot_file) if options.plot_file else "svg"
+    for file in (options.json_file, options.plot_file):
+        check_place(file)
+    check_is_bundle(options.bundle)
+    bundle = load_bundle(options.bundle)
+    if options.save_as is not None:
+        _check_name(options.save_as)
+        check_updatable(options.bundle)
+    manifest = bundle.manifest
+    check_same_exempt(options.data, manifest)
+    files, note = pictures_to_tune_on(options.data, manifest, options.given)
+    _check_can_choose(options.objective, manifest, files)
+
+    console = Console(highlight=False)
+    console.print(note, markup=False, soft_wrap=True)
+    scores, unreadable = score_files(bundle, files, options.data.max_unreadable)
+    report = tune(scores, bundle.class_counts, options.objective)
+    report = {"model": manifest.name, "version": manifest.version, "source": "archive", "data": files.source} | report
+    report |= {
+        "data_note": note,
+        "unreadable": unreadable,
+        "unreadable_images": len(unreadable),
+        "saved_as": options.save_as,
+    }
+    print_report(console, report, scores, [info.name for info in manifest.classes])
+    contents: dict[Path, bytes] = {}
+    if options.json_file:
+        contents[options.json_file] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+    if options.plot_file:
+        contents[options.plot_file] = _picture(report, scores, picture_format)
+    with written_together(contents):
+        if options.save_as is not None:
+            console.print(_save(bundle, options.save_as, options.objective, report), soft_wrap=True)
+    for file in contents:
+        console.print(f"wrote {file}", soft_wrap=True)
+    return report
+
+
+def _check_name(name: str) -> None:
+    if name == "head":
+        raise TrainingError("--save-as head: that point is the plain classifier, always alpha 0; take another name")
+    if not NAME_PATTERN.fullmatch(name) or strict_json.is_number(name):
+        raise TrainingError(
+            f"--save-as {name[:80]!r}: a point's name is of small letters, digits, '.', '_' and '-', begins with a "
+            "letter or digit, has at most 64 characters and is no number, such as night-shift"
+        )
+
+
+def _check_can_choose(objective: Objective, manifest: Manifest, files: LabelledFiles) -> None:
+    """Refuse before the pictures are scored what could not be chosen on any scores.
+
+    Raises:
+        TuningError: a class is exempt, or a group that is asked for has no picture.
+
+    """
+    groups = tuple(info.group for info in manifest.classes)
+    nothing = np.zeros((len(files.labels), len(groups)))
+    images: LabelledIntervals = Scores(
+        nothing, nothing, files.labels, groups, manifest.exempt_class
+    ).labelled_intervals()
+    for figure in (objective.figure, *(rule.figure for rule in objective.constraints)):
+        images.curve(figure)
+
+
+def _save(bundle: Bundle, name: str, objective: Objective, report: dict[str, Any]) -> str:
+    """Write the operating point; return the sentence that says so, and what it replaced."""
+    limits = (
+        "" if (objective.low, objective.high) == ALPHA_RANGE else f", alpha in {objective.low:g}..{objective.high:g}"
+    )
+    chosen_by = (
+        f"{objective}{limits}, on the {report['images']:,} images of {report['data']}; middle of the best interval"
+    )
+    point = OperatingPoint(report["alpha"], chosen_by)
+    replaced = None
+
+    def change(manifest: Manifest) -> Manifest:
+        nonlocal replaced
+        replaced = manifest.operating_points.get(name)
+        return replace(manifest, operating_points=manifest.operating_points | {name: point})
+
+    _, refreshed = revise_bundle(bundle, change)
+    before = f", in the place of {replaced.alpha:.4g} ({replaced.chosen_by})" if replaced else ""
+    card = "its card lists it" if refreshed else "its card is not the generated one and stays as it is"
+    return f"saved as {name} in {bundle.path}: alpha {point.alpha:.4g}{before}; {card}"
+
+
+def _picture(report: dict[str, Any], scores: Scores, file_format: str) -> bytes:
+    images = scores.labelled_intervals()
+    present = Counter(np.asarray(scores.groups)[images.class_images > 0].tolist())
+    marks = {"plain classifier": 0.0, "chosen": report["alpha"]}
+    title = f"{report['model']}: accuracy on {report['images']:,} images of {report['data']}"
+    return curve_picture(group_curves(images), present, marks, title, file_format)

@@ -1,0 +1,114 @@
+"""`python -m training export`: a finished run becomes a bundle, or nothing is written.
+
+The ONNX graph must give what torch gives, on real images; then it is scored on the test split, operating points are
+chosen, and the bundle is saved with its card and curve (`bundle_writing.py`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.manifest import ClassInfo, OperatingPoint
+from training.data.data_set import check_exempt, options_of
+from training.data.images import FITS_IN_MEMORY_BYTES
+from training.data.options import changed_options
+from training.errors import ExportError
+from training.evaluation.scoring import load_test_images
+from training.export.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
+from training.model.classifier import restore_classifier
+from training.model.heads import NormalisedHead
+from training.recipe.recipe import Recipe
+from training.run.checkpoint import load_checkpoint
+from training.run.features import load_features
+
+__all__ = ["export"]
+
+
+def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
+    """Write the run's model as a bundle.
+
+    Args:
+        run: the folder given to `train --out`.
+        out: `NAME/VERSION` of the new bundle, or `NAME` for that model's next version.
+        given: fields of `DataOptions` that are not as the run was trained with, to find its test part.
+
+    Raises:
+        CheckpointError: no finished run there.
+        ExportError: a head without TDE, or a graph that disagrees with torch.
+        DataError: the test part cannot be read, or is not that of the run any more.
+        models.errors.BundleError: the place is taken, or the name is not a bundle's.
+
+    """
+    place = bundle_place(out)
+    state = load_checkpoint(run)
+    recipe = Recipe.from_dict(state["recipe"])
+    model = restore_classifier(state, recipe)
+    if not isinstance(model.head, NormalisedHead):
+        raise ExportError(
+            f"head {recipe.head!r} does not normalise features, so TDE is not defined for it; train another head"
+        )
+    data = changed_options(options_of(state), given or {})
+    names = tuple(state["classes"])
+    check_exempt(data, names)
+    found = load_features(run, model, state) if data == options_of(state) else None
+    images, part = load_test_images(
+        data,
+        names,
+        recipe.image_recipe,
+        kept=state.get("test_fingerprint"),
+        memory_bytes=FITS_IN_MEMORY_BYTES if found is None else 0,  # then few are looked at: graph against torch
+    )
+    trained = Trained(
+        model=model,
+        recipe=recipe,
+        mean_feature=state["mean_feature"],
+        classes=tuple(map(ClassInfo, names, state["class_counts"], state["groups"])),
+        provenance=_provenance(recipe, state) | {"test_split": data.split_settings if part.is_split_off else None},
+        exempt_class=data.exempt_index(names),
+    )
+    if found is not None and not np.array_equal(found.labels, images.labels):
+        found = None  # kept of other pictures
+    return write_bundle(
+        place,
+        trained,
+        _points(recipe, state),
+        images,
+        part.files.source,
+        arguments=data.arguments,
+        features=None if found is None else found.features,
+    )
+
+
+def _points(recipe: Recipe, state: dict[str, Any]) -> dict[str, OperatingPoint]:
+    points = {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))}
+    if recipe.authors_alpha is not None:
+        words = f"the authors' alpha, of recipe {recipe.name}; not tuned on any picture"
+        points["authors"] = OperatingPoint(recipe.authors_alpha, words)
+    return points
+
+
+def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": recipe.name,
+        "seed": state["seed"],
+        "data": f"{state['data']}, train split",
+        "test_fingerprint": state.get("test_fingerprint", ""),
+        "data_note": state.get("data_note", ""),
+        "unreadable_images": state.get("unreadable_images", {}),
+        "imbalance_ratio": recipe.imbalance_ratio,
+        "epochs": recipe.epochs,
+        "network": recipe.network,
+        "head": recipe.head,
+        "method": recipe.method,
+        "started_from": state.get("started_from"),
+        "mean_feature": recipe.mean_feature,
+        "weights": "moving average" if recipe.ema_decay is not None else "last epoch",
+        "commit": state["commit"],
+        "date": state["date"],
+        "hardware": state["hardware"],
+        "precision": state["precision"],
+        "training_seconds": round(state["seconds"]),
+        "command": state["command"],
+    }

@@ -1,0 +1,1 @@
+"""The trained model: backbone, head, mean feature direction."""

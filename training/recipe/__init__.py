@@ -1,0 +1,1 @@
+"""Recipes: everything that decides a result besides the data and the seed."""

@@ -1,0 +1,1 @@
+"""One training run, from the first step to the last checkpoint."""
