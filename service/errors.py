@@ -1,285 +1,300 @@
-"""The one table: what went wrong -> HTTP status -> code.
+"""Every error a client can get, with its HTTP status, code and headers.
 
-`models` raises, this file translates, nobody else knows a status.
+    ServiceError
+    ├── ClientError     4xx: the request has to change
+    ├── CapacityError   503 and 504: the same request may work later
+    └── ServerError     500 and 501: the server fails at the request, or cannot do what it asks
 
-Every error leaves as {"error": {"code", "message", "request_id"}}. The client's fault gets a sentence that says what
-would work; ours gets an id, and the log everything.
+`models` raises errors of its own; `MODEL_ERRORS` gives those that a request can cause a status and a code. Any other
+exception is an internal error. The rest of the code raises errors and never names a status.
+
+Each class's docstring says when the error happens; docs/reference/errors.md is made from it.
 """
 
-from models.errors import (
-    ImageTooLargeError,
-    InfeasibleError,
-    TuningError,
-    UnreadableImageError,
-    UnsupportedImageError,
-)
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
-__all__ = [
-    "ERRORS", "AdminNeedsKeyError", "AlphaError", "AlphaRangeError", "AnswerTooLargeError", "ArchiveError",
-    "BodyTooLargeError", "ClientGoneError", "CrossSiteError", "DeadlineError", "EmptyBodyError", "ExemptClassError",
-    "ExpiredResultError", "ForbiddenError", "HeadTooLargeError", "InferenceError", "JobCancelledError",
-    "JobLostError", "MalformedRequestError", "ModelLoadError", "MultipartError", "NoCurveError", "NotLiveError",
-    "NotReadyError", "NotSupportedError", "OperatingPointFixedError", "OperatingPointNameError", "OverloadedError",
-    "PriorError", "RequestError", "ServiceError", "SlowClientError", "StorageUnavailableError", "TooManyAlphasError",
-    "TooManyFilesError", "TooManyLabelsError", "TooManyOperatingPointsError", "TooManyUnreadableError", "TopKError",
-    "UnauthenticatedError", "UnknownJobError", "UnknownLabelError", "UnknownModelError", "UnknownOperatingPointError",
-    "UnknownResultError", "UnknownVersionError", "UnsupportedMediaTypeError", "UploadTimeoutError",
-    "VersionNotServedError", "translate",
-]  # fmt: skip
+from models.errors import ImageTooLargeError, InfeasibleError, TuningError, UnreadableImageError, UnsupportedImageError
+
+RETRY_SOON = {"Retry-After": "1"}
 
 
 class ServiceError(Exception):
-    """Anything the service itself refuses or fails at; the message goes to the client."""
+    """Any error that the service raises; its message goes to the client."""
 
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    headers: ClassVar[Mapping[str, str]] = {}
 
-class RequestError(ServiceError):
-    """The request as a whole makes no sense."""
+    def __init_subclass__(
+        cls, status: int = 500, code: str = "internal_error", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init_subclass__()
+        cls.status = status
+        cls.code = code
+        cls.headers = headers or {}
 
 
-class UnknownModelError(ServiceError):
-    """No such model."""
+class ClientError(ServiceError):
+    """The request cannot be answered as it was sent; the message says what would work."""
 
 
-class UnknownVersionError(ServiceError):
-    """A version of a model that is not served."""
+class EmptyBodyError(ClientError, status=400, code="empty_body"):
+    """The request has no body, or its picture is empty."""
 
 
-class ModelLoadError(ServiceError):
-    """A model that was asked to be loaded is refused."""
+class MultipartError(ClientError, status=400, code="bad_multipart"):
+    """The form cannot be parsed, or has no pictures in `files` or no zip file in `archive`."""
 
 
-class AlphaError(ServiceError):
-    """An alpha that is neither a finite number nor an operating point's name."""
+class MalformedRequestError(ClientError, status=400, code="malformed_request"):
+    """The bytes received are not HTTP/1.1; the server closes the connection."""
 
 
-class AlphaRangeError(ServiceError):
-    """An alpha larger than this server allows."""
+class UnauthenticatedError(ClientError, status=401, code="unauthenticated", headers={"WWW-Authenticate": "Bearer"}):
+    """The server has API keys, and the request brings none of them."""
 
 
-class TooManyAlphasError(ServiceError):
-    """More values of alpha than this server allows in one request."""
+class ForbiddenError(ClientError, status=403, code="forbidden"):
+    """The request's API key lacks the scope that the message names."""
 
 
-class AnswerTooLargeError(ServiceError):
-    """More pictures x alphas x classes than fit into one answer."""
+class AdminNeedsKeyError(ClientError, status=403, code="admin_needs_key"):
+    """A request loads or unloads a model on a server that has no API keys and is not reached over loopback."""
 
 
-class TopKError(ServiceError):
-    """A top_k below 1 or above the number of classes."""
+class CrossSiteError(ClientError, status=403, code="cross_site"):
+    """A page of another origin makes a browser send a request that may change something; only reads are allowed."""
 
 
-class EmptyBodyError(ServiceError):
-    """No picture came with the request."""
+class UnknownModelError(ClientError, status=404, code="unknown_model"):
+    """The server has no model of that name; the message lists the models in service."""
 
 
-class MultipartError(ServiceError):
-    """A multipart body that cannot be parsed, or that has no `files`."""
+class UnknownVersionError(ClientError, status=404, code="unknown_version"):
+    """The model is in service, but not in that version; the message lists the versions."""
 
 
-class TooManyFilesError(ServiceError):
-    """More files than this server allows in one request."""
+class NoCurveError(ClientError, status=404, code="no_curve"):
+    """There is no accuracy curve: the bundle holds none, or there is no feedback yet."""
 
 
-class UnsupportedMediaTypeError(ServiceError):
-    """A Content-Type that is no picture and no multipart form."""
+class UnknownJobError(ClientError, status=404, code="unknown_job"):
+    """There is no job with that id, or it ended more than a day or a hundred jobs ago."""
 
 
-class BodyTooLargeError(ServiceError):
-    """The body exceeds the limit."""
+class UnknownResultError(ClientError, status=404, code="unknown_result"):
+    """There is no result with that id, or this server keeps no results."""
 
 
-class OverloadedError(ServiceError):
-    """Too much work is waiting already."""
+class UnknownOperatingPointError(ClientError, status=404, code="unknown_operating_point"):
+    """The model has no operating point of that name; the message lists the names."""
 
 
-class NotReadyError(ServiceError):
-    """The server is starting or stopping."""
+class SlowClientError(ClientError, status=408, code="too_slow"):
+    """A request arrives too slowly; the server closes the connection.
 
+    Its head takes longer than `head_seconds`, or its body stays below 10 kB/s for `body_seconds`.
+    """
 
-class NotLiveError(ServiceError):
-    """This process is beyond mending and is to be replaced."""
 
+class UploadTimeoutError(ClientError, status=408, code="upload_timeout"):
+    """An archive takes more than 10 minutes to arrive."""
 
-class InferenceError(ServiceError):
-    """The network failed, or gave numbers that are not finite."""
 
+class ModelLoadError(ClientError, status=409, code="model_load_failed"):
+    """A model cannot be loaded; the message says why, and what stays in service."""
 
-class UnknownResultError(ServiceError):
-    """No result of that id."""
 
+class JobCancelledError(ClientError, status=409, code="job_cancelled"):
+    """The job that the request was waiting for is cancelled."""
 
-class ExpiredResultError(ServiceError):
-    """A result that was kept once and is no more."""
 
+class VersionNotServedError(ClientError, status=409, code="version_not_served"):
+    """The result that a label is for comes from a model or version that is no longer in service."""
 
-class UnknownLabelError(ServiceError):
-    """A label that is no class of the model."""
 
+class OperatingPointFixedError(ClientError, status=409, code="operating_point_fixed"):
+    """The operating point cannot be changed: `head` is always 0, and a bundle's own point cannot be removed."""
 
-class ExemptClassError(ServiceError):
-    """The model has an exempt class, for which nothing along alpha is one interval."""
 
+class TooManyOperatingPointsError(ClientError, status=409, code="too_many_operating_points"):
+    """The model already has 100 stored operating points."""
 
-class VersionNotServedError(ServiceError):
-    """A result of a model or a version that this server does not serve."""
 
+class ExpiredResultError(ClientError, status=410, code="expired_result"):
+    """The result is no longer kept; a label it already has can be sent again, but not added or changed."""
 
-class TooManyLabelsError(ServiceError):
-    """More labels than this server allows in one request."""
 
+class BodyTooLargeError(ClientError, status=413, code="body_too_large"):
+    """The body exceeds `max_body_mb`, or `max_json_mb` for JSON and `max_archive_mb` for an archive."""
 
-class UnknownOperatingPointError(ServiceError):
-    """The model has no operating point of that name."""
 
+class AnswerTooLargeError(ClientError, status=413, code="answer_too_large"):
+    """The answer to a form of several pictures exceeds 250,000 lines, one for each class, alpha and picture."""
 
-class OperatingPointNameError(ServiceError):
-    """A name that no operating point may have."""
 
+class TooManyFilesError(ClientError, status=413, code="too_many_files"):
+    """A request has more than `max_files` pictures, or an archive more than `max_archive_files`."""
 
-class OperatingPointFixedError(ServiceError):
-    """An operating point that is the bundle's and stays."""
 
+class TooManyLabelsError(ClientError, status=413, code="too_many_labels"):
+    """A request has more than `max_feedback` labels."""
 
-class TooManyOperatingPointsError(ServiceError):
-    """More stored operating points than a model may have."""
 
+class UnsupportedMediaTypeError(ClientError, status=415, code="unsupported_media_type"):
+    """The `Content-Type` is not one that the route takes.
 
-class StorageUnavailableError(ServiceError):
-    """The database is away, or too slow."""
+    To classify, send a picture or a form; for feedback and operating points, JSON; to tune, JSON or a form.
+    """
 
 
-class PriorError(ServiceError):
-    """A prior that is neither a word we know nor a weight for every class."""
+class RequestError(ClientError, status=422, code="invalid_request"):
+    """A parameter has the wrong type, or the body is not the JSON that the route expects."""
 
 
-class ArchiveError(ServiceError):
-    """An archive of labelled pictures that cannot be used as a whole."""
+class AlphaError(ClientError, status=422, code="alpha_invalid"):
+    """An alpha is neither a finite number nor the name of an operating point."""
 
 
-class TooManyUnreadableError(ServiceError):
-    """Too large a share of an archive's pictures cannot be read."""
+class AlphaRangeError(ClientError, status=422, code="alpha_out_of_range"):
+    """An alpha is outside -`max_alpha`..`max_alpha`."""
 
 
-class NoCurveError(ServiceError):
-    """There is nothing to draw accuracy against alpha from."""
+class TooManyAlphasError(ClientError, status=422, code="too_many_alphas"):
+    """A request has more than `max_alphas` values of alpha."""
 
 
-class UnknownJobError(ServiceError):
-    """No job of that id, or one that ended too long ago."""
+class TopKError(ClientError, status=422, code="top_k_out_of_range"):
+    """`top_k` is below 1 or above the number of classes."""
 
 
-class JobCancelledError(ServiceError):
-    """A job was cancelled while a request waited for it."""
+class PriorError(ClientError, status=422, code="prior_invalid"):
+    """A prior is not `train`, `uniform` or a weight for every class, or the model cannot be adjusted to one."""
 
 
-class UploadTimeoutError(ServiceError):
-    """A large body took too long to arrive."""
+class UnknownLabelError(ClientError, status=422, code="unknown_label"):
+    """A label is not one of the classes of the result's model."""
 
 
-class JobLostError(ServiceError):
-    """The process that ran a job ended before the job did."""
+class ExemptClassError(ClientError, status=422, code="exempt_class"):
+    """The model has an exempt class, so the alphas at which a label wins are not a single interval."""
 
 
-class CrossSiteError(ServiceError):
-    """A page of another origin makes a browser ask for a change."""
+class OperatingPointNameError(ClientError, status=422, code="operating_point_name_invalid"):
+    """An operating point cannot have that name, for example because it reads as a number."""
 
 
-class UnauthenticatedError(ServiceError):
-    """A call without an API key that this server knows."""
+class ArchiveError(ClientError, status=422, code="bad_archive"):
+    """The archive cannot be used as a whole.
 
+    It is not a zip file, has a path that leads out of it, a folder that is not a class or no pictures, or is a zip
+    bomb.
+    """
 
-class ForbiddenError(ServiceError):
-    """A call whose API key lacks the scope."""
 
+class TooManyUnreadableError(ClientError, status=422, code="too_many_unreadable"):
+    """More than a tenth of an archive's pictures cannot be read."""
 
-class AdminNeedsKeyError(ServiceError):
-    """An admin call from anywhere, to a server that has no keys."""
 
+class HeadTooLargeError(ClientError, status=431, code="head_too_large"):
+    """The request's address and headers exceed `max_head_kb`; the server closes the connection."""
 
-class ClientGoneError(ServiceError):
-    """The client hung up; nobody hears the answer."""
 
+class ClientDisconnectedError(ClientError, status=499, code="client_gone", headers={"Connection": "close"}):
+    """The client closes the connection before it is answered; the code appears only in the metrics."""
 
-class MalformedRequestError(ServiceError):
-    """What came is no HTTP/1.1."""
 
+class CapacityError(ServiceError):
+    """The server cannot answer now; the same request may work later."""
 
-class HeadTooLargeError(ServiceError):
-    """A request's address and headers exceed the limit."""
 
+class OverloadedError(CapacityError, status=503, code="overloaded", headers=RETRY_SOON):
+    """The server has as much work as it takes at a time.
 
-class SlowClientError(ServiceError):
-    """A request's head or body does not arrive in time."""
+    `max_pending_images` are waiting, `max_pending_mb` of bodies are in memory, `max_connections` are open, or 8 jobs or
+    4 requests about many labels are in progress.
+    """
 
 
-class NotSupportedError(ServiceError):
-    """Something of the Open Inference Protocol that other servers have."""
+class StorageUnavailableError(CapacityError, status=503, code="storage_unavailable", headers=RETRY_SOON):
+    """The database is unreachable or too slow, or a result may not have reached it yet; classification still works."""
 
 
-class DeadlineError(ServiceError):
-    """The request was not answered within the time it gave itself."""
+class NotReadyError(CapacityError, status=503, code="not_ready"):
+    """The server is starting or stopping, or has no model in service."""
 
 
-# The first class an exception is an instance of decides.
-ERRORS: dict[type[Exception], tuple[int, str]] = {
-    UnknownModelError: (404, "unknown_model"),
-    UnknownVersionError: (404, "unknown_version"),
-    ModelLoadError: (409, "model_load_failed"),
-    RequestError: (422, "invalid_request"),
-    AlphaError: (422, "alpha_invalid"),
-    AlphaRangeError: (422, "alpha_out_of_range"),
-    TooManyAlphasError: (422, "too_many_alphas"),
-    TopKError: (422, "top_k_out_of_range"),
-    AnswerTooLargeError: (413, "answer_too_large"),
-    EmptyBodyError: (400, "empty_body"),
-    MultipartError: (400, "bad_multipart"),
-    TooManyFilesError: (413, "too_many_files"),
-    BodyTooLargeError: (413, "body_too_large"),
-    ImageTooLargeError: (413, "image_too_large"),
-    UnknownResultError: (404, "unknown_result"),
-    ExpiredResultError: (410, "expired_result"),
-    UnknownLabelError: (422, "unknown_label"),
-    ExemptClassError: (422, "exempt_class"),
-    VersionNotServedError: (409, "version_not_served"),
-    TooManyLabelsError: (413, "too_many_labels"),
-    UnsupportedMediaTypeError: (415, "unsupported_media_type"),
-    UnsupportedImageError: (415, "unsupported_image"),
-    UnreadableImageError: (422, "unreadable_image"),
-    PriorError: (422, "prior_invalid"),
-    ArchiveError: (422, "bad_archive"),
-    TooManyUnreadableError: (422, "too_many_unreadable"),
-    InfeasibleError: (422, "infeasible"),
-    TuningError: (422, "cannot_tune"),
-    NoCurveError: (404, "no_curve"),
-    UnknownJobError: (404, "unknown_job"),
-    JobCancelledError: (409, "job_cancelled"),
-    UploadTimeoutError: (408, "upload_timeout"),
-    JobLostError: (503, "job_lost"),
-    OverloadedError: (503, "overloaded"),
-    NotReadyError: (503, "not_ready"),
-    NotLiveError: (503, "not_live"),
-    UnknownOperatingPointError: (404, "unknown_operating_point"),
-    OperatingPointNameError: (422, "operating_point_name_invalid"),
-    OperatingPointFixedError: (409, "operating_point_fixed"),
-    TooManyOperatingPointsError: (409, "too_many_operating_points"),
-    StorageUnavailableError: (503, "storage_unavailable"),
-    InferenceError: (500, "inference_failed"),
-    NotSupportedError: (501, "not_supported"),
-    DeadlineError: (504, "deadline_exceeded"),
-    MalformedRequestError: (400, "malformed_request"),
-    HeadTooLargeError: (431, "head_too_large"),
-    SlowClientError: (408, "too_slow"),
-    CrossSiteError: (403, "cross_site"),
-    UnauthenticatedError: (401, "unauthenticated"),
-    ForbiddenError: (403, "forbidden"),
-    AdminNeedsKeyError: (403, "admin_needs_key"),
-    ClientGoneError: (499, "client_gone"),
+class NotLiveError(CapacityError, status=503, code="not_live"):
+    """A thread hangs or has died; the process ends soon, to be replaced."""
+
+
+class JobLostError(CapacityError, status=503, code="job_lost"):
+    """The process that ran the job ended before the job did."""
+
+
+class DeadlineError(CapacityError, status=504, code="deadline_exceeded"):
+    """The request is not answered within its own `timeout_ms`, `X-Request-Timeout` or, under `/v2`, `timeout`."""
+
+
+class ServerError(ServiceError):
+    """The server fails at a request that is correct, or lacks what it asks for."""
+
+
+class InferenceError(ServerError, status=500, code="inference_failed"):
+    """The network fails, or its output is not finite; the log has the details."""
+
+
+class NotSupportedError(ServerError, status=501, code="not_supported"):
+    """A request under `/v2` needs an extension of the protocol that this server does not have."""
+
+
+class ModelError(NamedTuple):
+    """How the service answers an error of `models`: HTTP status, code, and a sentence that says when it happens."""
+
+    status: int
+    code: str
+    when: str
+
+
+MODEL_ERRORS: dict[type[Exception], ModelError] = {
+    ImageTooLargeError: ModelError(
+        413, "image_too_large", "A picture has more than `max_pixels`; it is refused before it is decoded."
+    ),
+    UnsupportedImageError: ModelError(415, "unsupported_image", "A picture is not JPEG, PNG or WebP."),
+    UnreadableImageError: ModelError(422, "unreadable_image", "A picture is truncated or damaged, or not a picture."),
+    TuningError: ModelError(
+        422, "cannot_tune", "The objective or a constraint is unknown, or there are no labels to choose alpha on."
+    ),
+    InfeasibleError: ModelError(
+        422, "infeasible", "No alpha meets the constraints; the message says what each of them could reach."
+    ),
 }
+INTERNAL_ERROR = ModelError(
+    500, "internal_error", "The server has a bug; its log has the details under the request id."
+)
 
 
-def translate(error: Exception) -> tuple[int, str, str]:
-    """Return status, code and the message for the client; what the table does not know is an internal error."""
-    for kind, (status, code) in ERRORS.items():
-        if isinstance(error, kind):
-            return status, code, str(error)
-    return 500, "internal_error", "something went wrong on our side; the server's log has it under this request id"
+class ErrorAnswer(NamedTuple):
+    """What the client is told about an error."""
+
+    status: int
+    code: str
+    message: str
+    headers: Mapping[str, str] = {}
+
+
+def describe(error: Exception) -> ErrorAnswer:
+    """Return the status, code, message and headers to answer an error with.
+
+    An exception that is neither a `ServiceError` nor in `MODEL_ERRORS` becomes an internal error, whose message says
+    nothing about the exception.
+    """
+    if isinstance(error, ServiceError):
+        return ErrorAnswer(error.status, error.code, str(error), error.headers)
+    for kind in type(error).__mro__:
+        if kind in MODEL_ERRORS:
+            known = MODEL_ERRORS[kind]
+            return ErrorAnswer(known.status, known.code, str(error))
+    message = "something went wrong on our side; the server's log has the details under this request id"
+    return ErrorAnswer(INTERNAL_ERROR.status, INTERNAL_ERROR.code, message)

@@ -26,7 +26,7 @@ from service.errors import (
     ServiceError,
     StorageUnavailableError,
     UnknownJobError,
-    translate,
+    describe,
 )
 from service.jobs.store import KEEP_ENDED, JobRecord, JobState, JobStore
 
@@ -211,8 +211,8 @@ class Jobs:
                 f"there is no job {job_id[:64]!r}; the last {KEEP_ENDED} that ended are kept for a day"
             )
         if record.finished is None and self._store.clock() - record.updated > LOST_SECONDS:
-            _, code, message = translate(JobLostError("the process that ran this job ended; start it again"))
-            return record._replace(state="failed", error={"code": code, "message": message, "request_id": ""})
+            lost = describe(JobLostError("the process that ran this job ended; start it again"))
+            return record._replace(state="failed", error={"code": lost.code, "message": lost.message, "request_id": ""})
         return record
 
     async def cancel(self, job_id: str) -> JobRecord:
@@ -291,10 +291,10 @@ class Jobs:
                 return
 
     def _fail(self, job: Job, error: Exception) -> None:
-        _, code, message = translate(error)
         job.state = "failed"
         job.failure = error
-        job.error = {"code": code, "message": message, "request_id": job.request_id}
+        answer = describe(error)
+        job.error = {"code": answer.code, "message": answer.message, "request_id": job.request_id}
 
     async def _beat(self, job: Job) -> None:
         while True:

@@ -10,7 +10,7 @@ import numpy as np
 from engines.base import Float
 from models.errors import ImageError
 from service.context import Context
-from service.errors import AlphaError, AlphaRangeError, DeadlineError, RequestError, TooManyFilesError, translate
+from service.errors import AlphaError, AlphaRangeError, DeadlineError, RequestError, TooManyFilesError, describe
 from service.inference.cache import NetworkOutput
 from service.inference.registry import ServedModel
 from service.inference.worker import Source
@@ -69,7 +69,7 @@ async def _answers(context: Context, served: ServedModel, sources: Sequence[Sour
     good: list[NetworkOutput] = []
     for index, answer in enumerate(answers):
         if isinstance(answer, ImageError):
-            context.metrics.image_errors.labels(served.name, translate(answer)[1]).inc()
+            context.metrics.image_errors.labels(served.name, describe(answer).code).inc()
             raise type(answer)(f"input 'encoded', element {index}: {answer}")
         if isinstance(answer, BaseException):
             raise answer

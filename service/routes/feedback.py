@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from service.context import context_of, request_id_of
-from service.errors import RequestError, ServiceError, TooManyLabelsError, translate
+from service.errors import RequestError, ServiceError, TooManyLabelsError, describe
 from service.feedback.labels import Feedback
 from service.inference.predictions import json_answer
 from service.inference.registry import ServedModel
@@ -78,8 +78,8 @@ async def give_feedback(request: Request) -> Response:
         if isinstance(outcome, Feedback):
             results.append(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
         else:
-            _, code, message = translate(outcome)
-            failure = {"code": code, "message": message, "request_id": request_id_of(request)}
+            told = describe(outcome)
+            failure = {"code": told.code, "message": told.message, "request_id": request_id_of(request)}
             name = entry.get("id") if isinstance(entry, dict) else None
             results.append({"id": name if isinstance(name, str) else None, "error": failure})
     return json_answer({"results": results})

@@ -14,7 +14,7 @@ from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from service.context import Context, context_of, request_id_of
 from service.errors import (
     AlphaRangeError,
-    ClientGoneError,
+    ClientDisconnectedError,
     JobCancelledError,
     MultipartError,
     OverloadedError,
@@ -185,7 +185,7 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
     except HTTPException as error:  # Starlette's word for a form it cannot parse
         raise MultipartError(f"the form cannot be read: {error.detail}") from error
     except ClientDisconnect as error:
-        raise ClientGoneError("the client hung up while it was sending") from error
+        raise ClientDisconnectedError("the client hung up while it was sending") from error
     upload = form.get("archive")
     if not isinstance(upload, UploadFile):
         await form.close()

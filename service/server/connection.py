@@ -15,7 +15,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.context import Context
-from service.errors import HeadTooLargeError, MalformedRequestError, OverloadedError, ServiceError, translate
+from service.errors import HeadTooLargeError, MalformedRequestError, OverloadedError, ServiceError, describe
 from service.result_ids import new_request_id
 from service.server.single_write import SingleWriteTransport
 from service.server.slow_clients import Observation
@@ -86,15 +86,15 @@ class Connection(HttpToolsProtocol):
             return
         cycle, part = self.phase
         self._refused = True
-        status, code, message = translate(error)
-        self._context.metrics.errors.labels(code).inc()
+        answer = describe(error)
+        self._context.metrics.errors.labels(answer.code).inc()
         behind = self._working is not None and self._working is not cycle and not self._working.response_complete
         unsaid = part in {"head", "surplus"} or (part == "body" and cycle is not None and not cycle.response_started)
         if behind or not unsaid:
             self.transport.abort()
             return
-        body = orjson.dumps(error_body(self.url.decode("latin-1"), code, message, new_request_id()))
-        self.transport.write(b"%b%b%d\r\n\r\n%b" % (STATUS_LINE[status], _REFUSAL, len(body), body))
+        body = orjson.dumps(error_body(self.url.decode("latin-1"), answer.code, answer.message, new_request_id()))
+        self.transport.write(b"%b%b%d\r\n\r\n%b" % (STATUS_LINE[answer.status], _REFUSAL, len(body), body))
         self.transport.close()
 
     def refuse_surplus(self) -> None:

@@ -20,7 +20,7 @@ from models.prior import Calibration, estimate_prior, log_prior, match_prior, ta
 from models.scores import Scores
 from models.tuning import tune, tune_intervals
 from service.context import Context
-from service.errors import ArchiveError, ExemptClassError, PriorError, TooManyUnreadableError, translate
+from service.errors import ArchiveError, ExemptClassError, PriorError, TooManyUnreadableError, describe
 from service.inference.registry import ServedModel
 from service.jobs.runner import Progress
 from service.tuning.archives import LabelledArchive
@@ -251,8 +251,9 @@ class _Scoring:
             self.progress.done += 1
 
     def _list(self, index: int, error: ImageError) -> None:
-        _, code, message = translate(error)
-        self.unreadable.append({"name": self.archive.name(index), "error": {"code": code, "message": message}})
+        answer = describe(error)
+        failure = {"code": answer.code, "message": answer.message}
+        self.unreadable.append({"name": self.archive.name(index), "error": failure})
         if len(self.unreadable) > max(1.0, MAX_UNREADABLE_SHARE * len(self.archive)):
             first = self.unreadable[0]
             raise TooManyUnreadableError(

@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 from service.context import context_of
 from service.errors import (
     BodyTooLargeError,
-    ClientGoneError,
+    ClientDisconnectedError,
     MultipartError,
     RequestError,
     UnsupportedMediaTypeError,
@@ -75,7 +75,7 @@ async def read_body(request: Request, max_mb: float) -> bytes:
     Raises:
         BodyTooLargeError: it says itself that it is too large, or more of it has come.
         OverloadedError: there is no room for it, beside all others'.
-        ClientGoneError.
+        ClientDisconnectedError.
 
     """
     _check_declared(request, max_mb)
@@ -86,7 +86,7 @@ async def read_body(request: Request, max_mb: float) -> bytes:
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientGoneError("the client hung up while it was sending")
+            raise ClientDisconnectedError("the client hung up while it was sending")
         parts.append(message.get("body", b""))
         received += len(parts[-1])
         if received > max_mb * 1e6:
@@ -100,7 +100,7 @@ async def read_json(request: Request, settings: Settings) -> Any:
     """Return the body's JSON; NaN, infinities and nesting without end are none.
 
     Raises:
-        BodyTooLargeError, ClientGoneError.
+        BodyTooLargeError, ClientDisconnectedError.
         UnsupportedMediaTypeError: it does not say that it is JSON, which a foreign page could send in a user's name.
         RequestError: it is not JSON.
 

@@ -17,15 +17,7 @@ from models.errors import LongtailError
 from service.access.origins import refuse_other_sites
 from service.access.scopes import Access, required_scope
 from service.context import request_id_of
-from service.errors import (
-    ClientGoneError,
-    OverloadedError,
-    RequestError,
-    ServiceError,
-    StorageUnavailableError,
-    UnauthenticatedError,
-    translate,
-)
+from service.errors import ErrorAnswer, RequestError, ServiceError, describe
 from service.metrics import Metrics
 from service.result_ids import new_request_id
 from service.web.direct_route import DirectRoute
@@ -138,30 +130,26 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 def error_answer(request: Request, error: Exception, metrics: Metrics) -> Response:
     """Return what the client is told of an error; what nobody expected is logged under the request's id."""
-    headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
-        phrase = HTTPStatus(error.status_code).phrase.lower()
-        where = f"{request.method} {request.url.path[:128]}"
-        status = error.status_code
-        code = phrase.replace(" ", "_")
-        message = f"{where}: {phrase}; see /docs"
-        headers = dict(error.headers or {}) | _allowed(request, status)
+        answer = _describe_http(request, error)
     elif isinstance(error, RequestValidationError):
-        status, code, message = translate(RequestError("; ".join(map(_problem, error.errors()))))
+        answer = describe(RequestError("; ".join(map(_problem, error.errors()))))
     else:
-        status, code, message = translate(error)
+        answer = describe(error)
     if not isinstance(error, ServiceError | LongtailError | RequestValidationError | HTTPException):
         log.error("request %s failed", request_id_of(request), exc_info=error)
-    if isinstance(error, OverloadedError | StorageUnavailableError):
-        headers["Retry-After"] = "1"
-    if isinstance(error, UnauthenticatedError):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, ClientGoneError):
-        headers["Connection"] = "close"
     error.__traceback__ = None  # whose frames may hold the error, and with it pictures and models
-    metrics.errors.labels(code).inc()
-    body = error_body(request.scope["path"], code, message, request_id_of(request))
-    return Response(orjson.dumps(body), status, headers=headers, media_type="application/json")
+    metrics.errors.labels(answer.code).inc()
+    body = error_body(request.scope["path"], answer.code, answer.message, request_id_of(request))
+    return Response(orjson.dumps(body), answer.status, headers=answer.headers, media_type="application/json")
+
+
+def _describe_http(request: Request, error: HTTPException) -> ErrorAnswer:
+    """Return the answer to an error of the router, such as an unknown path."""
+    phrase = HTTPStatus(error.status_code).phrase.lower()
+    message = f"{request.method} {request.url.path[:128]}: {phrase}; see /docs"
+    headers = dict(error.headers or {}) | _allowed(request, error.status_code)
+    return ErrorAnswer(error.status_code, phrase.replace(" ", "_"), message, headers)
 
 
 def _allowed(request: Request, status: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ from fastapi import Request, Response
 
 from models.errors import ImageError
 from service.context import Context, context_of, request_id_of
-from service.errors import AnswerTooLargeError, ClientGoneError, ServiceError, translate
+from service.errors import AnswerTooLargeError, ClientDisconnectedError, ServiceError, describe
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
 from service.result_ids import new_result_id
@@ -91,7 +91,7 @@ def _check_lines(pictures: int, lines: int) -> None:
 def _count_refused(context: Context, served: ServedModel, answers: Sequence[Any]) -> None:
     for answer in answers:
         if isinstance(answer, ImageError | ServiceError):
-            context.metrics.image_errors.labels(served.name, translate(answer)[1]).inc()
+            context.metrics.image_errors.labels(served.name, describe(answer).code).inc()
 
 
 def _raise_if_all_failed(answers: Sequence[Any]) -> None:
@@ -118,8 +118,8 @@ def _result(request: Request, upload: Upload, answer: Any, render: Render) -> di
         return {"id": result_id, "name": upload.name, **render(result_id, answer)}
     if not isinstance(answer, ImageError | ServiceError):
         raise answer
-    _, code, message = translate(answer)
-    failure = {"code": code, "message": message, "request_id": request_id_of(request)}
+    told = describe(answer)
+    failure = {"code": told.code, "message": told.message, "request_id": request_id_of(request)}
     return {"id": result_id, "name": upload.name, "error": failure}
 
 
@@ -127,7 +127,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
     """Wait for the work, or cancel it when the client hangs up: nobody should compute for a caller who has left.
 
     Raises:
-        ClientGoneError: the client hung up.
+        ClientDisconnectedError: the client hung up.
 
     """
     task = asyncio.current_task()
@@ -139,13 +139,13 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
         watching = asyncio.ensure_future(_wait_for_hang_up(request, disconnect))
     if disconnect.happened:
         work.close()
-        raise ClientGoneError("the client hung up")
+        raise ClientDisconnectedError("the client hung up")
     disconnect.task = task
     try:
         return await work
     except asyncio.CancelledError:
         if disconnect.happened and not task.uncancel():  # as asyncio.timeout tells its own doing from other people's
-            raise ClientGoneError("the client hung up") from None
+            raise ClientDisconnectedError("the client hung up") from None
         raise
     finally:
         disconnect.task = None

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.errors import (
-    ClientGoneError,
+    ClientDisconnectedError,
     EmptyBodyError,
     MultipartError,
     TooManyFilesError,
@@ -59,7 +59,7 @@ async def _read_form(request: Request, settings: Settings) -> list[Upload]:
     try:
         form = await request.form(max_files=settings.max_files, max_fields=settings.max_files)
     except ClientDisconnect as error:
-        raise ClientGoneError("the client hung up while it was sending") from error
+        raise ClientDisconnectedError("the client hung up while it was sending") from error
     except HTTPException as error:  # Starlette's word for a form it cannot parse
         if "Too many files" in str(error.detail):
             raise TooManyFilesError(f"more than {settings.max_files} files; send them in several requests") from error

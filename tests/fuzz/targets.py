@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
-from service.errors import ServiceError, translate
+from service.errors import ServiceError, describe
 from service.tuning.archives import LabelledArchive, open_archive
 from tests.fuzz import seeds
 from tests.fuzz.app import FaultError, ServiceUnderTest
@@ -96,10 +96,10 @@ def _read(archive: LabelledArchive, index: int) -> str:
 
 def _refused(error: Exception) -> str:
     """Return the code it is refused with; as for a client, the message has to be a sentence."""
-    status, code, message = translate(error)
-    if status >= 500 or not 15 < len(message) < 1500:
-        raise FaultError(f"{status} {code}, or no sentence: {message[:200]!r}")
-    return code
+    told = describe(error)
+    if told.status >= 500 or not 15 < len(told.message) < 1500:
+        raise FaultError(f"{told.status} {told.code}, or no sentence: {told.message[:200]!r}")
+    return told.code
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Whatever a client sends: one shape, a sentence, never a 500."""
 
-import inspect
 import io
 from collections.abc import AsyncIterator
 
@@ -9,10 +8,67 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.errors import BundleError, InfeasibleError
 from service import errors
 from tests.service.conftest import CLASSIFY, Running, picture
 
 pytestmark = pytest.mark.anyio
+
+# What clients rely on: each code with its HTTP status and the headers that come with it.
+CONTRACT: dict[str, tuple[int, dict[str, str]]] = {
+    "bad_multipart": (400, {}),
+    "empty_body": (400, {}),
+    "malformed_request": (400, {}),
+    "unauthenticated": (401, {"WWW-Authenticate": "Bearer"}),
+    "admin_needs_key": (403, {}),
+    "cross_site": (403, {}),
+    "forbidden": (403, {}),
+    "no_curve": (404, {}),
+    "unknown_job": (404, {}),
+    "unknown_model": (404, {}),
+    "unknown_operating_point": (404, {}),
+    "unknown_result": (404, {}),
+    "unknown_version": (404, {}),
+    "too_slow": (408, {}),
+    "upload_timeout": (408, {}),
+    "job_cancelled": (409, {}),
+    "model_load_failed": (409, {}),
+    "operating_point_fixed": (409, {}),
+    "too_many_operating_points": (409, {}),
+    "version_not_served": (409, {}),
+    "expired_result": (410, {}),
+    "answer_too_large": (413, {}),
+    "body_too_large": (413, {}),
+    "image_too_large": (413, {}),
+    "too_many_files": (413, {}),
+    "too_many_labels": (413, {}),
+    "unsupported_image": (415, {}),
+    "unsupported_media_type": (415, {}),
+    "alpha_invalid": (422, {}),
+    "alpha_out_of_range": (422, {}),
+    "bad_archive": (422, {}),
+    "cannot_tune": (422, {}),
+    "exempt_class": (422, {}),
+    "infeasible": (422, {}),
+    "invalid_request": (422, {}),
+    "operating_point_name_invalid": (422, {}),
+    "prior_invalid": (422, {}),
+    "too_many_alphas": (422, {}),
+    "too_many_unreadable": (422, {}),
+    "top_k_out_of_range": (422, {}),
+    "unknown_label": (422, {}),
+    "unreadable_image": (422, {}),
+    "head_too_large": (431, {}),
+    "client_gone": (499, {"Connection": "close"}),
+    "inference_failed": (500, {}),
+    "not_supported": (501, {}),
+    "job_lost": (503, {}),
+    "not_live": (503, {}),
+    "not_ready": (503, {}),
+    "overloaded": (503, {"Retry-After": "1"}),
+    "storage_unavailable": (503, {"Retry-After": "1"}),
+    "deadline_exceeded": (504, {}),
+}
 
 
 def big_png() -> bytes:
@@ -137,9 +193,41 @@ async def test_a_sane_request_id_is_kept_and_a_hostile_one_replaced(running: Run
     assert (answer.headers["X-Request-ID"] == brought) is kept
 
 
-def test_every_error_has_its_row_in_the_table() -> None:
-    kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ServiceError)}
-    assert kinds - {errors.ServiceError} <= errors.ERRORS.keys()
+def test_every_code_keeps_its_status_and_headers() -> None:
+    kinds = {kind.code: (kind.status, dict(kind.headers)) for kind in error_classes()}
+    kinds |= {kind.code: (kind.status, {}) for kind in errors.MODEL_ERRORS.values()}
+    assert kinds == CONTRACT
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = [kind.code for kind in (*error_classes(), *errors.MODEL_ERRORS.values(), errors.INTERNAL_ERROR)]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_tree_is_divided_by_whose_turn_it_is() -> None:
+    statuses = {errors.ClientError: range(400, 500), errors.CapacityError: (503, 504), errors.ServerError: (500, 501)}
+    assert all(kind.status in statuses[kind.__bases__[0]] for kind in error_classes())
+
+
+def test_a_subclass_of_a_models_error_is_answered_as_its_base_is() -> None:
+    class OtherError(InfeasibleError):
+        pass
+
+    assert errors.describe(OtherError("no alpha")) == (422, "infeasible", "no alpha", {})
+    assert errors.describe(BundleError("no folder")).code == "internal_error"
+
+
+def test_an_internal_error_says_nothing_of_the_exception() -> None:
+    told = errors.describe(ZeroDivisionError("secret"))
+    assert told[:2] == (500, "internal_error")
+    assert "secret" not in told.message
+
+
+def error_classes() -> list[type[errors.ServiceError]]:
+    """Return the classes that are raised: all but the root and its three branches."""
+    branches = errors.ServiceError.__subclasses__()
+    assert branches == [errors.ClientError, errors.CapacityError, errors.ServerError]
+    return [kind for branch in branches for kind in branch.__subclasses__() if kind.__module__ == errors.__name__]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

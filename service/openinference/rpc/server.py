@@ -14,7 +14,14 @@ import grpc
 from models.errors import LongtailError
 from service.access.scopes import RequiredScope
 from service.context import Context
-from service.errors import ClientGoneError, ServiceError, UnknownModelError, UnknownVersionError, translate
+from service.errors import (
+    ClientDisconnectedError,
+    ErrorAnswer,
+    ServiceError,
+    UnknownModelError,
+    UnknownVersionError,
+    describe,
+)
 from service.openinference.addresses import refuse_overrides, served_at
 from service.openinference.inference import counted, infer_outputs
 from service.openinference.metadata import (
@@ -88,25 +95,24 @@ def _handler(context: Context, name: str, method: Method) -> Any:
 
     async def call(message: Any, caller: grpc.aio.ServicerContext) -> Any:
         started = time.perf_counter()
-        status = 200
-        told = ""
+        failure: ErrorAnswer | None = None
         try:
             context.access.check(need, _headers(caller))
             return await method(context, message)
         except (ServiceError, LongtailError) as error:
-            status, code, told = translate(error)
-            context.metrics.errors.labels(code).inc()
+            failure = describe(error)
         except asyncio.CancelledError:
-            status, code, _ = translate(ClientGoneError())
-            context.metrics.errors.labels(code).inc()
+            failure = describe(ClientDisconnectedError())
             raise
         except Exception as error:
             log.exception("%s failed", name)
-            status, code, told = translate(error)
-            context.metrics.errors.labels(code).inc()
+            failure = describe(error)
         finally:
+            if failure is not None:
+                context.metrics.errors.labels(failure.code).inc()
+            status = 200 if failure is None else failure.status
             context.metrics.count_answer(f"/{SERVICE}/{name}", status, time.perf_counter() - started)
-        await caller.abort(CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), told)
+        await caller.abort(CODES.get(failure.status, grpc.StatusCode.INVALID_ARGUMENT), failure.message)
         return None
 
     reads = message_class(f"{name}Request")

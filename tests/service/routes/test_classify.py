@@ -18,7 +18,7 @@ from PIL import Image
 from models import tde
 from models.bundle import load_bundle
 from models.preprocess import decode_image
-from service.errors import ClientGoneError, InferenceError
+from service.errors import ClientDisconnectedError, InferenceError
 from service.inference.picture import Picture
 from service.inference.queries import OutputQuery
 from service.web.disconnect import DISCONNECT, ClientDisconnect
@@ -271,7 +271,7 @@ async def test_who_hung_up_before_the_work_began_is_not_worked_for(running: Runn
 
     gone = ClientDisconnect()
     gone.tell()
-    with pytest.raises(ClientGoneError):
+    with pytest.raises(ClientDisconnectedError):
         await unless_disconnected(Request({"type": "http", DISCONNECT: gone}), work())
 
 

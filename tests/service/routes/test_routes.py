@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import Bundle
-from service.errors import ERRORS
 from service.settings import Settings
 from tests.service.conftest import CLASSIFY, Running, picture
+from tests.service.test_errors import CONTRACT
 
 pytestmark = pytest.mark.anyio
 README = Path(__file__).parents[3] / "service" / "README.md"
@@ -126,7 +126,7 @@ async def test_the_readme_is_the_contract(running: Running) -> None:
     assert set(re.findall(r"longtail_\w+", readme)) == exposed
     codes = {(int(status), code) for status, code in re.findall(r"^\| (\d{3}) \| `(\w+)`", readme, re.MULTILINE)}
     framework = {(404, "not_found"), (405, "method_not_allowed"), (500, "internal_error")}
-    assert codes == set(ERRORS.values()) | framework
+    assert codes == {(status, code) for code, (status, _) in CONTRACT.items()} | framework
     assert set(re.findall(r"^\| `--([\w-]+)`", readme, re.MULTILINE)) == {
         name.replace("_", "-") for name in Settings.model_fields
     }
