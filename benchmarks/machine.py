@@ -32,10 +32,10 @@ def _processor() -> str:
     return f"{facts.get('model name', platform.processor())} ({number}: {', '.join(has) or 'no AVX2'})"
 
 
-def commit() -> str:
-    """The commit this code is at, `-dirty` where files differ from it."""
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """Return the commit that a checkout is at, with `-dirty` if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown (no git checkout)"
 
 

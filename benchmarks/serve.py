@@ -7,6 +7,7 @@ round to round. What is compared is the ratio to the ceiling around it: a machin
     uv run python benchmarks/serve.py                                     # everything, about 40 minutes
     uv run python benchmarks/serve.py --models-under-test 32x32 --rounds 1 --first-round 1 --json round-1.json
     uv run python benchmarks/report.py round-*.json                       # tables of all rounds together
+    uv run python benchmarks/serve.py --beside ../before                  # this checkout against another one
 
 README.md says what is in a row, and how the peers are set up.
 """
@@ -23,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from beside import beside_report, check_checkout, measure_pairs  # noqa: E402
 from ceiling import Ceiling  # noqa: E402
 from load import load, require_wrk  # noqa: E402
 from machine import commit, invocation, machine  # noqa: E402
@@ -38,6 +40,7 @@ MODELS = {  # name -> bundle
     "224x224": ROOT / "runs" / "bench-models" / "mobilenet-v3-large" / "1",
 }
 CONCURRENCIES = (1, 8, 64, 256)
+BESIDE_CONCURRENCIES = (8, 64)
 WARM_UP_SECONDS = 2.0  # after the start, and half of it at each concurrency
 CEILING_SECONDS = 0.8  # of each of its three measurements
 TURNS = 4  # a connection's least number of answers in a measurement, by the ceiling: else the slow ones would not count
@@ -52,7 +55,7 @@ def model_under_test(name: str) -> tuple[Path, bytes]:
     return bundle, (ROOT / "tests" / "images" / "cat.webp").read_bytes() if name == "32x32" else photograph()
 
 
-def about_this_run() -> dict[str, str]:
+def about_this_run() -> dict[str, Any]:
     """What the figures have to say about where they come from."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     cache = "response cache off" if has_cache() else "no response cache in this version"
@@ -95,18 +98,28 @@ class Measurement:
             raise SystemExit(f"{server.name} should answer class {self._ceiling.top()} first, but says {answer[:300]}")
 
     def _load(self, running: Running, concurrency: int, ceiling: float) -> dict[str, float]:
-        post = (running.port, [running.path], running.body, running.content_type, concurrency)
-        load(*post, WARM_UP_SECONDS / 2)
-        running.settle()
-        before = running.cpu_seconds()
-        figures = load(*post, max(self._options.seconds, min(TURNS * concurrency / ceiling, MAX_SECONDS)))
-        used = running.cpu_seconds() - before
-        running.settle()
-        return figures | {"cpu_ms_per_request": 1000 * used / max(1, figures["requests"])}
+        return load_running(
+            running, concurrency, max(self._options.seconds, min(TURNS * concurrency / ceiling, MAX_SECONDS))
+        )
 
     def _measure_ceiling(self, running: Running) -> dict[str, float]:
         with running.paused():
             return self._ceiling.measure(CEILING_SECONDS)
+
+
+def load_running(running: Running, concurrency: int, seconds: float) -> dict[str, float]:
+    """Warm a server up at a number of connections, load it for some seconds, and return what `load` measured.
+
+    `cpu_ms_per_request` is added: the processor time of all the server's processes, per request.
+    """
+    post = (running.port, [running.path], running.body, running.content_type, concurrency)
+    load(*post, WARM_UP_SECONDS / 2)
+    running.settle()
+    before = running.cpu_seconds()
+    figures = load(*post, seconds)
+    used = running.cpu_seconds() - before
+    running.settle()
+    return figures | {"cpu_ms_per_request": 1000 * used / max(1, figures["requests"])}
 
 
 def _rotated(items: list[Any], by: int) -> list[Any]:
@@ -130,22 +143,41 @@ def _arguments() -> argparse.Namespace:
     there = measurable()
     parser.add_argument("--servers", nargs="+", default=there, choices=list(known_servers()), metavar="NAME")
     parser.add_argument("--models-under-test", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="SIZE")
-    parser.add_argument("--concurrency", nargs="+", type=int, default=list(CONCURRENCIES), help="connections")
+    parser.add_argument("--concurrency", nargs="+", type=int, help="connections (1 8 64 256; with --beside 8 64)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load, at least")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first-round", type=int, default=0, help="its number; decides who starts, for runs in pieces")
     parser.add_argument("--json", type=Path, help="write what was measured there, for report.py")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="compare with the service of another checkout")
+    parser.add_argument("--pairs", type=int, default=10, help="of --beside: interleaved pairs of measurements")
     options = parser.parse_args()
+    options.concurrency = options.concurrency or list(CONCURRENCIES if options.beside is None else BESIDE_CONCURRENCIES)
     if missing := [name for name in options.servers if name not in there]:
         parser.error(f"{', '.join(missing)}: not set up; `uv run python benchmarks/peers/setup.py {' '.join(missing)}`")
     return options
 
 
+def _compare_checkouts(options: argparse.Namespace) -> None:
+    check_checkout(options.beside)
+    run = about_this_run() | {"beside": str(options.beside)}
+    started = time.monotonic()
+    records: list[dict[str, Any]] = []
+    for name in options.models_under_test:
+        bundle, picture = model_under_test(name)
+        records += measure_pairs(name, bundle, picture, lambda *at: load_running(*at, options.seconds), options)
+        if options.json:
+            options.json.write_text(json.dumps(run | {"pairs": records}, indent=1))
+    print(beside_report(run | {"minutes": (time.monotonic() - started) / 60}, records))
+
+
 def main() -> None:
-    """Measure, and print Markdown; what happens meanwhile goes to stderr."""
+    """Measure, and print Markdown; progress goes to stderr."""
     options = _arguments()
     require_wrk()
     end_on_signals()
+    if options.beside is not None:
+        _compare_checkouts(options)
+        return
     run: dict[str, Any] = about_this_run() | {"records": [], "starts": []}
     started = time.monotonic()
     measurements = [Measurement(name, options) for name in options.models_under_test]

@@ -55,6 +55,7 @@ class Server:
         encode: picture -> request body and its content type.
         environment: variables it gets; `{port}` and `{folder}` as in its Launch.
         batches: whether it computes requests together.
+        root: the checkout that our service starts in; a peer starts in its scratch folder.
 
     """
 
@@ -64,19 +65,27 @@ class Server:
     encode: Callable[[bytes], tuple[bytes, str]] = raw
     environment: dict[str, str] = field(default_factory=dict)
     batches: bool = True
+    root: Path | None = None
 
     def launch(self, launch: Launch) -> tuple[list[str], dict[str, str], Path]:
         """Return the command, the variables it needs, and the folder to start it in."""
         ports = {f"port{index}": str(port) for index, port in enumerate(launch.ports)}
         variables = {name: text.format(folder=launch.folder, **ports) for name, text in self.environment.items()}
-        if self.name.startswith(OURS):
-            return self.command(launch), variables, ROOT
+        if self.root is not None:
+            return self.command(launch), variables, self.root
         variables |= {"PEER_BUNDLE": str(launch.bundle), "PYTHONPATH": str(PEERS / "shared")}
         return self.command(launch), variables, launch.folder
 
 
-def longtail(cache_mb: int = 0, precision: str = "float32") -> Server:
-    """Our service, with everything at its default but the response cache, and the precision where one is given."""
+def longtail(cache_mb: int = 0, precision: str = "float32", root: Path = ROOT) -> Server:
+    """Return our service with its defaults, apart from the response cache and the precision.
+
+    Args:
+        cache_mb: size of the response cache; 0 turns it off.
+        precision: `float32` or `bfloat16`.
+        root: the checkout whose service it is.
+
+    """
 
     def command(launch: Launch) -> list[str]:
         models = launch.folder / "models"
@@ -89,7 +98,7 @@ def longtail(cache_mb: int = 0, precision: str = "float32") -> Server:
 
     name = OURS if precision == "float32" else f"{OURS}-{precision}"
     name += f", cache of {cache_mb} MB" if cache_mb else ""
-    return Server(name, command, "/v1/models/{name}/classify?alpha=1")
+    return Server(name, command, "/v1/models/{name}/classify?alpha=1", root=root)
 
 
 def has_cache() -> bool:
