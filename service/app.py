@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from service.access.openapi import describe_access
-from service.access.scopes import Access
+from service.access.authorization import Access
+from service.access.openapi_security import describe_access
 from service.catalog.catalog import Catalog
 from service.catalog.load_commands import COMMANDS_VARIABLE, LoadCommands
 from service.catalog.loader import loader
@@ -33,8 +33,8 @@ from service.openinference.rpc.start import require_grpc, start_rpc
 from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
-from service.routes.documentation import add_documentation
-from service.routes.playground import add_playground
+from service.routes.documentation_page import add_documentation
+from service.routes.playground_page import add_playground
 from service.server.connection import FLOW_CONTROL
 from service.server.launch import settle_process
 from service.settings import Settings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from service.access.scopes import Access
+from service.access.authorization import Access
 from service.catalog.catalog import Catalog
 from service.catalog.networks import Networks
 from service.errors import NotLiveError, NotReadyError

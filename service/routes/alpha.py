@@ -20,7 +20,7 @@ from service.inference.cache import NetworkOutput
 from service.inference.predictions import json_answer
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
-from service.routes.served import Served
+from service.routes.requested_model import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs

@@ -11,7 +11,7 @@ from service.errors import RequestError, ServiceError, TooManyLabelsError, descr
 from service.feedback.labels import Feedback
 from service.inference.predictions import json_answer
 from service.inference.registry import ServedModel
-from service.routes.served import Served
+from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
 from service.schemas.parameters import Since

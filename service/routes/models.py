@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from service.context import context_of
 from service.inference.predictions import iso_time, operating_point
-from service.routes.served import Served
+from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.models import ModelDetail, ModelList, ModelSummary, RefusedVersion
 

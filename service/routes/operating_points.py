@@ -8,7 +8,7 @@ from service.context import Context, context_of
 from service.errors import AlphaRangeError
 from service.inference.predictions import iso_time, json_answer, operating_point
 from service.inference.registry import ServedModel
-from service.routes.served import Served
+from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
 from service.schemas.operating_points import (
     OperatingPointDetail,

@@ -25,7 +25,7 @@ from service.errors import (
 from service.inference.registry import ServedModel
 from service.jobs.runner import Progress, Report, Work
 from service.routes.jobs import describe_job
-from service.routes.served import Served
+from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import LongtailError
-from service.access.origins import refuse_other_sites
-from service.access.scopes import Access, required_scope
+from service.access.authorization import Access, required_scope
+from service.access.cross_site import refuse_other_sites
 from service.context import request_id_of
 from service.errors import ErrorAnswer, RequestError, ServiceError, describe
 from service.metrics import Metrics

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from models.errors import LongtailError
-from service.access.scopes import RequiredScope
+from service.access.authorization import RequiredScope
 from service.context import Context
 from service.errors import (
     ClientDisconnectedError,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.access.scopes import Access, RequiredScope, required_scope
+from service.access.authorization import Access, RequiredScope, required_scope
 from service.errors import AdminNeedsKeyError
 from service.keys import new_key
 from service.settings import Settings

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from service import keys
+from service.access.authorization import Access
 from service.access.keyring import KeyRing
-from service.access.scopes import Access
 from service.keys import KeysError, find_key, main, new_key, read_keys
 from service.settings import Settings, SettingsError
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.access.scopes import RequiredScope, required_scope
+from service.access.authorization import RequiredScope, required_scope
 
 __all__ = ["describe_access"]
 

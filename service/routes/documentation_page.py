@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from service.routes.pages import PageFiles
+from service.routes.page_files import PageFiles
 
 __all__ = ["add_documentation"]
 
