@@ -15,7 +15,7 @@ from models.bundle import Bundle, find_bundles, load_bundle
 from models.errors import BundleError
 from models.manifest import Manifest
 
-__all__ = ["describe", "main"]
+__all__ = ["command_line", "describe", "main"]
 
 PROTOCOL_COLUMNS = (
     *("alpha", "overall", "balanced", "many", "medium", "few", "worst_class"),
@@ -23,13 +23,18 @@ PROTOCOL_COLUMNS = (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = argparse.ArgumentParser(prog="python -m models", description="Look at bundles: models on disk.")
     commands = parser.add_subparsers(required=True)
     check = commands.add_parser("check", help="say what a bundle is, or why it is refused (exit code 2)")
     check.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a bundle, or a folder that holds bundles")
-    folders: list[Path] = parser.parse_args(arguments).folders
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    folders: list[Path] = command_line().parse_args(arguments).folders
     refused = 0
     for folder in folders:
         for found in _checked(folder):

@@ -20,9 +20,19 @@ from service.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from service.context import Context
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_MAX_PIXELS. Flags win."
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
+    parser.add_argument(
+        "--check", action="store_true", help="load, warm up, run one batch per model, say what was found, exit"
+    )
+    Settings.add_flags(parser)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,12 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     A process that is beyond mending ends with `service.server.graceful_server.FAILED`.
     """
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
-    parser.add_argument(
-        "--check", action="store_true", help="load, warm up, run one batch per model, say what was found, exit"
-    )
-    Settings.add_flags(parser)
-    flags = vars(parser.parse_args(arguments))
+    flags = vars(command_line().parse_args(arguments))
     check = flags.pop("check")
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
     try:

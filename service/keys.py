@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["SCOPES", "Key", "KeysError", "find_key", "main", "new_key", "read_key_file", "read_keys"]
+__all__ = ["SCOPES", "Key", "KeysError", "command_line", "find_key", "main", "new_key", "read_key_file", "read_keys"]
 
 SCOPES = ("predict", "tune", "admin")
 MAX_KEYS = 1000  # each is compared with on every request
@@ -149,8 +149,8 @@ def _read_line(line: str, taken: Set[str | bytes]) -> Key:
     return key
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a key, or say what a file holds; return the exit code: 2 when the user has to mend something."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="python -m service.keys",
         description="Make an API key. The key is shown once, on the terminal; its line goes to stdout and holds only a "
@@ -165,6 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "points), admin (load and unload models); none holds another (default: predict)",
     )
     parser.add_argument("--check", type=Path, metavar="FILE", help="say which names and scopes a file holds, and exit")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a key, or say what a file holds; return the exit code: 2 when the user has to mend something."""
+    parser = command_line()
     asked = parser.parse_args(arguments)
     if (asked.name is None) == (asked.check is None):
         parser.error("give the NAME of a key to make, or --check FILE")

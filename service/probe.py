@@ -11,18 +11,23 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["default_url", "main", "problem"]
+__all__ = ["command_line", "default_url", "main", "problem"]
 
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  asked on loopback
 EPILOG = "Exits with 0 on 200, else with 1 and a sentence. Without URL: /readyz at LONGTAIL_HOST and LONGTAIL_PORT."
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Ask once; return the exit code: 0 where the answer is 200, else 1."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = argparse.ArgumentParser(prog="python -m service.probe", description=__doc__, epilog=EPILOG)
     parser.add_argument("url", nargs="?", default=default_url(os.environ), metavar="URL", help="(default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds (default: %(default)s)")
-    asked = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Ask once; return the exit code: 0 if the answer is 200, else 1."""
+    asked = command_line().parse_args(arguments)
     said = problem(asked.url, asked.timeout)
     if said is not None:
         print(f"{asked.url}: {said}", file=sys.stderr)
