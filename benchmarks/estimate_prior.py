@@ -22,7 +22,7 @@ from models.prior import estimate_prior, log_prior  # noqa: E402
 from models.tde import softmax  # noqa: E402
 from models.tuning import halves  # noqa: E402
 from training.evaluation.calibration import fit_calibration  # noqa: E402
-from training.evaluation.scoring import load_test_images, run_graph  # noqa: E402
+from training.evaluation.graph_scores import load_test_images, run_graph  # noqa: E402
 
 
 def drawn(labels: NDArray[np.int64], truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

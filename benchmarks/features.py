@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training.fit.features import BATCH, open_backbone  # noqa: E402
+from training.fit.extract_features import BATCH, open_backbone  # noqa: E402
 from training.model.classifier import Classifier  # noqa: E402
 from training.model.networks.published_input import published_input  # noqa: E402
 from training.recipe.recipe import Recipe  # noqa: E402

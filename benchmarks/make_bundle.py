@@ -23,7 +23,7 @@ from models import tde  # noqa: E402
 from models.bundle import save_bundle  # noqa: E402
 from models.manifest import FORMAT_VERSION, ClassInfo, Manifest, OperatingPoint, group_of  # noqa: E402
 from models.preprocess import decode_image  # noqa: E402
-from training.evaluation.scoring import open_graph  # noqa: E402
+from training.evaluation.graph_scores import open_graph  # noqa: E402
 from training.export.onnx_graph import to_onnx  # noqa: E402
 from training.model.classifier import Classifier  # noqa: E402
 from training.model.heads import NormalisedHead  # noqa: E402

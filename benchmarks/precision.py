@@ -162,7 +162,7 @@ def main() -> None:
         if options.data:
             from training.data.class_folders import open_class_folders  # noqa: PLC0415  needs torch
             from training.data.images import load_images  # noqa: PLC0415
-            from training.evaluation.scoring import load_test_images  # noqa: PLC0415
+            from training.evaluation.graph_scores import load_test_images  # noqa: PLC0415
 
             test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
             if importlib.util.find_spec("nncf"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from training.cli.train_command import add_train
 from training.data.options import MAX_UNREADABLE_SHARE, add_data_arguments, data_options, given_options
-from training.fit.command import add_fit
+from training.fit.fit_command import add_fit
 from training.official.command import add_import_official
 
 __all__ = ["command_line"]

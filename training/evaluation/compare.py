@@ -29,8 +29,8 @@ from models.metrics import summarise
 from models.scores import Scores
 from models.tuning import halves
 from training.data.data_set import options_of
-from training.evaluation.protocol import evaluate_scores, figures_at
-from training.evaluation.scoring import load_test_images
+from training.evaluation.evaluation_protocol import evaluate_scores, figures_at
+from training.evaluation.graph_scores import load_test_images
 from training.model.classifier import Classifier, clean_batches, restore_classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
 from training.model.heads import LinearHead, NormalisedHead

@@ -15,13 +15,13 @@ from models.bundle import Bundle, load_bundle
 from models.manifest import Manifest
 from models.scores import Scores
 from models.update import check_updatable
-from training.bundles.bundle_folder import check_is_bundle
-from training.bundles.revising import revise_bundle
+from training.bundles.bundle_folders import check_is_bundle
+from training.bundles.revise_bundle import revise_bundle
 from training.data.data_set import DataOptions
-from training.evaluation.bundle_metrics import CURVE_ALPHAS, bundle_metrics, without_images
-from training.evaluation.plot import check_format, curve_picture
-from training.evaluation.protocol import evaluate_scores, group_curves, sampled_curves
-from training.evaluation.scoring import check_same_exempt, load_test_images, run_graph
+from training.evaluation.curve_plot import check_format, curve_picture
+from training.evaluation.evaluation_protocol import evaluate_scores, group_curves, sampled_curves
+from training.evaluation.graph_scores import check_same_exempt, load_test_images, run_graph
+from training.evaluation.manifest_metrics import CURVE_ALPHAS, bundle_metrics, without_images
 from training.outputs import check_place, written_together
 
 __all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]

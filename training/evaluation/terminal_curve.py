@@ -18,7 +18,7 @@ def terminal_curve(curves: dict[str, AccuracyCurve], alpha: float, low: float, h
     """Draw accuracy against α between low and high, a thin line where α was chosen.
 
     Args:
-        curves: by group and `overall`, as of `training.evaluation.protocol.group_curves`.
+        curves: by group and `overall`, as of `training.evaluation.evaluation_protocol.group_curves`.
         alpha: where to draw the line.
         low: left edge.
         high: right edge, above `low`.

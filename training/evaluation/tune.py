@@ -17,16 +17,16 @@ from models.objective import ALPHA_RANGE, Objective
 from models.scores import Scores
 from models.tuning import tune
 from models.update import check_updatable
-from training.bundles.bundle_folder import check_is_bundle
-from training.bundles.revising import revise_bundle
+from training.bundles.bundle_folders import check_is_bundle
+from training.bundles.revise_bundle import revise_bundle
 from training.data.data_set import DataOptions
 from training.data.labelled_files import LabelledFiles
 from training.errors import TrainingError
-from training.evaluation.plot import check_format, curve_picture
-from training.evaluation.protocol import group_curves
-from training.evaluation.scoring import check_same_exempt, score_files
-from training.evaluation.tune_data import pictures_to_tune_on
+from training.evaluation.curve_plot import check_format, curve_picture
+from training.evaluation.evaluation_protocol import group_curves
+from training.evaluation.graph_scores import check_same_exempt, score_files
 from training.evaluation.tune_report import print_report
+from training.evaluation.tuning_pictures import pictures_to_tune_on
 from training.outputs import check_place, written_together
 
 __all__ = ["TuneOptions", "tune_bundle"]
@@ -38,8 +38,7 @@ class TuneOptions:
 
     Attributes:
         bundle: the folder NAME/VERSION.
-        data: labelled pictures; `tune_data.py` says which of them count. `max_unreadable` is the share that may be
-            left out.
+        data: the labelled pictures; `tuning_pictures.py` decides which of them count.
         objective: what to choose for.
         save_as: the operating point to write into the bundle, or None.
         json_file: where the report goes.

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.scores import Scores
-from training.evaluation.protocol import group_curves
+from training.evaluation.evaluation_protocol import group_curves
 from training.evaluation.terminal_curve import terminal_curve
 
 __all__ = ["print_report"]

@@ -1,7 +1,7 @@
 """`python -m training export`: a finished run becomes a bundle, or nothing is written.
 
 The ONNX graph must give what torch gives, on real images; then it is scored on the test split, operating points are
-chosen, and the bundle is saved with its card and curve (`bundle_writing.py`).
+chosen, and the bundle is saved with its card and curve (`write_bundle.py`).
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from training.data.data_set import check_exempt, options_of
 from training.data.images import FITS_IN_MEMORY_BYTES
 from training.data.options import changed_options
 from training.errors import ExportError
-from training.evaluation.scoring import load_test_images
-from training.export.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
+from training.evaluation.graph_scores import load_test_images
+from training.export.write_bundle import Trained, bundle_place, label_free_point, write_bundle
 from training.model.classifier import restore_classifier
 from training.model.heads import NormalisedHead
 from training.recipe.recipe import Recipe

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models import tde
 from training.data.images import LabelledImages
 from training.errors import ExportError
-from training.evaluation.scoring import open_graph
+from training.evaluation.graph_scores import open_graph
 from training.model.classifier import Classifier
 from training.model.direction import class_effect_of
 from training.recipe.recipe import Recipe

@@ -24,8 +24,8 @@ from training.data.images import LabelledImages, load_images
 from training.data.options import name_of
 from training.errors import CheckpointError, DataError, RecipeError
 from training.evaluation.evaluate import protocol_table
-from training.evaluation.scoring import load_test_images
-from training.export.bundle_writing import Trained, bundle_place, label_free_alpha, write_bundle
+from training.evaluation.graph_scores import load_test_images
+from training.export.write_bundle import Trained, bundle_place, label_free_alpha, write_bundle
 from training.model.classifier import Classifier, clean_batches
 from training.model.direction import clean_means
 from training.named import first_few

@@ -16,7 +16,7 @@ from tests.training.conftest import COLOURS, image
 from training import __main__ as cli
 from training.data.options import DataOptions, add_data_arguments, changed_options, data_options, given_options
 from training.evaluation.evaluate import same_figures
-from training.evaluation.tune_data import pictures_to_tune_on
+from training.evaluation.tuning_pictures import pictures_to_tune_on
 from training.recipe.recipe import Recipe
 
 PICTURES = 36  # of each of three colours, from nine cameras

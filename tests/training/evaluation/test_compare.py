@@ -71,10 +71,8 @@ def test_the_features_training_kept_are_not_computed_again(linear: Path, monkeyp
 def test_export_scores_the_features_training_kept(
     deconfounded: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.export.bundle_writing.run_graph", None)
-    monkeypatch.setattr(
-        "training.export.bundle_writing.pixels_to_compare", lambda images, _: images.fetch(np.arange(2))
-    )
+    monkeypatch.setattr("training.export.write_bundle.run_graph", None)
+    monkeypatch.setattr("training.export.write_bundle.pixels_to_compare", lambda images, _: images.fetch(np.arange(2)))
     decode = images_module.decode_image
     decoded = list[int]()
     monkeypatch.setattr(images_module, "decode_image", lambda *each: decoded.append(1) or decode(*each))
@@ -96,7 +94,7 @@ def test_export_finds_the_kept_features_of_a_list_in_any_order(
         (tmp_path / f"{split}.txt").write_text("".join(rows))
     data = DataOptions(data=tmp_path / "train.txt", test=tmp_path / "test.txt", images=folder)
     train(replace(recipe, imbalance_ratio=None), TrainOptions(data=data, out=tmp_path / "run"))
-    monkeypatch.setattr("training.export.bundle_writing.run_graph", None)
+    monkeypatch.setattr("training.export.write_bundle.run_graph", None)
     export(tmp_path / "run", tmp_path / "models" / "listed")
 
 

@@ -16,7 +16,7 @@ from tests.tiny_bundle import write_tiny_bundle
 from tests.training.data.tiny_pictures import pictures, write_zip
 from training import __main__ as cli
 from training.data.labelled_files import find_labelled_files
-from training.evaluation.scoring import score_files
+from training.evaluation.graph_scores import score_files
 
 FILES = {f"test/{name}": data for name, data in pictures(200).items()}
 

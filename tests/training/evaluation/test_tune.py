@@ -17,12 +17,12 @@ from models.tuning import tune as tune_scores
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 from tests.training.data.tiny_pictures import TRUE_ALPHA, pictures, write_folder, write_zip
 from training import __main__ as cli
-from training.bundles.card import is_generated, model_card
-from training.bundles.revising import revise_bundle
+from training.bundles.model_card import is_generated, model_card
+from training.bundles.revise_bundle import revise_bundle
 from training.data.labelled_files import find_labelled_files
 from training.errors import TrainingError
 from training.evaluation import tune as tuning
-from training.evaluation.scoring import score_files
+from training.evaluation.graph_scores import score_files
 from training.outputs import written_together
 
 PICTURES = pictures(200)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import training.fit.fitting
-import training.fit.frozen
+import training.fit.fit
+import training.fit.frozen_backbone
 import training.model.classifier
 from models.__main__ import main as models_command
 from models.bundle import load_bundle
@@ -22,10 +22,10 @@ from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
 from training.data.data_set import DataOptions
 from training.evaluation.evaluate import evaluate, same_figures
-from training.evaluation.tune_data import pictures_to_tune_on
+from training.evaluation.tuning_pictures import pictures_to_tune_on
 from training.fit.feature_cache import FeatureCache
 from training.fit.head_recipe import HeadRecipe
-from training.fit.head_training import train_head
+from training.fit.train_head import train_head
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
@@ -56,8 +56,8 @@ def backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fi
         return kind(), 8
 
     monkeypatch.setattr(training.model.classifier, "build_backbone", build)
-    monkeypatch.setattr(training.fit.frozen, "build_backbone", build)
-    monkeypatch.setattr(training.fit.frozen, "published_input", lambda *_: RECIPE)
+    monkeypatch.setattr(training.fit.frozen_backbone, "build_backbone", build)
+    monkeypatch.setattr(training.fit.frozen_backbone, "published_input", lambda *_: RECIPE)
     (tmp_path / "tiny.pth").write_bytes(b"weights")
     return tmp_path / "tiny.pth"
 
@@ -121,14 +121,14 @@ def test_features_of_any_sign_work_and_an_undefined_label_free_alpha_is_said(
 
 def test_features_of_other_code_are_not_mixed_in(folder: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(folder, backbone) == 0
-    built = training.fit.frozen.build_backbone
+    built = training.fit.frozen_backbone.build_backbone
 
     def other(name: str, weights: Path | None = None) -> tuple[nn.Module, int]:
         network, feature_dim = built(name, weights)
         torch.nn.init.normal_(network.conv.weight)
         return network, feature_dim
 
-    monkeypatch.setattr(training.fit.frozen, "build_backbone", other)
+    monkeypatch.setattr(training.fit.frozen_backbone, "build_backbone", other)
     assert fit(folder, backbone) == 2
 
 
@@ -156,7 +156,7 @@ def test_the_linear_rival_is_trained_as_long_as_the_head_and_the_table_says_how(
         trained[kind] = others[-1]
         return train_head(kind, *others)
 
-    monkeypatch.setattr(training.fit.fitting, "train_head", spy)
+    monkeypatch.setattr(training.fit.fit, "train_head", spy)
     assert fit(folder, backbone, "--epochs", "7", "--learning-rate", "0.3", "--seed", "5") == 0
     assert [(trained[kind].epochs, trained[kind].seed) for kind in ("deconfounded", "linear")] == [(7, 5), (7, 5)]
     said = " ".join(capsys.readouterr().out.split())

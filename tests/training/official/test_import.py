@@ -13,7 +13,7 @@ from models.bundle import Bundle, load_bundle
 from models.preprocess import decode_image
 from tests.training.official.authors import Authors, ResNet, resnet, resnet32
 from training import __main__ as cli
-from training.evaluation.scoring import open_graph
+from training.evaluation.graph_scores import open_graph
 from training.model.networks import build_backbone
 from training.official.checkpoint import check_fit, network_of
 

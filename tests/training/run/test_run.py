@@ -20,7 +20,7 @@ from models.errors import BundleExistsError
 from training import __main__ as cli
 from training.errors import CheckpointError, DataError, ExportError, TrainingError
 from training.evaluation.evaluate import evaluate, same_figures
-from training.export import bundle_writing as writing
+from training.export import write_bundle as writing
 from training.export.export import export
 from training.recipe.recipe import Recipe
 from training.run.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint

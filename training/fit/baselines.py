@@ -1,6 +1,6 @@
 """What the fit came to, in one table: the head at several α, its strongest rival, and a plain linear head.
 
-All are scored on the same pictures, from the same features, by the evaluation protocol (`protocol.py`): where
+All are scored on the same pictures, from the same features, by the evaluation protocol: where
 a knob was turned (α, the strength of post-hoc logit adjustment), it was turned on one half of the pictures and scored
 on the other, both ways.
 """
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.scores import Scores
-from training.evaluation.protocol import evaluate_scores
+from training.evaluation.evaluation_protocol import evaluate_scores
 
 __all__ = ["Column", "columns_of", "print_comparison"]
 

@@ -26,14 +26,14 @@ from models.manifest import (
     OperatingPoint,
 )
 from models.scores import Scores
-from training.bundles.bundle_folder import is_bundle, versions_in
-from training.bundles.card import model_card
+from training.bundles.bundle_folders import is_bundle, versions_in
+from training.bundles.model_card import model_card
 from training.data.images import LabelledImages
 from training.errors import ExportError
-from training.evaluation.bundle_metrics import bundle_metrics
 from training.evaluation.evaluate import picture_of
-from training.evaluation.protocol import balanced_alpha, evaluate_scores, tail_alpha
-from training.evaluation.scoring import run_graph
+from training.evaluation.evaluation_protocol import balanced_alpha, evaluate_scores, tail_alpha
+from training.evaluation.graph_scores import run_graph
+from training.evaluation.manifest_metrics import bundle_metrics
 from training.export.onnx_graph import compare_with_torch, pixels_to_compare, to_onnx
 from training.model.classifier import Classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of

@@ -32,7 +32,7 @@ def curve_picture(
     """Draw the curves.
 
     Args:
-        curves: by group and `overall`, as of `training.evaluation.protocol.group_curves`.
+        curves: by group and `overall`, as of `training.evaluation.evaluation_protocol.group_curves`.
         class_counts: group -> number of its classes, for the legend.
         marks: name -> α, drawn as vertical lines.
         title: above the picture.

@@ -10,7 +10,13 @@ from models.metrics import summarise
 from models.scores import Scores
 from models.tuning import halves
 from training.errors import DataError
-from training.evaluation.protocol import balanced_alpha, evaluate_scores, group_curves, sampled_curves, tail_alpha
+from training.evaluation.evaluation_protocol import (
+    balanced_alpha,
+    evaluate_scores,
+    group_curves,
+    sampled_curves,
+    tail_alpha,
+)
 
 
 def random_scores(seed: int = 0, images: int = 600) -> Scores:

@@ -25,13 +25,13 @@ from models.scores import Scores
 from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
 from training.data.images import LabelledImages, check_classes
 from training.data.labelled_files import LabelledFiles
-from training.export.bundle_writing import Trained, bundle_place, label_free_point, write_bundle
-from training.fit.comparison import columns_of, print_comparison
+from training.export.write_bundle import Trained, bundle_place, label_free_point, write_bundle
+from training.fit.baselines import columns_of, print_comparison
+from training.fit.extract_features import Backbone, Extracted, extract, open_backbone
 from training.fit.feature_cache import FeatureCache
-from training.fit.features import Backbone, Extracted, extract, open_backbone
-from training.fit.frozen import Frozen, check_features, open_frozen, weights_of
+from training.fit.frozen_backbone import Frozen, check_features, open_frozen, weights_of
 from training.fit.head_recipe import LINEAR, HeadRecipe
-from training.fit.head_training import train_head
+from training.fit.train_head import train_head
 from training.model.classifier import Classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
 from training.outputs import check_folder

@@ -15,7 +15,7 @@ from tests.training.data.tiny_pictures import pictures, write_folder, write_zip
 from training import __main__ as cli
 from training.data.data_set import DataOptions, fingerprint, open_splits
 from training.errors import DataError
-from training.evaluation.tune_data import pictures_to_tune_on
+from training.evaluation.tuning_pictures import pictures_to_tune_on
 
 PICTURES = pictures(200)
 

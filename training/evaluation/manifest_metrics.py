@@ -9,7 +9,7 @@ from models.manifest import ClassInfo
 from models.scores import Scores
 from models.tuning import curve_points
 from training.evaluation.calibration import fit_calibration
-from training.evaluation.protocol import figures_at_alphas
+from training.evaluation.evaluation_protocol import figures_at_alphas
 from training.named import first_few
 
 __all__ = ["CURVE_ALPHAS", "bundle_metrics", "without_images"]
@@ -38,7 +38,7 @@ def bundle_metrics(
 
     Args:
         scores: the labelled images.
-        protocol: as of `training.evaluation.protocol.evaluate_scores`.
+        protocol: as of `training.evaluation.evaluation_protocol.evaluate_scores`.
         classes: C, with their training images. Where one has none of these, or no labelled image, its bias could not be
             fitted, and there is no calibration.
         data: the name of what was scored.

@@ -23,7 +23,7 @@ from models.preprocess import decode_image
 from training.data.images import DAMAGED
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError, TrainingError
-from training.evaluation.scoring import open_graph
+from training.evaluation.graph_scores import open_graph
 from training.export.onnx_graph import features_graph
 from training.fit.feature_cache import FeatureCache
 from training.model.classifier import Classifier

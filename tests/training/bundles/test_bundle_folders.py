@@ -8,9 +8,9 @@ import pytest
 from models.errors import BundleExistsError
 from tests.tiny_bundle import write_tiny_bundle
 from training import __main__ as cli
-from training.bundles.bundle_folder import versions_in
+from training.bundles.bundle_folders import versions_in
 from training.errors import ExportError
-from training.export.bundle_writing import bundle_place
+from training.export.write_bundle import bundle_place
 
 
 @pytest.fixture

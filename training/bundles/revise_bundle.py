@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from models.bundle import Bundle
 from models.manifest import Manifest
 from models.update import Revision, update_bundle
-from training.bundles.card import is_generated, model_card
+from training.bundles.model_card import is_generated, model_card
 from training.errors import TrainingError
 
 __all__ = ["revise_bundle"]

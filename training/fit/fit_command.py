@@ -71,7 +71,7 @@ def add_fit(commands: Any) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from training.fit.fitting import FitOptions, fit  # noqa: PLC0415  loads torch
+    from training.fit.fit import FitOptions, fit  # noqa: PLC0415  loads torch
 
     changed = {"height": options.size, "width": options.size, "resize": options.resize}
     changed |= {name: getattr(options, name) and tuple(getattr(options, name)) for name in ("mean", "std")}

@@ -11,8 +11,8 @@ import torch
 
 from training.data.images import LabelledImages
 from training.errors import RecipeError, TrainingError
+from training.fit.extract_features import Extracted
 from training.fit.feature_cache import FeatureCache
-from training.fit.features import Extracted
 from training.fit.head_recipe import HeadRecipe
 from training.model.classifier import Classifier, check_sizes
 from training.model.networks import build_backbone, installed_weights

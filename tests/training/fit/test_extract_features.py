@@ -14,8 +14,8 @@ from models.manifest import ImageRecipe
 from training.data.data_set import DataOptions, open_splits
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError, TrainingError
+from training.fit.extract_features import BATCH, CHUNK_BATCHES, Extracted, extract
 from training.fit.feature_cache import FeatureCache, default_cache_folder
-from training.fit.features import BATCH, CHUNK_BATCHES, Extracted, extract
 
 ROOT = Path(__file__).parents[3]
 RECIPE = ImageRecipe(8, 8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -111,7 +111,7 @@ def test_a_damaged_chunk_is_said_and_computed_again(folder: Path, tmp_path: Path
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.training.fit import test_fit_features as shared
+from tests.training.fit import test_extract_features as shared
 from training.fit import feature_cache
 
 chunks = 0
