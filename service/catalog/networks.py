@@ -23,8 +23,8 @@ from models.manifest import Manifest
 from service.feedback.kept_results import KeptResults
 from service.inference.registry import Registry, ServedModel
 from service.storage.database import Database, StorageUnavailableError, insert_or_update
-from service.storage.migrate import one_at_a_time
-from service.storage.operating_points import remove_all
+from service.storage.migrate import wait_for_migration_lock
+from service.storage.point_changes import remove_all
 from service.storage.tables import feedback, kept_chunks, networks
 
 __all__ = ["Network", "Networks", "network_of", "settle"]
@@ -106,7 +106,7 @@ class Networks:
             settled = self._settle(changed, again=True) and settled
         if not settled:
             log.warning("the database is away: what it keeps is settled with the models before it is used again")
-            self._database.settle_again()
+            self._database.prepare_again()
 
     def _settle(self, networks: Sequence[Network], *, again: bool = False) -> bool:
         def work(connection: Connection) -> None:
@@ -140,7 +140,7 @@ def settle(connection: Connection, served: Iterable[Network], now: float) -> Non
     wanted = list(served)
     if not _changed(connection, wanted):
         return
-    one_at_a_time(connection)
+    wait_for_migration_lock(connection)
     for network, is_known in _changed(connection, wanted):
         if is_known:
             _put_away(connection, network, now)

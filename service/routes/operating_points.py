@@ -19,7 +19,8 @@ from service.schemas.operating_points import (
     OperatingPointRemoved,
 )
 from service.schemas.parameters import PointName
-from service.storage.operating_points import Change, PointInForce
+from service.storage.operating_points import PointInForce
+from service.storage.point_changes import Change
 from service.web.bodies import read_json, validated
 
 __all__ = ["router"]

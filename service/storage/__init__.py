@@ -1,1 +1,1 @@
-"""What the service keeps: recent results, feedback, operating points and jobs, in SQLite or PostgreSQL."""
+"""The database: SQLite or PostgreSQL, its tables and migrations, and the operating points stored in it."""

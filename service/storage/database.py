@@ -1,7 +1,7 @@
-"""The one way to the database: a piece of work runs in one transaction, and is committed before it returns.
+"""The only access to the database: each unit of work runs in one transaction, committed before the call returns.
 
-Whatever goes wrong with the database becomes StorageUnavailableError: classification goes on, what needs storage
-answers 503, and the log has the reason. Neither ever shows the URL, which may hold a password.
+Every failure of the database becomes a StorageUnavailableError. Classification continues, requests that need storage
+get a 503, and the log has the reason. Neither the error nor the log shows the URL's password.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,117 +16,123 @@ from sqlalchemy import Connection, NullPool, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
+from service.bounded_executor import BoundedExecutor
 from service.errors import StorageUnavailableError
 from service.storage.migrate import DatabaseTooNewError, migrate
-from service.storage.sql_engines import ANSWER_SECONDS, IMMEDIATE, make_engine, read_url
+from service.storage.sql_engines import IMMEDIATE, MAX_STATEMENT_SECONDS, make_engine, read_url
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-__all__ = ["Database", "DatabaseTooNewError", "StorageUnavailableError", "insert_or_ignore", "insert_or_update"]
+__all__ = ["Database", "DatabaseTooNewError", "StorageUnavailableError", "insert_or_update"]
 
 log = logging.getLogger("longtail.storage")
 T = TypeVar("T")
 THREADS = 4
-CONNECTIONS = THREADS + 6  # the service's own threads use some
-MAX_WAITING = 128  # pieces of work, in all
-WORK_SECONDS = 10.0  # how long a caller waits for its piece of work, its turn included
-MIGRATION_SECONDS = 60.0
+MAX_CONNECTIONS = THREADS + 6  # the background threads use up to six
+MAX_TASKS = 128  # units of work that run or wait for a thread
+MAX_WAIT_SECONDS = 10.0  # for a unit of work, including its time in the queue
+MAX_MIGRATION_SECONDS = 60.0  # for one statement of a migration
 RETRY_SECONDS = 1.0
+_ADVICE = "classification continues without it; try again in a moment"
 
 
 class Database:
-    """A database, reached when it is first used. Until its tables have been brought up to date nothing may use them.
+    """A database that is connected on first use. It refuses all work until its tables are up to date.
 
     Args:
-        url: of SQLite or PostgreSQL, see `engines.EXAMPLES`.
-        answer_seconds: how long one statement may take, or wait for others to finish theirs.
+        url: the URL of SQLite or PostgreSQL; `sql_engines.EXAMPLES` shows both.
+        max_statement_seconds: the longest time for one statement, including its wait for locks.
 
     Raises:
-        BadDatabaseUrlError: it is not.
+        BadDatabaseUrlError: the URL is not valid.
 
     """
 
-    def __init__(self, url: str, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, url: str, *, max_statement_seconds: float = MAX_STATEMENT_SECONDS) -> None:
         self._url = read_url(url)
-        self._engine = make_engine(self._url, connections=CONNECTIONS, answer_seconds=answer_seconds)
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
-        self._waiting = 0
+        self._engine = make_engine(
+            self._url, max_connections=MAX_CONNECTIONS, max_statement_seconds=max_statement_seconds
+        )
+        self._executor = BoundedExecutor("database", threads=THREADS, max_tasks=MAX_TASKS, refusal=_too_many_tasks)
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._last_failure = ""
-        self._settle: Callable[[Connection], None] | None = None
-        self._settling = 0  # how often that was asked for
-        self._retrying: threading.Thread | None = None
+        self._prepare: Callable[[Connection], None] | None = None
+        self._preparations_asked = (
+            0  # a migration that began before the latest request does not make the database ready
+        )
+        self._retry_thread: threading.Thread | None = None
 
     def __str__(self) -> str:
-        """Say which database, without a password."""
+        """Return the URL without its password."""
         return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=True)
 
     @property
     def ready(self) -> bool:
-        """Its tables are up to date; whether it answers now is another question."""
+        """Whether the tables are up to date. The database may still be unavailable."""
         return self._ready.is_set()
 
     def migrate(self) -> None:
-        """Bring the tables up to date; safe with others doing the same.
+        """Bring the tables up to date. Several processes may do so at the same time.
 
         Raises:
-            StorageUnavailableError: the database is away.
-            DatabaseTooNewError: the tables are those of a later Longtail.
+            StorageUnavailableError: the database is unavailable.
+            DatabaseTooNewError: the tables belong to a later version of Longtail.
 
         """
-        settling = self._settling
-        engine = make_engine(self._url, connections=1, answer_seconds=MIGRATION_SECONDS, pool=NullPool)
+        asked = self._preparations_asked
+        engine = make_engine(self._url, max_connections=1, max_statement_seconds=MAX_MIGRATION_SECONDS, pool=NullPool)
         try:
             migrate(engine)
-            if self._settle is not None:
+            if self._prepare is not None:
                 with engine.connect().execution_options(**{IMMEDIATE: True}) as connection, connection.begin():
-                    self._settle(connection)
+                    self._prepare(connection)
         except (SQLAlchemyError, OSError, StorageUnavailableError) as error:
             raise self._unavailable(error) from error
         finally:
             engine.dispose()
         with self._lock:
-            if settling == self._settling:
+            if asked == self._preparations_asked:
                 self._ready.set()
         self._last_failure = ""
 
-    def start(self, settle: Callable[[Connection], None] | None = None) -> None:
-        """Keep trying to bring the tables up to date, in the background, where they are not yet.
+    def start(self, prepare: Callable[[Connection], None] | None = None) -> None:
+        """Prepare the database now, or keep trying in the background until it is available.
 
         Args:
-            settle: done in a transaction of its own before anything else may use the database.
+            prepare: runs in its own transaction before any other work.
 
         """
-        self._settle = settle
-        if self.ready and settle is not None:
+        self._prepare = prepare
+        if self.ready and prepare is not None:
             self._ready.clear()
             with suppress(StorageUnavailableError):
                 self.migrate()
         if not self.ready:
             self._keep_trying()
 
-    def settle_again(self) -> None:
-        """Do what `start` was given once more, as soon as the database is there, before anything else uses it."""
+    def prepare_again(self) -> None:
+        """Refuse all work until `prepare`, given to `start`, has run once more in the background."""
         with self._lock:
-            self._settling += 1
+            self._preparations_asked += 1
             self._ready.clear()
         self._keep_trying()
 
     def run_sync(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` does in one transaction of its own, committed.
+        """Run `work` in a transaction of its own, commit it, and return its result.
 
-        It may be called a second time, where SQLite could not let it write after it had read, because somebody else
-        wrote meanwhile; then it has the write lock from the beginning.
+        If another connection writes between the work's first read and its first write, SQLite refuses the write. Then
+        `work` runs a second time, with the write lock from the beginning.
 
         Raises:
-            StorageUnavailableError: the database is away; nothing was written, or nobody can say.
+            StorageUnavailableError: the database is unavailable. Usually nothing was written, but if the connection
+                broke during the commit that cannot be known.
 
         """
 
-        def once_or_twice() -> T:
+        def run_up_to_twice() -> T:
             try:
                 return self._transaction(work, immediate=False)
             except DBAPIError as error:
@@ -135,17 +140,17 @@ class Database:
                     raise
                 return self._transaction(work, immediate=True)
 
-        return self._answer(once_or_twice)
+        return self._translate_errors(run_up_to_twice)
 
     def number(self, query: str) -> int | None:
-        """Return the one number that a query gives, for what is asked many times a second: no transaction around it.
+        """Return the one number that a query selects. It opens no transaction, so it can run many times a second.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
 
-        def ask() -> int | None:
+        def select_number() -> int | None:
             connection = self._engine.raw_connection()
             try:
                 cursor = connection.cursor()
@@ -156,44 +161,39 @@ class Database:
                 connection.close()
             return None if number is None else int(number)
 
-        return self._answer(ask)
+        return self._translate_errors(select_number)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do the same in a thread; a caller waits for a few seconds at most.
+        """Run `work` as `run_sync` does, in a thread, and wait up to MAX_WAIT_SECONDS for its result.
 
         Raises:
-            StorageUnavailableError: as `run_sync`, or too much waits for the database already.
+            StorageUnavailableError: as in `run_sync`, or too much work waits for the database already.
 
         """
-        if self._waiting >= MAX_WAITING:
-            raise StorageUnavailableError(f"too much waits for the database; {_ADVICE}")
-        with self._lock:
-            self._waiting += 1
-        doing = self._executor.submit(self.run_sync, work)
-        doing.add_done_callback(self._one_less)  # when its thread is free again, however soon the caller left
+        task = asyncio.wrap_future(self._executor.submit(lambda: self.run_sync(work)))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(doing), WORK_SECONDS)
+            return await asyncio.wait_for(task, MAX_WAIT_SECONDS)
         except TimeoutError as error:
             raise StorageUnavailableError(f"the database takes too long; {_ADVICE}") from error
 
     def close(self) -> None:
-        """Finish what was begun, and let go of the database."""
+        """Finish the work that was submitted, waiting up to MAX_WAIT_SECONDS, and close the connections."""
         self._closed.set()
-        self._executor.shutdown()
-        if (retrying := self._retrying) is not None:
-            retrying.join()
+        self._executor.close(MAX_WAIT_SECONDS)
+        if (thread := self._retry_thread) is not None:
+            thread.join()
         self._engine.dispose()
 
     def _transaction(self, work: Callable[[Connection], T], *, immediate: bool) -> T:
         with self._engine.connect().execution_options(**{IMMEDIATE: immediate}) as connection, connection.begin():
             return work(connection)
 
-    def _answer(self, ask: Callable[[], T]) -> T:
-        """Return what comes of asking; whatever is wrong with the database is a StorageUnavailableError."""
+    def _translate_errors(self, work: Callable[[], T]) -> T:
+        """Run `work`, and raise a StorageUnavailableError for every failure of the database."""
         if not self.ready:
-            raise StorageUnavailableError(f"the database is not there yet; {_ADVICE}")
+            raise StorageUnavailableError(f"the database is not ready yet; {_ADVICE}")
         try:
-            result = ask()
+            result = work()
         except (IntegrityError, DataError):
             raise
         except (SQLAlchemyError, StorageUnavailableError, self._engine.dialect.loaded_dbapi.Error) as error:
@@ -203,15 +203,11 @@ class Database:
             self._last_failure = ""
         return result
 
-    def _one_less(self, _: "Future[Any]") -> None:
-        with self._lock:
-            self._waiting -= 1
-
     def _keep_trying(self) -> None:
         with self._lock:
-            if self._retrying is None:
-                self._retrying = threading.Thread(target=self._retry, name="database-start", daemon=True)
-                self._retrying.start()
+            if self._retry_thread is None:
+                self._retry_thread = threading.Thread(target=self._retry, name="database-start", daemon=True)
+                self._retry_thread.start()
 
     def _retry(self) -> None:
         while not self._closed.wait(RETRY_SECONDS):
@@ -224,14 +220,14 @@ class Database:
                 return
             with self._lock:
                 if self.ready:
-                    self._retrying = None
+                    self._retry_thread = None
                     break
         else:
             return
-        log.warning("the database is there")
+        log.warning("the database is available")
 
     def _unavailable(self, error: Exception) -> StorageUnavailableError:
-        """Log the reason, once until it changes, and return what the caller may know of it."""
+        """Log the reason if it is a new one, and return the error for the client."""
         reason = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip()
         if self._url.password:
             reason = reason.replace(str(self._url.password), "***")
@@ -241,17 +237,8 @@ class Database:
         return StorageUnavailableError(f"the database does not answer; {_ADVICE}")
 
 
-_ADVICE = "classification goes on without it; try again in a moment"
-
-
-def insert_or_ignore(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where the primary key is there already, the old row stays."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
-
-
 def insert_or_update(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; where the primary key is there already, the new row replaces the old one."""
+    """Insert rows; a row with an existing primary key replaces the old one."""
     if rows:
         insert = _insert(connection, table)
         keys = [column.name for column in table.primary_key]
@@ -269,3 +256,7 @@ def _insert(connection: Connection, table: Table) -> "postgresql.Insert | sqlite
 
 def _is_busy(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _too_many_tasks() -> StorageUnavailableError:
+    return StorageUnavailableError(f"too many requests wait for the database; {_ADVICE}")

@@ -1,4 +1,4 @@
-"""SQLAlchemy's engine for PostgreSQL: every wait has an end, also where the server hangs with its connections open."""
+"""The SQL engine for PostgreSQL: every wait has an end, even if the server hangs with its connections open."""
 
 import time
 from collections.abc import Generator
@@ -12,45 +12,45 @@ __all__ = ["make_postgresql"]
 CONNECT_SECONDS = 2
 
 
-def make_postgresql(url: URL, answer_seconds: float, **options: Any) -> Engine:
-    """Return an engine, which connects when it is first used.
+def make_postgresql(url: URL, max_statement_seconds: float, **options: Any) -> Engine:
+    """Return an SQL engine, which connects on first use.
 
     Args:
-        url: as `engines.read_url` gives it.
-        answer_seconds: how long one statement may take.
-        options: SQLAlchemy's own, of the pool.
+        url: the URL from `sql_engines.read_url`.
+        max_statement_seconds: the longest time for one statement.
+        options: SQLAlchemy's options for the connection pool.
 
     """
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
-        "options": f"-c statement_timeout={round(1000 * answer_seconds)} -c timezone=UTC",
+        "options": f"-c statement_timeout={round(1000 * max_statement_seconds)} -c timezone=UTC",
         "application_name": url.query.get("application_name", "longtail"),
     }
     engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
-    patience = 1.2 * answer_seconds  # the server gives up first, and can say so
+    max_wait_seconds = 1.2 * max_statement_seconds  # longer, so that a working server can report its own timeout
 
-    class PatientConnection(psycopg.Connection[Any]):
-        """Gives up on a server that does not answer; psycopg itself would wait for as long as the socket is open."""
+    class TimedConnection(psycopg.Connection[Any]):
+        """A connection that gives up on a silent server; psycopg itself waits as long as the socket is open."""
 
         def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-            return super().wait(_until(gen, self, time.monotonic() + patience), *arguments, **options)
+            return super().wait(_until(gen, self, time.monotonic() + max_wait_seconds), *arguments, **options)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, positional: list[Any], named: dict[str, Any]) -> Any:
-        return PatientConnection.connect(*positional, **named)
+        return TimedConnection.connect(*positional, **named)
 
     return engine
 
 
 def _until(work: Generator[Any, Any, Any], connection: psycopg.Connection[Any], deadline: float) -> Any:
-    """Pass psycopg's conversation with its socket on, until the deadline; psycopg looks at it every 0.1 s."""
+    """Run psycopg's protocol generator, and raise after the deadline; psycopg polls its socket every 0.1 s."""
     try:
-        wanted = next(work)
+        awaited = next(work)
         while True:
-            ready = yield wanted
+            ready = yield awaited
             if not ready and time.monotonic() > deadline:
                 connection.pgconn.finish()
                 raise psycopg.OperationalError("the server does not answer")
-            wanted = work.send(ready)
-    except StopIteration as done:
-        return done.value
+            awaited = work.send(ready)
+    except StopIteration as stop:
+        return stop.value

@@ -1,8 +1,7 @@
-"""The tables, as the code reads and writes them.
+"""The tables that the code reads and writes.
 
-A new database gets these; `migrations/` brings an older one here. A test holds the two together.
-
-Times are seconds since 1970. A version is a model's; nothing here outlives the meaning of (model, version).
+A new database is created with these tables, and `migrations/` brings an older database to the same state; a test checks
+that both agree. Times are in seconds since 1970. A version is a model's version.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
@@ -19,28 +18,29 @@ metadata = MetaData(
     }
 )
 
-# What the network said about recent pictures, for a bounded time, so that a label that comes back can be used. A row is
-# a chunk of N results that one process wrote at once, see chunks.py. Columns of bytes are little-endian.
+# The network's output for recent pictures, kept for a limited time so that a label can be used. A row is a chunk of N
+# results that one process wrote together, see service/feedback/result_chunks.py. Packed numbers are little-endian.
 kept_chunks = Table(
     "kept_chunks",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("model", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("first_time", Double, nullable=False),  # of its ids
-    Column("last_time", Double, nullable=False),
+    Column("first_time", Double, nullable=False),  # of the earliest id
+    Column("last_time", Double, nullable=False),  # of the latest id
     Column("images", Integer, nullable=False),  # N
     Column("ids", LargeBinary, nullable=False),  # (N, 16) bytes
-    Column("alpha", LargeBinary, nullable=False),  # (N,) float64, the first alpha asked for
+    Column("alpha", LargeBinary, nullable=False),  # (N,) float64, the first alpha of the request
     Column("predicted", LargeBinary, nullable=False),  # (N,) int32, the top class there
     Column("plain", LargeBinary, nullable=False),  # (N,) int32, the top class at alpha 0
     Column("head_cosine", LargeBinary, nullable=False),  # (N, K) float32
-    Column("logits", LargeBinary, nullable=False),  # (N, C) float32; last, so that whoever reads the others skips it
-    Index(None, "model", "version", "first_time", "last_time", "images"),  # all that trimming looks at
+    Column("logits", LargeBinary, nullable=False),  # (N, C) float32; last, so that reading the other columns skips it
+    Index(None, "model", "version", "first_time", "last_time", "images"),  # all columns that trimming reads
     Index(None, "last_time", "first_time"),
 )
 
-# A label that came back: the one interval of alpha on which it wins. Both ends NULL: it wins nowhere; ±inf: unbounded.
+# A label for a result, and the interval of alpha on which that class has the highest score. Both ends are NULL if the
+# interval is empty, and ±inf if it is unbounded.
 feedback = Table(
     "feedback",
     metadata,
@@ -54,7 +54,7 @@ feedback = Table(
     Index(None, "model", "version", "time"),
 )
 
-# Who set an operating point to what: rows are added, never changed. The newest of a name is what is stored.
+# The changes of operating points. Rows are added and never changed; the newest row of a name is the stored point.
 operating_point_changes = Table(
     "operating_point_changes",
     metadata,
@@ -66,13 +66,13 @@ operating_point_changes = Table(
     Column("chosen_by", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
-    Column("from_alpha", Double),  # in force before; NULL: there was no such point
+    Column("from_alpha", Double),  # the alpha in force before; NULL: there was no such point
     Column("time", Double, nullable=False),
     Index(None, "model", "version", "name", "id"),
-    sqlite_autoincrement=True,  # an id that was seen once never comes again
+    sqlite_autoincrement=True,  # an id is never used again
 )
 
-# Which network a name and a version stand for, see networks.py.
+# The network that a name and a version stand for, see service/catalog/networks.py.
 networks = Table(
     "networks",
     metadata,
@@ -81,7 +81,7 @@ networks = Table(
     Column("sha256", Text, nullable=False),
 )
 
-# Work that takes longer than a request.
+# Jobs: work that takes longer than a request.
 jobs = Table(
     "jobs",
     metadata,

@@ -1,10 +1,11 @@
-"""A table that keeps the newest N rows of each model and version, at a cost that does not grow with the table.
+"""Keeps the newest N rows of each model and version in a table, at a cost that does not grow with the table.
 
-Counting the rows on every insert would cost N index steps each time. Instead each process counts what it inserted
-itself, and looks for the cut only after every N/10 rows: ten index steps per row, and the table holds at most N/10 rows
-too many per process. A model that this process has not trimmed yet is looked at first, so restarts do not add up.
+Counting the rows on every insert would take N index steps each time. Instead each process counts the rows it inserted
+itself, and looks for the N-th newest row only after every N/10 rows. That costs ten index steps per row, and the table
+holds at most N/10 rows too many per process. A process trims a model for the first time after its first insert, so that
+restarts do not add up.
 
-Rows go a few thousand at a time, so nobody waits long for the lock of a writer.
+Rows are deleted a few thousand at a time, so that other writers do not wait long for the lock.
 """
 
 from collections import Counter
@@ -15,17 +16,17 @@ from service.storage.database import Database
 
 __all__ = ["Trimmer"]
 
-_SHARE = 10
-_ROWS_AT_A_TIME = 5000
+_CHECKS_PER_KEEP = 10  # N / 10 rows between two checks
+_ROWS_PER_DELETE = 5000
 
 
 class Trimmer:
-    """Trims one table with the columns `model`, `version` and `time`.
+    """Deletes old rows of one table, which has the columns `model`, `version` and `time`.
 
     Args:
         table: the table.
-        key: the name of its primary key, which tells rows of equal time apart.
-        keep: N.
+        key: the name of its primary key, which orders rows of equal time.
+        keep: the number of rows to keep of each model and version, N.
 
     """
 
@@ -37,33 +38,33 @@ class Trimmer:
         self._trimmed: set[tuple[str, int]] = set()
 
     def count(self, model: str, version: int, rows: int = 1) -> None:
-        """Take note of rows that were inserted."""
+        """Count rows that were inserted."""
         self._inserted[model, version] += rows
 
     def trim(self, database: Database) -> None:
-        """Delete the rows beyond the newest N, of the models and versions that may have grown too far.
+        """Delete the rows beyond the newest N of each model and version that may have too many.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
-        for which, rows in list(self._inserted.items()):
-            if rows > self._keep // _SHARE or (rows and which not in self._trimmed):
-                self._trim(database, *which)
-                self._inserted[which] -= rows
-                self._trimmed.add(which)
+        for version, rows in list(self._inserted.items()):
+            if rows > self._keep // _CHECKS_PER_KEEP or (rows and version not in self._trimmed):
+                self._trim(database, *version)
+                self._inserted[version] -= rows
+                self._trimmed.add(version)
 
     def _trim(self, database: Database, model: str, version: int) -> None:
         columns = self._table.c
-        mine = and_(columns.model == model, columns.version == version)
+        of_version = and_(columns.model == model, columns.version == version)
         newest_first = columns.time.desc(), self._key.desc()
-        beyond = select(columns.time, self._key).where(mine).order_by(*newest_first).offset(self._keep).limit(1)
-        first = database.run_sync(lambda connection: connection.execute(beyond).one_or_none())
-        if first is None:
+        after_kept = select(columns.time, self._key).where(of_version).order_by(*newest_first).offset(self._keep)
+        newest_to_delete = database.run_sync(lambda connection: connection.execute(after_kept.limit(1)).one_or_none())
+        if newest_to_delete is None:
             return
-        time, key = first
+        time, key = newest_to_delete
         older = or_(columns.time < time, and_(columns.time == time, self._key <= key))
-        some = select(self._key).where(mine, columns.time <= time, older).limit(_ROWS_AT_A_TIME)
-        deletion = delete(self._table).where(self._key.in_(some))
-        while database.run_sync(lambda connection: connection.execute(deletion).rowcount) == _ROWS_AT_A_TIME:
+        batch = select(self._key).where(of_version, columns.time <= time, older).limit(_ROWS_PER_DELETE)
+        deletion = delete(self._table).where(self._key.in_(batch))
+        while database.run_sync(lambda connection: connection.execute(deletion).rowcount) == _ROWS_PER_DELETE:
             pass

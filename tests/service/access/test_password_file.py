@@ -33,8 +33,8 @@ def test_the_password_is_the_files_line_whatever_is_in_it(tmp_path: Path, conten
         (b"", URL, "is empty"),
         (b"\n", URL, "is empty"),
         (b"\xff\xfe", URL, "it is not text"),
-        (b"x", "postgresql://me:hunter2@127.0.0.1/x", "goes with a URL such as"),
-        (b"x", "sqlite:///x.db", "goes with a URL such as"),
+        (b"x", "postgresql://me:hunter2@127.0.0.1/x", "needs a PostgreSQL URL"),
+        (b"x", "sqlite:///x.db", "needs a PostgreSQL URL"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, content: bytes | None, url: str, reason: str) -> None:

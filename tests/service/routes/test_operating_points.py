@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
-from service.storage import operating_points
+from service.storage import operating_points, point_changes
 from service.storage.database import Database
 from service.storage.operating_points import SPREAD_SECONDS, OperatingPoints
 from tests.service.conftest import CLASSIFY, Running, Service, picture
@@ -295,8 +295,8 @@ async def test_a_database_that_comes_back_after_the_start_brings_its_points(
 async def test_the_history_is_bounded_and_so_is_the_number_of_points(
     tiny_bundle: Bundle, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operating_points, "KEPT_CHANGES", 3)
-    monkeypatch.setattr(operating_points, "MAX_POINTS", 2)
+    monkeypatch.setattr(point_changes, "MAX_CHANGES", 3)
+    monkeypatch.setattr(point_changes, "MAX_POINTS", 2)
     points = OperatingPoints(database)
     manifest = tiny_bundle.manifest
     points.spread_seconds = 0.0

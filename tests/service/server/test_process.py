@@ -169,7 +169,7 @@ def test_a_database_of_a_later_longtail_is_refused(tiny_bundle: Bundle, new_sqli
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     done = run("--check", "--models", str(tiny_bundle.path.parent.parent), "--database", url)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "error: the database is at migration 9999, which this Longtail does not know" in done.stderr
+    assert "error: the database is at migration 9999, which this version of Longtail does not know" in done.stderr
 
 
 def test_a_database_that_is_away_is_said_and_its_password_is_not(tiny_bundle: Bundle) -> None:

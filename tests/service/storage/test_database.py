@@ -21,7 +21,6 @@ from service.settings import Settings, SettingsError
 from service.storage.database import (
     Database,
     StorageUnavailableError,
-    insert_or_ignore,
     insert_or_update,
 )
 from service.storage.sql_engines import BadDatabaseUrlError, read_url
@@ -48,9 +47,8 @@ def test_work_that_fails_leaves_nothing(database: Database) -> None:
     assert ids(database) == []
 
 
-def test_a_row_that_is_there_stays_or_is_replaced_as_asked(database: Database) -> None:
-    database.run_sync(lambda c: insert_or_ignore(c, feedback, [ROW, ROW | {"result_id": "b", "time": 2.0}]))
-    database.run_sync(lambda c: insert_or_ignore(c, feedback, [ROW | {"label": 3}]))
+def test_a_row_with_an_existing_key_replaces_the_old_one(database: Database) -> None:
+    database.run_sync(lambda c: insert_or_update(c, feedback, [ROW, ROW | {"result_id": "b", "time": 2.0}]))
     database.run_sync(lambda c: insert_or_update(c, feedback, [ROW | {"result_id": "b", "label": 4, "low": None}]))
     database.run_sync(lambda c: insert_or_update(c, feedback, []))
     rows = database.run_sync(lambda c: c.execute(select(feedback.c["label", "low"]).order_by("label")).all())
@@ -105,9 +103,9 @@ def test_a_database_that_comes_later_is_picked_up(
     database = opened(f"sqlite:///{tmp_path / 'folder' / 'x.db'}")
     with pytest.raises(StorageUnavailableError):
         database.migrate()
-    with pytest.raises(StorageUnavailableError, match="not there yet"):
+    with pytest.raises(StorageUnavailableError, match="not ready yet"):
         database.run_sync(add)
-    assert "folder cannot be made: File exists" in caplog.text
+    assert "folder cannot be created: File exists" in caplog.text
     (tmp_path / "folder").unlink()
     database.start()
     assert database._ready.wait(30)
@@ -162,7 +160,7 @@ def test_a_postgresql_that_went_away_and_came_back_is_found_again(
 def test_a_postgresql_that_hangs_with_its_connections_open_costs_seconds(
     postgres: Postgres, migrated_postgres: str
 ) -> None:
-    database = Database(postgres.create(migrated_postgres), answer_seconds=0.2)
+    database = Database(postgres.create(migrated_postgres), max_statement_seconds=0.2)
     database.migrate()
     backend = database.run_sync(lambda c: c.scalar(text("SELECT pg_backend_pid()")))
     started = time.monotonic()
@@ -188,7 +186,7 @@ def test_a_statement_may_not_take_for_ever(
 
 
 def test_a_sqlite_file_that_somebody_holds_is_waited_for_but_not_for_ever(new_sqlite: Callable[[], str]) -> None:
-    database = Database(new_sqlite(), answer_seconds=0.1)
+    database = Database(new_sqlite(), max_statement_seconds=0.1)
     database.migrate()
 
     def hold(connection: Connection) -> None:
@@ -206,7 +204,7 @@ async def test_callers_beyond_what_may_wait_are_told_at_once(database: Database)
     gate = threading.Event()
     waiting = [asyncio.create_task(database.run(lambda _: gate.wait())) for _ in range(128)]
     await asyncio.sleep(0)
-    with pytest.raises(StorageUnavailableError, match="too much waits"):
+    with pytest.raises(StorageUnavailableError, match="too many requests wait"):
         await database.run(lambda _: None)
     gate.set()
     assert await asyncio.gather(*waiting) == [True] * 128
@@ -221,10 +219,10 @@ async def test_a_caller_who_leaves_frees_the_place_once_its_thread_is_free(datab
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert database._waiting == 4  # as many as there are threads
+    assert database._executor.tasks == 4  # as many as there are threads
     gate.set()
     assert await database.run(lambda _: 7) == 7
-    while database._waiting:
+    while database._executor.tasks:
         await asyncio.sleep(0)
 
 
@@ -254,13 +252,16 @@ def test_a_killed_process_loses_nothing_it_was_told_is_stored(
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("hunter2", "not a database's URL; something like sqlite:///state/longtail.db or"),
-        ("postgresql://me:hunter2@host:port/x", "not a database's URL"),
+        ("hunter2", "not a database URL; use one such as sqlite:///state/longtail.db or"),
+        ("postgresql://me:hunter2@host:port/x", "not a database URL"),
         ("mysql://me:hunter2@host/x", "only SQLite and PostgreSQL are supported"),
         ("sqlite://", "SQLite needs a file"),
         ("sqlite:///:memory:", "SQLite needs a file"),
-        ("postgresql://me@host/x?password=hunter2", "after the ? of the URL may be: application_name, host"),
-        ("", "not a database's URL"),
+        (
+            "postgresql://me@host/x?password=hunter2",
+            "unknown option after the ? of the URL; it may have application_name, host",
+        ),
+        ("", "not a database URL"),
     ],
 )
 def test_a_bad_url_is_refused_without_being_shown(url: str, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
 from models.bundle import Bundle
@@ -92,6 +94,28 @@ def test_the_migrations_are_those_that_alembic_finds() -> None:
     assert known_revisions()[-1] == scripts.get_current_head()
 
 
+@pytest.mark.parametrize("given", ["option", "variable", "nothing"])
+def test_alembic_by_hand_takes_its_url_from_the_option_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], Database], given: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'draft.db'}"
+    options = Namespace(x=[f"url={url}"] if given == "option" else None)
+    monkeypatch.delenv("LONGTAIL_DATABASE_PASSWORD_FILE", raising=False)
+    monkeypatch.delenv("LONGTAIL_DATABASE", raising=False)
+    if given == "variable":
+        monkeypatch.setenv("LONGTAIL_DATABASE", url)
+    config = Config(toml_file=str(ROOT / "pyproject.toml"), cmd_opts=options)
+    if given == "nothing":
+        with pytest.raises(CommandError, match="no database given; use `alembic -x url="):
+            command.upgrade(config, "head")
+        return
+    command.upgrade(config, "head")
+    database = opened(url)
+    database.migrate()
+    database.run_sync(add)
+    assert ids(database) == ["a"]
+
+
 def test_every_migration_can_be_undone(database_url: str, opened: Callable[[str], Database]) -> None:
     database = opened(database_url)
     database.migrate()
@@ -150,7 +174,7 @@ def test_a_database_of_a_later_longtail_is_refused(database_url: str, opened: Ca
     second = opened(database_url)
     first.migrate()
     first.run_sync(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    with pytest.raises(DatabaseTooNewError, match="at migration 9999, which this Longtail does not know; update"):
+    with pytest.raises(DatabaseTooNewError, match="at migration 9999, which this version of Longtail does not know"):
         second.migrate()
     with pytest.raises(StorageUnavailableError):
         second.run_sync(add)

@@ -12,7 +12,7 @@ depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Go there."""
+    """Create the first tables."""
     op.create_table(
         "feedback",
         sa.Column("result_id", sa.Text(), nullable=False),
@@ -79,7 +79,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """And back."""
+    """Drop the first tables."""
     op.drop_table("operating_point_changes")
     op.drop_table("kept_results")
     op.drop_table("jobs")

@@ -1,4 +1,4 @@
-"""Which network a model's name and version stand for."""
+"""A table that says which network each model's name and version stand for."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Go there."""
+    """Create the table of networks."""
     op.create_table(
         "networks",
         sa.Column("model", sa.Text(), nullable=False),
@@ -23,5 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """And back."""
+    """Drop the table of networks."""
     op.drop_table("networks")

@@ -1,8 +1,8 @@
-"""Kept results in chunks: one row for each write, not one for each picture.
+"""Kept results in chunks: one row for each write instead of one for each picture.
 
-What is in the old table goes with it: results live an hour at most, and labels that were given stay. So a label for a
-picture that was classified before the upgrade is refused (410 or 404). A replica of the version before that still runs
-goes on classifying, but keeps no results and answers feedback with 503 until it is replaced.
+The migration deletes the old table with its rows: results are kept for at most an hour, and stored labels stay. So a
+label for a picture that was classified before the upgrade is refused (410 or 404). A replica of the previous version
+that still runs continues to classify, but it keeps no results and answers feedback with 503 until it is replaced.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Go there."""
+    """Replace kept_results by kept_chunks; the kept results are deleted."""
     op.drop_table("kept_results")
     op.create_table(
         "kept_chunks",
@@ -44,7 +44,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """And back; what was kept is lost again."""
+    """Replace kept_chunks by kept_results; the kept results are deleted."""
     op.drop_table("kept_chunks")
     op.create_table(
         "kept_results",
