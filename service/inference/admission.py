@@ -1,7 +1,7 @@
-"""How much may be accepted and not answered yet, in pictures and in bytes of bodies: beyond that requests are refused.
+"""How much work the server accepts before it has answered it, in pictures and in bytes; it refuses more.
 
-A picture takes its place when its request has arrived, so that nobody holds places by sending slowly. What has come
-until then takes room in memory, which is counted as it comes; so does an answer that is not taken.
+A picture takes a slot only when its request has arrived, so a client cannot hold slots by sending slowly. Until then
+its bytes count against the body budget as they arrive. So does an answer that the client has not read yet.
 """
 
 from starlette.types import Scope
@@ -9,11 +9,11 @@ from starlette.types import Scope
 from service.errors import OverloadedError
 from service.metrics import Metrics
 
-__all__ = ["Admission", "BodyBudget", "Places"]
+__all__ = ["Admission", "AdmissionSlots", "BodyBudget"]
 
 
-class Places:
-    """Places for a request's pictures, held from `with` to its end. A generator would cost three times as much."""
+class AdmissionSlots:
+    """Slots for a request's pictures, held inside `with`. A generator would cost three times as much."""
 
     __slots__ = ("_admission", "_images")
 
@@ -22,87 +22,92 @@ class Places:
         self._images = images
 
     def __enter__(self) -> None:
-        self._admission.hold(self._images)
+        self._admission.add(self._images)
 
     def __exit__(self, *_: object) -> None:
-        self._admission.hold(-self._images)
+        self._admission.add(-self._images)
 
 
 class Admission:
-    """Counts places; on the event loop only.
+    """The number of pictures in the server; for the event loop only.
 
     Args:
-        most: how many there are.
-        metrics: where those that are held are shown.
+        max_images: maximum number of pictures that are accepted and not answered yet.
+        metrics: shows the number and its maximum.
+
+    Attributes:
+        pending_images: how many pictures are accepted and not answered yet.
 
     """
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        self._most = most
+    def __init__(self, max_images: int, metrics: Metrics) -> None:
+        self._max_images = max_images
         self._metrics = metrics
-        metrics.pending_images_limit.set(most)
-        self.held = 0
+        metrics.pending_images_limit.set(max_images)
+        self.pending_images = 0
 
-    def places(self, images: int) -> Places:
-        """Return so many places.
+    def slots(self, images: int) -> AdmissionSlots:
+        """Return slots for this many pictures.
 
         Raises:
-            OverloadedError: there are not that many left.
+            OverloadedError: fewer slots are free.
 
         """
-        if self.held + images > self._most:
+        if self.pending_images + images > self._max_images:
             raise OverloadedError(
-                f"{self.held} images are waiting and {self._most} may; try again in a second, or send fewer"
+                f"{self.pending_images} of at most {self._max_images} images are pending; "
+                "try again in a second, or send fewer"
             )
-        return Places(self, images)
+        return AdmissionSlots(self, images)
 
     def check(self) -> None:
-        """Return where a place is left at present; not worth reading a request for otherwise.
+        """Check that at least one slot is free, before the server reads a request's body.
 
         Raises:
-            OverloadedError: there is none.
+            OverloadedError: no slot is free.
 
         """
-        if self.held >= self._most:
-            self.places(1)
+        if self.pending_images >= self._max_images:
+            self.slots(1)
 
-    def hold(self, images: int) -> None:
-        """Take so many places, or give them back where it is fewer than none."""
-        self.held += images
-        self._metrics.pending_images.set(self.held)
+    def add(self, images: int) -> None:
+        """Add to the number of pending pictures; a negative number gives slots back."""
+        self.pending_images += images
+        self._metrics.pending_images.set(self.pending_images)
 
 
 class BodyBudget:
-    """Counts the bytes of requests' bodies, and of answers until they are taken; on the event loop only.
+    """The bytes of request bodies in memory, and of answers until the client has read them; for the event loop only.
 
     Args:
-        most_mb: how many there may be, in megabytes (10^6 bytes).
+        max_mb: maximum number of megabytes (10^6 bytes).
 
     Attributes:
-        held: how many there are; whoever looks after the connections shows them in the metrics now and then.
+        held_bytes: how many bytes are in memory. The sweep of slow clients copies it to the metrics.
 
     """
 
-    _HELD = "longtail.body_bytes"  # where a request's scope has how many are its
+    _HELD = "longtail.body_bytes"  # the key in a request's scope under which its share is kept
 
-    def __init__(self, most_mb: float) -> None:
-        self._most_mb = most_mb
-        self.held = 0
+    def __init__(self, max_mb: float) -> None:
+        self._max_mb = max_mb
+        self.held_bytes = 0
 
     def take(self, scope: Scope, size: int) -> None:
-        """Take room for so many bytes of a request.
+        """Take this many bytes for a request.
 
         Raises:
-            OverloadedError: there is not that much left.
+            OverloadedError: fewer bytes are free.
 
         """
-        if self.held + size > self._most_mb * 1e6:
+        if self.held_bytes + size > self._max_mb * 1e6:
             raise OverloadedError(
-                f"{self.held / 1e6:.0f} MB of requests are in memory and {self._most_mb:g} may; try again in a second"
+                f"{self.held_bytes / 1e6:.0f} MB of requests are in memory, of at most {self._max_mb:g}; "
+                "try again in a second"
             )
         scope[self._HELD] = scope.get(self._HELD, 0) + size
-        self.held += size
+        self.held_bytes += size
 
     def give_back(self, scope: Scope) -> None:
-        """Give back what a request took; it has been answered, or is gone."""
-        self.held -= scope.pop(self._HELD, 0)
+        """Give back what a request took, once it is answered or its client has disconnected."""
+        self.held_bytes -= scope.pop(self._HELD, 0)

@@ -1,91 +1,85 @@
-"""The answers of the network that are kept for when the same picture comes again, whatever alpha it comes with.
+"""A cache of network outputs, for pictures that are sent again, at whatever alpha.
 
-What is kept is the network's answer, logits and head cosine, not a response: every alpha, every prior and every top_k
-is worked out from it. The key is a SHA-256 of the picture's bytes and the model that answered (the very one that was
-loaded, so a new bundle under an old version never meets old answers), so nobody can make two pictures collide. Bounded
-in bytes; what was not asked for longest goes first, a model's that went out of service too. For the event loop only.
+An entry holds the network output, logits and head cosine, from which the answer at every alpha, prior and top_k is
+computed. The key consists of a SHA-256 of the picture's bytes, so a client cannot construct two pictures that share an
+entry, and of the number of the loaded model, so a bundle that is loaded again never meets old entries. The cache is
+bounded in bytes and evicts the least recently used entry first; this removes a model that was unloaded, too. It is for
+the event loop only.
 """
 
 import hashlib
 import sys
 import time
 from collections import OrderedDict
-from typing import NamedTuple
 
 import numpy as np
 
-from engines.base import Float
+from service.inference.network_output import NetworkOutput
 from service.inference.registry import ServedModel
 from service.metrics import Metrics
 
-__all__ = ["Key", "NetworkOutput", "ResponseCache"]
+__all__ = ["CacheKey", "ResponseCache"]
 
-
-class NetworkOutput(NamedTuple):
-    """What the network says of one picture: (C,) logits at alpha 0, (K,) head cosine; of a batch, (B, C) and (B, K)."""
-
-    logits: Float
-    head_cosine: Float
-
-
-Key = tuple[int, bytes]  # the model's number, the picture's SHA-256
-_ENTRY_BYTES = 2 * sys.getsizeof(np.empty(0, np.float32)) + sys.getsizeof(b"") + 32 + 400  # what an entry costs beside
+CacheKey = tuple[int, bytes]  # the model's number, the picture's SHA-256
+# What Python needs for an entry besides the arrays' data.
+_ENTRY_BYTES = 2 * sys.getsizeof(np.empty(0, np.float32)) + sys.getsizeof(b"") + 32 + 400
 
 
 class ResponseCache:
-    """The network's answers by picture.
+    """The network outputs of recent pictures.
 
     Args:
-        max_bytes: room for them, what Python needs to hold them included; 0 keeps none.
-        metrics: where hits, misses and what is held are counted.
+        max_bytes: maximum size, including Python's own overhead; 0 disables the cache.
+        metrics: counts hits and misses, and shows the size.
 
     """
 
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
         self._max_bytes = max_bytes
         self._metrics = metrics
-        self._held: OrderedDict[Key, NetworkOutput] = OrderedDict()
+        self._entries: OrderedDict[CacheKey, NetworkOutput] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
-        """Return how many answers are held."""
-        return len(self._held)
+        """Return the number of entries."""
+        return len(self._entries)
 
     @property
     def held_bytes(self) -> int:
-        """How much they take."""
+        """The size of all entries, in bytes."""
         return self._bytes
 
-    def key(self, served: ServedModel, data: bytes) -> Key | None:
-        """Return what a picture's answer is held under; None where none are held."""
+    def key(self, served: ServedModel, data: bytes) -> CacheKey | None:
+        """Return the key of a picture's entry; None if the cache is disabled."""
         if not self._max_bytes:
             return None
         return served.number, hashlib.sha256(data).digest()
 
-    def get(self, served: ServedModel, key: Key) -> NetworkOutput | None:
-        """Return the model's answer to a picture it has seen, or None."""
+    def get(self, served: ServedModel, key: CacheKey) -> NetworkOutput | None:
+        """Return the model's output for a picture, or None if there is no entry."""
         started = time.perf_counter_ns()
-        numbers = self._held.get(key)
-        if numbers is None:
+        output = self._entries.get(key)
+        if output is None:
             self._metrics.cache_lookups.labels(served.name, "miss").inc()
-            served.statistics.cache_miss(time.perf_counter_ns() - started)
+            served.statistics.add_cache_miss(time.perf_counter_ns() - started)
             return None
-        self._held.move_to_end(key)
+        self._entries.move_to_end(key)
         self._metrics.cache_lookups.labels(served.name, "hit").inc()
-        served.statistics.cache_hit(time.perf_counter_ns() - started)
-        return numbers
+        served.statistics.add_cache_hit(time.perf_counter_ns() - started)
+        return output
 
-    def put(self, key: Key, numbers: NetworkOutput) -> None:
-        """Hold an answer, and let go of the oldest that there is no room for beside it."""
-        size = _size(numbers)
-        if size > self._max_bytes or key in self._held:
+    def put(self, key: CacheKey, output: NetworkOutput) -> None:
+        """Add an entry, and evict the least recently used ones if the cache is full."""
+        size = _size(output)
+        if size > self._max_bytes or key in self._entries:
             return
-        self._held[key] = NetworkOutput(numbers.logits.copy(), numbers.head_cosine.copy())  # not a row of a whole batch
+        # Copies, since a row would keep the arrays of its whole batch alive.
+        self._entries[key] = NetworkOutput(output.logits.copy(), output.head_cosine.copy())
         self._bytes += size
         while self._bytes > self._max_bytes:
-            self._bytes -= _size(self._held.popitem(last=False)[1])
+            self._bytes -= _size(self._entries.popitem(last=False)[1])
         self._metrics.cache_bytes.set(self._bytes)
 
 
-def _size(numbers: NetworkOutput) -> int:
-    return numbers.logits.nbytes + numbers.head_cosine.nbytes + _ENTRY_BYTES
+def _size(output: NetworkOutput) -> int:
+    return output.logits.nbytes + output.head_cosine.nbytes + _ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""One picture on its way through the worker, and how its bytes become pixels, in whichever thread that is."""
+"""One picture on its way through the worker, and how it is decoded, in whichever thread that happens."""
 
 import logging
 import time
@@ -10,60 +10,74 @@ from engines.base import Pixels
 from models.errors import ImageError, ImageTooLargeError
 from models.preprocess import decode_image
 from service.errors import InferenceError
-from service.inference.cache import Key
+from service.inference.cache import CacheKey
 from service.inference.queries import Waiter
 from service.inference.registry import ServedModel
 
-__all__ = ["NOTHING", "Picture", "decode", "decode_if_small"]
+__all__ = ["NO_PIXELS", "SEE_LOG", "Picture", "decode", "decode_if_small"]
 
 log = logging.getLogger("longtail.worker")
-NOTHING: Pixels = np.empty((0, 0, 3), np.uint8)
-# decoded in about 0.1 ms
+NO_PIXELS: Pixels = np.empty((0, 0, 3), np.uint8)
+SEE_LOG = "the server's log has the details under this request id"
+# A picture within both limits is decoded in about 0.1 ms.
 SMALL_BYTES = 16_384
 SMALL_PIXELS = 4096
 
 
 @dataclass(slots=True, eq=False)
 class Picture:
-    """A picture on its way: encoded in `data`, then in `pixels`; `key` where its numbers will be kept."""
+    """A picture that waits to be decoded or computed.
+
+    Args:
+        served: the model that it is for.
+        data: the encoded bytes; empty once they are decoded.
+        pixels: (H, W, 3) once it is decoded.
+        key: where the cache will keep its network output, or None if it is not kept.
+        waiters: the requests that wait for it.
+        queued_ns: when it was queued, on the clock of `time.perf_counter_ns`.
+        decode_ns: how long decoding took.
+        ticket: its ticket in the queue.
+
+    """
 
     served: ServedModel
     data: bytes
     pixels: Pixels
-    key: Key | None
+    key: CacheKey | None
     waiters: list[Waiter]
-    since_ns: int
+    queued_ns: int
     decode_ns: int = 0
     ticket: int = 0
 
 
 def decode(picture: Picture, max_pixels: int) -> None:
-    """Turn a picture's bytes into pixels.
+    """Decode a picture's bytes into pixels.
 
     Raises:
-        models.errors.ImageError: what it is told of them.
-        InferenceError: they fail for a reason that we do not know; the log has it.
+        models.errors.ImageError: the bytes are not a usable image.
+        InferenceError: decoding failed for an unexpected reason, which is logged.
 
     """
-    started = time.perf_counter_ns()
+    started_ns = time.perf_counter_ns()
     try:
         picture.pixels = decode_image(picture.data, picture.served.bundle.manifest.input, max_pixels=max_pixels)
     except ImageError:
         raise
     except Exception as error:
-        log.exception("a picture for %s cannot be decoded, and not for a reason we know", picture.served.name)
-        raise InferenceError(
-            "the picture could not be decoded; the server's log has it under this request id"
-        ) from error
+        log.exception("unexpected error while decoding a picture for model %s", picture.served.name)
+        raise InferenceError(f"the picture could not be decoded; {SEE_LOG}") from error
     picture.data = b""
-    picture.decode_ns = time.perf_counter_ns() - started
+    picture.decode_ns = time.perf_counter_ns() - started_ns
 
 
 def decode_if_small(picture: Picture, max_pixels: int) -> bool:
-    """Decode a small picture where it is, as handing it over would take longer; False where it is not small.
+    """Decode a small picture in the calling thread, since handing it to another would take longer.
+
+    Returns:
+        Whether the picture was small, and is decoded now.
 
     Raises:
-        models.errors.ImageError, InferenceError: as of `decode`.
+        models.errors.ImageError, InferenceError: see `decode`.
 
     """
     limit = min(SMALL_PIXELS, max_pixels)

@@ -1,8 +1,8 @@
-"""What requests ask of the network's numbers, and the answers, worked out for a whole batch at once.
+"""What requests ask of the network output, and the answers, computed for a whole batch at once.
 
-The network's numbers know no alpha. What a request wants of them (predictions at some alpha, a path along alpha, the
-numbers as they are) it says with an `OutputQuery`; pictures of one batch that ask for the same thing are answered by
-one call, so that numpy's price for being called is paid once a batch and not once a picture.
+The network output does not depend on alpha. An `OutputQuery` says what a request wants computed from it: predictions
+at some alphas, a path along alpha, or the output itself. All pictures of a batch whose queries share a function are
+answered by one call, so numpy's overhead per call is paid once per batch instead of once per picture.
 """
 
 import asyncio
@@ -14,97 +14,94 @@ from typing import Any
 import numpy as np
 
 from service.errors import InferenceError
-from service.inference.cache import NetworkOutput
+from service.inference.network_output import NetworkOutput
 from service.inference.registry import ServedModel
 
-__all__ = ["AS_THEY_ARE", "Outcome", "OutputQuery", "Waiter", "is_finite", "outcomes", "settle"]
+__all__ = ["RAW_OUTPUT", "Outcome", "OutputQuery", "Waiter", "answer_waiters", "resolve"]
 
 log = logging.getLogger("longtail.worker")
+AnswerBatch = Callable[[ServedModel, NetworkOutput, Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputQuery:
-    """What a request wants of the network's numbers for one picture.
+    """What a request wants computed from the network output for one picture.
 
     Args:
-        finish: (model, a batch's numbers, each picture's question) -> each picture's answer.
-        question: what `finish` is told of this picture's request.
-        heavy: it takes long enough to hold the event loop up, so it is never worked out there.
-        lines: how many lines, a class at an alpha each, the answer has.
+        answer_batch: (model, a batch's output, the parameters of each picture's query) -> the answer to each picture's
+            query.
+        parameters: what `answer_batch` receives for this query.
+        heavy: computing the answer would block the event loop for too long, so it always happens in a thread.
+        lines: number of lines in the answer, where a line is one class at one alpha.
 
     """
 
-    finish: Callable[[ServedModel, NetworkOutput, Sequence[Any]], Sequence[Any]]
-    question: Any = None
+    answer_batch: AnswerBatch
+    parameters: Any = None
     heavy: bool = False
     lines: int = 1
 
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """Somebody who waits for a picture."""
+    """A pending request for a picture's answer."""
 
     query: OutputQuery
-    answer: asyncio.Future[Any]
+    future: asyncio.Future[Any]
 
 
-Outcome = tuple[Waiter, Any]  # an answer, or the exception in its place
+Outcome = tuple[Waiter, Any]  # the answer, or an exception in its place
 
 
-def _as_they_are(_: ServedModel, numbers: NetworkOutput, questions: Sequence[None]) -> list[NetworkOutput]:
-    return [NetworkOutput(logits, cosine) for logits, cosine, _ in zip(*numbers, questions, strict=True)]
+def _raw_output(_: ServedModel, output: NetworkOutput, parameters: Sequence[None]) -> list[NetworkOutput]:
+    return [NetworkOutput(logits, cosine) for logits, cosine, _ in zip(*output, parameters, strict=True)]
 
 
-AS_THEY_ARE = OutputQuery(_as_they_are)  # (C,) logits at alpha 0 and (K,) head cosine
+RAW_OUTPUT = OutputQuery(_raw_output)  # (C,) logits at alpha 0 and (K,) head cosine
 
 
-def outcomes(served: ServedModel, numbers: NetworkOutput, waiters: Iterable[Iterable[Waiter]]) -> list[Outcome]:
-    """Return what comes of a batch's numbers for everybody who waits.
+def answer_waiters(served: ServedModel, output: NetworkOutput, waiters: Iterable[Iterable[Waiter]]) -> list[Outcome]:
+    """Return the outcome for every waiter that is still pending.
 
     Args:
         served: the model.
-        numbers: (B, C) logits at alpha 0 and (B, K) head cosine.
-        waiters: for each picture, the requests that wait for it.
+        output: (B, C) logits at alpha 0 and (B, K) head cosine.
+        waiters: for each of the B pictures, the requests that wait for it.
 
     """
-    waiting = [(row, waiter) for row, some in enumerate(waiters) for waiter in some if not waiter.answer.done()]
-    spoilt: list[Outcome] = []
-    if waiting and not is_finite(numbers):
-        good = np.isfinite(np.hstack(numbers)).all(axis=1)
-        error = InferenceError("the model gave no finite numbers for this picture")
-        spoilt = [(waiter, error) for row, waiter in waiting if not good[row]]
-        waiting = [(row, waiter) for row, waiter in waiting if good[row]]
-        log.error("model %s gave numbers that are not finite for %d images", served.name, int((~good).sum()))
-    kinds = {waiter.query.finish for _, waiter in waiting}
-    return spoilt + [outcome for finish in kinds for outcome in _finished(served, numbers, waiting, finish)]
+    pending = [(row, waiter) for row, of_row in enumerate(waiters) for waiter in of_row if not waiter.future.done()]
+    failed: list[Outcome] = []
+    if pending and not output.is_finite:
+        finite = np.isfinite(np.hstack(output)).all(axis=1)
+        error = InferenceError("the model's output for this picture is not finite")
+        failed = [(waiter, error) for row, waiter in pending if not finite[row]]
+        pending = [(row, waiter) for row, waiter in pending if finite[row]]
+        log.error("model %s: the output is not finite for %d images", served.name, int((~finite).sum()))
+    functions = {waiter.query.answer_batch for _, waiter in pending}
+    return failed + [outcome for function in functions for outcome in _outcomes(served, output, pending, function)]
 
 
-def settle(results: Iterable[Outcome]) -> None:
-    """Give everybody their answer who still waits for it; on the event loop."""
-    for waiter, answer in results:
-        if waiter.answer.done():
+def resolve(outcomes: Iterable[Outcome]) -> None:
+    """Resolve every future that is still pending; call this on the event loop."""
+    for waiter, answer in outcomes:
+        if waiter.future.done():
             continue
         if isinstance(answer, Exception):
-            waiter.answer.set_exception(answer)
+            waiter.future.set_exception(answer)
         else:
-            waiter.answer.set_result(answer)
+            waiter.future.set_result(answer)
 
 
-def is_finite(numbers: NetworkOutput) -> bool:
-    """Say whether there is neither NaN nor infinity among them."""
-    return bool(np.isfinite(numbers.logits).all() and np.isfinite(numbers.head_cosine).all())
-
-
-def _finished(
-    served: ServedModel, numbers: NetworkOutput, waiting: list[tuple[int, Waiter]], finish: Callable[..., Sequence[Any]]
+def _outcomes(
+    served: ServedModel, output: NetworkOutput, pending: list[tuple[int, Waiter]], answer_batch: AnswerBatch
 ) -> list[Outcome]:
-    """Return the outcomes of those who ask for one kind of thing."""
-    rows = [row for row, waiter in waiting if waiter.query.finish is finish]
-    waiters = [waiter for _, waiter in waiting if waiter.query.finish is finish]
-    if rows != list(range(len(numbers.logits))):
-        numbers = NetworkOutput(numbers.logits[rows], numbers.head_cosine[rows])
+    """Return the outcomes of the queries that `answer_batch` answers."""
+    rows = [row for row, waiter in pending if waiter.query.answer_batch is answer_batch]
+    waiters = [waiter for _, waiter in pending if waiter.query.answer_batch is answer_batch]
+    if rows != list(range(len(output.logits))):
+        output = NetworkOutput(output.logits[rows], output.head_cosine[rows])
     try:
-        answers = finish(served, numbers, [waiter.query.question for waiter in waiters])
-    except Exception as error:  # noqa: BLE001  a fault of ours: each request reports it, and the log has it, under its own id
+        answers = answer_batch(served, output, [waiter.query.parameters for waiter in waiters])
+    except Exception as error:  # noqa: BLE001  each request reports it, and its route logs it under the request's id
         return [(waiter, error) for waiter in waiters]
     return list(zip(waiters, answers, strict=True))

@@ -12,7 +12,7 @@ from engines.base import Engine
 from models.bundle import Bundle
 from service.errors import UnknownModelError, UnknownVersionError
 from service.inference.batching import BatchPolicy
-from service.inference.statistics import ModelStatistics
+from service.inference.model_statistics import ModelStatistics
 
 __all__ = ["Registry", "ServedModel"]
 

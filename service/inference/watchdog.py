@@ -1,7 +1,7 @@
-"""Looks after the threads that decode and compute, so that nobody waits for ever for one that hangs or has died.
+"""Finds worker threads that hang or have died, so that no request waits for one forever.
 
-A thread that hangs in a library cannot be ended from outside. What can be done: tell whoever waits for it, say at
-/livez that this process is to be replaced, and let the other threads go on until it is.
+A thread that hangs in a library cannot be stopped from outside. Instead, the worker fails the task that the thread was
+working on, /livez reports that this process must be replaced, and the other threads continue until it is.
 """
 
 import asyncio
@@ -15,12 +15,19 @@ from service.watched_clock import WatchedClock
 
 __all__ = ["Watchdog", "WorkerThread"]
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class WorkerThread:
-    """A thread's place, what it works on at present, and whether it is given up."""
+    """A thread that decodes and computes.
+
+    Args:
+        thread: the thread itself.
+        task: what it is working on, None if it is idle.
+        lost: it hangs or has died, so its result is ignored.
+
+    """
 
     thread: threading.Thread
     task: Any = None
@@ -28,56 +35,58 @@ class WorkerThread:
 
 
 class Watchdog:
-    """Finds threads that hang or have died; each is told of once.
+    """Finds threads that hang or have died, and reports each of them once.
 
     Args:
-        desks: the threads.
-        seconds: one that works on the same task for longer hangs; 0: no thread ever does.
-        lost: called with the desk and, in words, what is wrong with its thread.
+        threads: the threads to watch.
+        stuck_seconds: a thread that works on the same task for longer hangs; 0 finds only threads that have died.
+        on_lost: called with the thread and the reason.
 
     """
 
     def __init__(
-        self, desks: Sequence[WorkerThread], seconds: float, lost: Callable[[WorkerThread, str], None]
+        self, threads: Sequence[WorkerThread], stuck_seconds: float, on_lost: Callable[[WorkerThread, str], None]
     ) -> None:
-        self._desks = desks
-        self._seconds = seconds
-        self._tell = lost
-        self._clock = WatchedClock(longest=2 * LOOK_SECONDS)
-        self._since: dict[WorkerThread, tuple[Any, float]] = {}  # a desk's task, and when it was first seen
+        self._threads = threads
+        self._stuck_seconds = stuck_seconds
+        self._on_lost = on_lost
+        self._clock = WatchedClock(longest=2 * CHECK_SECONDS)
+        self._seen: dict[WorkerThread, tuple[Any, float]] = {}  # a thread's task, and when it was first seen
         self._lost: set[WorkerThread] = set()
 
     @property
-    def nobody_is_left(self) -> bool:
-        """All threads are lost."""
-        return len(self._lost) == len(self._desks)
+    def all_lost(self) -> bool:
+        """Whether all threads are lost."""
+        return len(self._lost) == len(self._threads)
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Check once a second, until cancelled."""
         while True:
-            self.look(time.monotonic())
-            await asyncio.sleep(LOOK_SECONDS)
+            self.check(time.monotonic())
+            await asyncio.sleep(CHECK_SECONDS)
 
-    def look(self, now: float) -> None:
-        """Look at every thread.
+    def check(self, now: float) -> None:
+        """Check every thread.
 
         Args:
-            now: in seconds, on a clock that never goes back.
+            now: seconds on a monotonic clock.
 
         """
         watched = self._clock.at(now)
-        for desk in self._desks:
-            if desk not in self._lost and (trouble := self._trouble(desk, watched)) is not None:
-                self._lost.add(desk)
-                self._tell(desk, trouble)
+        for worker_thread in self._threads:
+            if worker_thread not in self._lost and (reason := self._reason(worker_thread, watched)) is not None:
+                self._lost.add(worker_thread)
+                self._on_lost(worker_thread, reason)
 
-    def _trouble(self, desk: WorkerThread, now: float) -> str | None:
-        if not desk.thread.is_alive():
-            return f"thread {desk.thread.name} has died"
-        task = desk.task
-        known, since = self._since.get(desk, (None, 0.0))
-        if task is not known:
-            self._since[desk] = task, now
-        elif task is not None and 0 < self._seconds < now - since:
-            return f"thread {desk.thread.name} has been busy with one task for {now - since:.0f} s"
+    def _reason(self, worker_thread: WorkerThread, now: float) -> str | None:
+        """Return why a thread is lost, None if it is not."""
+        name = worker_thread.thread.name
+        if not worker_thread.thread.is_alive():
+            return f"thread {name} has died"
+        task = worker_thread.task
+        seen, since = self._seen.get(worker_thread, (None, 0.0))
+        if task is not seen:
+            self._seen[worker_thread] = task, now
+        elif task is not None and 0 < self._stuck_seconds < now - since:
+            return f"thread {name} has been busy with one task for {now - since:.0f} s"
         return None

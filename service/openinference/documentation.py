@@ -6,12 +6,12 @@ The routes take bytes and give bytes, so FastAPI cannot find out by itself what 
 from typing import Any
 
 from service.openinference.metadata import EXTENSIONS
-from service.openinference.requests import HEADER
+from service.openinference.requests import JSON_LENGTH_HEADER
 from service.openinference.signature import INPUTS, OUTPUTS
 from service.schemas.openinference import ProtocolError
 
 __all__ = [
-    "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "SERVER", "STATISTICS", "Responses", "answers", "names_in",
+    "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "SERVER", "STATISTICS", "Responses", "answers", "path_parameters",
 ]  # fmt: skip
 
 Responses = dict[int | str, dict[str, Any]]
@@ -90,7 +90,7 @@ _NAMES = {
 INFER = {
     "parameters": [
         {
-            "name": HEADER,
+            "name": JSON_LENGTH_HEADER,
             "in": "header",
             "schema": {"type": "integer", "minimum": 0},
             "description": "How many bytes of the body, before compression, are JSON; tensors follow. 0: none, the "
@@ -168,7 +168,7 @@ INDEX = [
 ]
 
 
-def names_in(path: str) -> dict[str, Any]:
+def path_parameters(path: str) -> dict[str, Any]:
     """Return what a path is made of."""
     return {"parameters": [described for name, described in _NAMES.items() if f"{{{name}}}" in path]}
 

@@ -11,7 +11,7 @@ from engines.base import Float
 from models.errors import ImageError
 from service.context import Context
 from service.errors import AlphaError, AlphaRangeError, DeadlineError, RequestError, TooManyFilesError, describe
-from service.inference.cache import NetworkOutput
+from service.inference.network_output import NetworkOutput
 from service.inference.registry import ServedModel
 from service.inference.worker import Source
 from service.openinference.outputs import check_classes, output_tensors
@@ -19,19 +19,19 @@ from service.openinference.requests import InferRequest
 from service.openinference.tensors import Tensor
 from service.web.query_parameters import parse_alphas, parse_prior
 
-__all__ = ["counted", "infer_outputs"]
+__all__ = ["count_request", "infer_outputs"]
 
 IN_PLACE_NUMBERS = 32_768  # images x classes; worked out in a millisecond
 
 
 @contextmanager
-def counted(served: ServedModel) -> Iterator[None]:
+def count_request(served: ServedModel) -> Iterator[None]:
     """Count a request in the model's statistics, and how long it took: as answered, or as failed."""
     started = time.perf_counter_ns()
-    count = served.statistics.fail
+    count = served.statistics.add_failure
     try:
         yield
-        count = served.statistics.success
+        count = served.statistics.add_success
     finally:
         count(time.perf_counter_ns() - started)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.catalog.catalog import CatalogEntry
 from service.inference.registry import ServedModel
-from service.openinference.signature import Slot, inputs_of, outputs_of
+from service.openinference.signature import TensorSpec, inputs_of, outputs_of
 from service.settings import Settings
 from service.storage.operating_points import PointInForce
 
@@ -87,11 +87,11 @@ def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:
     }
 
 
-def _tensor(slot: Slot) -> dict[str, Any]:
+def _tensor(slot: TensorSpec) -> dict[str, Any]:
     return {"name": slot.name, "datatype": slot.datatype, "shape": [-1, *slot.sizes]}
 
 
-def _config(slot: Slot) -> dict[str, Any]:
+def _config(slot: TensorSpec) -> dict[str, Any]:
     datatype = "TYPE_STRING" if slot.datatype == "BYTES" else f"TYPE_{slot.datatype}"
     described: dict[str, Any] = {"name": slot.name, "data_type": datatype, "dims": list(slot.sizes or (1,))}
     return described if slot.sizes else described | {"reshape": {"shape": []}}

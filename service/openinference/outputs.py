@@ -12,13 +12,13 @@ from engines.base import Float
 from models import tde
 from service.errors import TopKError
 from service.inference.registry import ServedModel
-from service.openinference.requests import Wanted
+from service.openinference.requests import RequestedOutput
 from service.openinference.tensors import Tensor
 
 __all__ = ["check_classes", "output_tensors"]
 
 
-def check_classes(served: ServedModel, wanted: Sequence[Wanted]) -> None:
+def check_classes(served: ServedModel, wanted: Sequence[RequestedOutput]) -> None:
     """Refuse to name more classes than there are, before anything is computed.
 
     Raises:
@@ -34,7 +34,7 @@ def check_classes(served: ServedModel, wanted: Sequence[Wanted]) -> None:
 
 def output_tensors(
     served: ServedModel,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[RequestedOutput],
     logits: Float,
     head_cosine: Float,
     alphas: Float,

@@ -17,12 +17,12 @@ from service.openinference.signature import INPUTS, OUTPUTS
 from service.openinference.tensors import Tensor, from_binary, from_json
 
 __all__ = [
-    "HEADER", "InferRequest", "Parameters", "Wanted", "checked_input", "parse_parameters", "parse_request",
-    "raw_request", "unique_outputs", "wanted_output",
+    "JSON_LENGTH_HEADER", "InferRequest", "Parameters", "RequestedOutput", "checked_input", "parse_parameters",
+    "parse_request", "raw_request", "requested_output", "unique_outputs",
 ]  # fmt: skip
 
 T = TypeVar("T")
-HEADER = "Inference-Header-Content-Length"
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 FIELDS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")  # the last two say what the path does
 INPUT_FIELDS = ("name", "shape", "datatype", "parameters", "data")
 OUTPUT_FIELDS = ("name", "parameters")
@@ -31,7 +31,7 @@ PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")  # how JPEG, PNG and
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedOutput:
     """An output that is asked for.
 
     Args:
@@ -71,7 +71,7 @@ class InferRequest:
     id: str | None
     parameters: Parameters
     inputs: Mapping[str, Tensor]
-    outputs: tuple[Wanted, ...]
+    outputs: tuple[RequestedOutput, ...]
 
 
 def parse_request(body: bytes, json_bytes: int, max_json_mb: float) -> InferRequest:
@@ -89,7 +89,9 @@ def parse_request(body: bytes, json_bytes: int, max_json_mb: float) -> InferRequ
     try:
         fields = orjson.loads(rest[:json_bytes])
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"the request is not JSON: {error}; or give {HEADER}, 0 for one picture as it is") from error
+        raise RequestError(
+            f"the request is not JSON: {error}; or give {JSON_LENGTH_HEADER}, 0 for one picture as it is"
+        ) from error
     fields = _object(fields, FIELDS, "the request")
     parameters = parse_parameters(_typed(fields, "parameters", dict, "an object") or {})
     inputs = _inputs(_typed(fields, "inputs", list, "a list"), rest[json_bytes:])
@@ -112,7 +114,9 @@ def raw_request(body: bytes, manifest: Manifest) -> InferRequest:
         picture = from_binary("images", "UINT8", shape, memoryview(body))
     else:
         picture = Tensor("encoded", "BYTES", (1,), [body])
-    return InferRequest(None, Parameters(), {picture.name: picture}, tuple(Wanted(name, True) for name in OUTPUTS))
+    return InferRequest(
+        None, Parameters(), {picture.name: picture}, tuple(RequestedOutput(name, True) for name in OUTPUTS)
+    )
 
 
 def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
@@ -164,21 +168,21 @@ def checked_input(
     return name, _shape(name, shape)
 
 
-def unique_outputs(asked: Iterable[Wanted]) -> tuple[Wanted, ...]:
+def unique_outputs(asked: Iterable[RequestedOutput]) -> tuple[RequestedOutput, ...]:
     """Return the outputs that are asked for, each once.
 
     Raises:
         RequestError: one is asked for twice; the protocol could not tell the two apart.
 
     """
-    outputs: dict[str, Wanted] = {}
+    outputs: dict[str, RequestedOutput] = {}
     for wanted in asked:
         if outputs.setdefault(wanted.name, wanted) is not wanted:
             raise RequestError(f"output {wanted.name!r} is asked for twice")
     return tuple(outputs.values())
 
 
-def wanted_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) -> Wanted:
+def requested_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) -> RequestedOutput:
     """Return an output that is asked for.
 
     Raises:
@@ -193,7 +197,7 @@ def wanted_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) -> 
     _object(parameters, ("binary_data", "classification"), f"{where}, parameters")
     classes = _typed(parameters, "classification", int, "a number of classes")
     asked = _typed(parameters, "binary_data", bool, "true or false")
-    return Wanted(name, binary if asked is None else asked, classes)
+    return RequestedOutput(name, binary if asked is None else asked, classes)
 
 
 def _inputs(entries: Any, rest: memoryview) -> dict[str, Tensor]:
@@ -215,7 +219,7 @@ def _inputs(entries: Any, rest: memoryview) -> dict[str, Tensor]:
         if not 0 <= size <= len(rest):
             raise RequestError(
                 f"input {name!r} has {size} bytes of binary data, but {len(rest)} are left behind the JSON; "
-                f"{HEADER} is the length of the JSON in bytes"
+                f"{JSON_LENGTH_HEADER} is the length of the JSON in bytes"
             )
         tensors[name] = from_binary(name, INPUTS[name], shape, rest[:size])
         rest = rest[size:]
@@ -224,9 +228,9 @@ def _inputs(entries: Any, rest: memoryview) -> dict[str, Tensor]:
     return tensors
 
 
-def _output(entry: Any, *, binary: bool) -> Wanted:
+def _output(entry: Any, *, binary: bool) -> RequestedOutput:
     fields = _object(entry, OUTPUT_FIELDS, "an output")
-    return wanted_output(fields.get("name"), _typed(fields, "parameters", dict, "an object") or {}, binary=binary)
+    return requested_output(fields.get("name"), _typed(fields, "parameters", dict, "an object") or {}, binary=binary)
 
 
 def _shape(name: str, shape: Any) -> tuple[int, ...]:

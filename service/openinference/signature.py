@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from models.manifest import Manifest
 
-__all__ = ["INPUTS", "OUTPUTS", "Slot", "inputs_of", "outputs_of"]
+__all__ = ["INPUTS", "OUTPUTS", "TensorSpec", "inputs_of", "outputs_of"]
 
 INPUTS = {"images": "UINT8", "encoded": "BYTES", "alpha": "FP32"}  # name -> datatype
 OUTPUTS = ("logits", "head_cosine", "tde_logits", "probabilities")  # all FP32
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class TensorSpec:
     """An input or output.
 
     Args:
@@ -29,15 +29,15 @@ class Slot:
     sizes: tuple[int, ...]
 
 
-def inputs_of(manifest: Manifest) -> list[Slot]:
+def inputs_of(manifest: Manifest) -> list[TensorSpec]:
     """Return what a request may bring."""
     sizes = {"images": (manifest.input.height, manifest.input.width, 3)}
-    return [Slot(name, datatype, sizes.get(name, ())) for name, datatype in INPUTS.items()]
+    return [TensorSpec(name, datatype, sizes.get(name, ())) for name, datatype in INPUTS.items()]
 
 
-def outputs_of(manifest: Manifest) -> list[Slot]:
+def outputs_of(manifest: Manifest) -> list[TensorSpec]:
     """Return what an answer may hold."""
     return [
-        Slot(name, "FP32", (manifest.num_heads if name == "head_cosine" else len(manifest.classes),))
+        TensorSpec(name, "FP32", (manifest.num_heads if name == "head_cosine" else len(manifest.classes),))
         for name in OUTPUTS
     ]

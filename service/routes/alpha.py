@@ -16,8 +16,7 @@ from models.optimum import optimum
 from models.tuning import curve_points
 from service.context import Context, context_of
 from service.errors import AlphaRangeError, NoCurveError
-from service.inference.cache import NetworkOutput
-from service.inference.predictions import json_answer
+from service.inference.network_output import NetworkOutput
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
@@ -25,6 +24,7 @@ from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
 from service.tuning.sources import refuse_exempt
+from service.web.json_response import json_response
 from service.web.picture_requests import PICTURES_BODY, answer_pictures
 from service.web.query_parameters import parse_prior, parse_since
 
@@ -72,12 +72,12 @@ async def path(
     return await answer_pictures(request, served, query, lambda _, steps: {"path": steps}, timeout_ms)
 
 
-def _paths(served: ServedModel, numbers: NetworkOutput, questions: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:
+def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:
     """Return each picture's path, as the API shows it."""
     classes = served.bundle.manifest.classes
-    slopes = tde.head_effect(numbers.head_cosine, served.bundle.class_effect)
+    slopes = tde.head_effect(output.head_cosine, served.bundle.class_effect)
     paths = []
-    for logits, slope, (low, high, shift) in zip(numbers.logits, slopes, questions, strict=True):
+    for logits, slope, (low, high, shift) in zip(output.logits, slopes, queries, strict=True):
         steps = alpha_path(logits if shift is None else logits + shift, slope, low, high)
         paths.append(
             [
@@ -125,7 +125,7 @@ async def curve(
         _check_range(context, low, high)
         draw = partial(curve_points, low=low, high=high, points=points)
         answer = await context.heavy.run(lambda: _feedback_curve(context, served, moment, draw))
-    return json_answer(answer)
+    return json_response(answer)
 
 
 def _bundle_curve(served: ServedModel) -> dict[str, Any]:

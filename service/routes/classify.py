@@ -7,7 +7,7 @@ from fastapi.openapi.models import Example
 
 from service.context import context_of
 from service.feedback.kept_results import KeptResult
-from service.inference.predictions import Predicted, PredictionQuery, is_heavy, predict
+from service.inference.predictions import PicturePredictions, PredictionParameters, is_heavy, predict
 from service.inference.queries import OutputQuery
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
@@ -57,9 +57,9 @@ async def classify(
     served = context.registry.get(model, version)
     manifest = served.bundle.manifest
     alphas = parse_alphas(alpha or (), context.operating_points.of(manifest), served.name, context.settings)
-    question = PredictionQuery(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
+    parameters = PredictionParameters(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
 
-    def render(result_id: str, picture: Predicted) -> dict[str, Any]:
+    def render(result_id: str, picture: PicturePredictions) -> dict[str, Any]:
         kept = KeptResult(
             result_id,
             manifest.name,
@@ -74,5 +74,5 @@ async def classify(
             context.results.add(kept)
         return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
 
-    query = OutputQuery(predict, question, heavy=is_heavy(served, question), lines=len(alphas) * question.top_k)
+    query = OutputQuery(predict, parameters, heavy=is_heavy(served, parameters), lines=len(alphas) * parameters.top_k)
     return await answer_pictures(request, served, query, render, timeout_ms)

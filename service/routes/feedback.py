@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, describe
 from service.feedback.labels import Feedback
-from service.inference.predictions import json_answer
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
 from service.schemas.parameters import Since
 from service.web.bodies import read_json
+from service.web.json_response import json_response
 from service.web.query_parameters import parse_since
 
 __all__ = ["router"]
@@ -65,7 +65,7 @@ async def give_feedback(request: Request) -> Response:
         outcome = (await context.feedback.record([_item(body)]))[0]
         if isinstance(outcome, ServiceError):
             raise outcome
-        return json_answer(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
+        return json_response(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
     if len(body) > context.settings.max_feedback:
         raise TooManyLabelsError(
             f"{len(body)} labels; at most {context.settings.max_feedback} fit into one request, send them in several"
@@ -82,7 +82,7 @@ async def give_feedback(request: Request) -> Response:
             failure = {"code": told.code, "message": told.message, "request_id": request_id_of(request)}
             name = entry.get("id") if isinstance(entry, dict) else None
             results.append({"id": name if isinstance(name, str) else None, "error": failure})
-    return json_answer({"results": results})
+    return json_response({"results": results})
 
 
 @router.get(
@@ -101,9 +101,9 @@ async def describe_feedback(
     context = context_of(request)
     after = parse_since(since, context.feedback.clock())
     if context.watch.is_heavy(last):
-        return json_answer(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
+        return json_response(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
     read = await context.database.run(lambda connection: context.watch.read(connection, served, since=after, last=last))
-    return json_answer(await asyncio.to_thread(context.watch.figures, served, read))
+    return json_response(await asyncio.to_thread(context.watch.figures, served, read))
 
 
 def _item(entry: Any) -> tuple[str, str | int]:

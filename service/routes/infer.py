@@ -14,10 +14,10 @@ from service.context import context_of
 from service.errors import RequestError
 from service.inference.registry import ServedModel
 from service.openinference import documentation as docs
-from service.openinference.addresses import served_at
 from service.openinference.compression import accepted_encoding, compressed, decompressed
-from service.openinference.inference import counted, infer_outputs
-from service.openinference.requests import HEADER, InferRequest, parse_request, raw_request
+from service.openinference.inference import count_request, infer_outputs
+from service.openinference.paths import find_model
+from service.openinference.requests import JSON_LENGTH_HEADER, InferRequest, parse_request, raw_request
 from service.openinference.responses import encode_response
 from service.schemas.parameters import ModelName
 from service.web.bodies import read_body
@@ -43,7 +43,7 @@ Version = Annotated[str, Path(description="One that is in service.", openapi_exa
 )
 async def infer(request: Request, model: ModelName) -> Response:
     """Pictures as `images` or `encoded`, with one `alpha` or one for each; outputs as asked, or all of them."""
-    return await _answer(request, served_at(context_of(request).registry, model))
+    return await _answer(request, find_model(context_of(request).registry, model))
 
 
 @router.post(
@@ -55,11 +55,11 @@ async def infer(request: Request, model: ModelName) -> Response:
 )
 async def infer_with_version(request: Request, model: ModelName, version: Version) -> Response:
     """The same, with the version that is asked for."""
-    return await _answer(request, served_at(context_of(request).registry, model, version))
+    return await _answer(request, find_model(context_of(request).registry, model, version))
 
 
 async def _answer(request: Request, served: ServedModel) -> Response:
-    with counted(served):
+    with count_request(served):
         context_of(request).worker.admission.check()
         async with Deadline(request):
             asked = await _read(request, served)
@@ -71,7 +71,7 @@ async def _answer(request: Request, served: ServedModel) -> Response:
     headers = {}
     media_type = "application/json"
     if json_bytes is not None:
-        headers = {HEADER: str(json_bytes)}
+        headers = {JSON_LENGTH_HEADER: str(json_bytes)}
         media_type = "application/octet-stream"
     if encoding := accepted_encoding(request.headers.get("accept-encoding", ""), len(body)):
         headers["Content-Encoding"] = encoding
@@ -82,7 +82,7 @@ async def _answer(request: Request, served: ServedModel) -> Response:
 async def _read(request: Request, served: ServedModel) -> InferRequest:
     """Return what a request asks, from its body and the header that says how much of that is JSON."""
     settings = context_of(request).settings
-    header = request.headers.get(HEADER)
+    header = request.headers.get(JSON_LENGTH_HEADER)
     body = await read_body(request, settings.max_body_mb)
     if encoding := request.headers.get("content-encoding", ""):
         body = await decompressed(body, encoding, settings.max_body_mb)
@@ -95,7 +95,8 @@ async def _read(request: Request, served: ServedModel) -> InferRequest:
             return raw_request(body, served.bundle.manifest)
     else:
         raise RequestError(
-            f"{HEADER} {header[:64]!r} is not how many of the body's {len(body)} bytes are JSON, before compression"
+            f"{JSON_LENGTH_HEADER} {header[:64]!r} is not how many of the body's {len(body)} bytes are JSON, "
+            "before compression"
         )
     if json_bytes <= IN_PLACE_BYTES:
         return parse_request(body, json_bytes, settings.max_json_mb)

@@ -6,11 +6,11 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.context import context_of
-from service.inference.predictions import iso_time
 from service.jobs.store import JobRecord
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import JobId
 from service.schemas.tuning import JobDescription
+from service.web.json_response import iso_time
 
 __all__ = ["describe_job", "router"]
 

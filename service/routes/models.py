@@ -5,10 +5,10 @@ import dataclasses
 from fastapi import APIRouter, Request
 
 from service.context import context_of
-from service.inference.predictions import iso_time, operating_point
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.models import ModelDetail, ModelList, ModelSummary, RefusedVersion
+from service.web.json_response import iso_time, operating_point_fields
 
 __all__ = ["router"]
 
@@ -51,7 +51,7 @@ async def describe_model(request: Request, served: Served) -> ModelDetail:
     manifest = dataclasses.asdict(served.bundle.manifest)
     shown = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
     points = context.operating_points.of(served.bundle.manifest)
-    shown["operating_points"] = {name: operating_point(point) for name, point in points.items()}
+    shown["operating_points"] = {name: operating_point_fields(point) for name, point in points.items()}
     shown["class_effect"] = served.bundle.class_effect.tolist()
     return ModelDetail(
         **shown,

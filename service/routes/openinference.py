@@ -13,10 +13,8 @@ from starlette.exceptions import HTTPException
 
 from service.context import context_of
 from service.errors import NotSupportedError, RequestError
-from service.inference.predictions import json_answer
 from service.inference.registry import ServedModel
 from service.openinference import documentation as docs
-from service.openinference.addresses import missing_extension, refuse_overrides, served_at
 from service.openinference.metadata import (
     model_config,
     model_metadata,
@@ -24,8 +22,10 @@ from service.openinference.metadata import (
     server_metadata,
     statistics_of,
 )
+from service.openinference.paths import find_model, missing_extension, refuse_load_parameters
 from service.routes import infer
 from service.web.bodies import read_body
+from service.web.json_response import json_response
 
 __all__ = ["router"]
 
@@ -45,7 +45,7 @@ def _of_model(suffix: str, summary: str, responses: docs.Responses) -> Callable[
                 methods=["GET"],
                 summary=f"{summary} {where}",
                 responses=responses,
-                openapi_extra=docs.names_in(path),
+                openapi_extra=docs.path_parameters(path),
             )
         return endpoint
 
@@ -56,28 +56,28 @@ def _of_model(suffix: str, summary: str, responses: docs.Responses) -> Callable[
 @router.get("/v2/", include_in_schema=False)
 async def describe_server(request: Request) -> Response:
     """Name, version, and the extensions of the protocol that are here."""
-    return json_answer(server_metadata(request.app.version))
+    return json_response(server_metadata(request.app.version))
 
 
 @router.get("/v2/health/live", summary="Is the process alive?", responses=docs.answers({"live": True}, 503))
 async def live(request: Request) -> Response:
     """As `/livez`."""
     context_of(request).check_alive()
-    return json_answer({"live": True})
+    return json_response({"live": True})
 
 
 @router.get("/v2/health/ready", summary="May work be sent here?", responses=docs.answers({"ready": True}, 503))
 async def ready(request: Request) -> Response:
     """As `/readyz`."""
     context_of(request).check_ready()
-    return json_answer({"ready": True})
+    return json_response({"ready": True})
 
 
 @router.get("/v2/models/stats", summary="What have all models done?", responses=docs.answers(docs.STATISTICS))
 async def all_statistics(request: Request) -> Response:
     """Counts and nanoseconds of every version of every model since it was loaded, in the process that answers."""
     registry = context_of(request).registry
-    return json_answer(statistics_of(each for served in registry for each in registry.versions_of(served.name)))
+    return json_response(statistics_of(each for served in registry for each in registry.versions_of(served.name)))
 
 
 @_of_model("", "Inputs and outputs of", docs.answers(docs.MODEL, 404))
@@ -85,7 +85,7 @@ async def describe_model(request: Request) -> Response:
     """Names, datatypes and shapes; -1 is the batch."""
     served = _served(request)
     versions = context_of(request).registry.versions_of(served.name)
-    return json_answer(model_metadata(served, (each.version for each in versions)))
+    return json_response(model_metadata(served, (each.version for each in versions)))
 
 
 @_of_model("/ready", "May work be sent to", docs.answers({"name": "cifar10-lt", "ready": True}, 404, 503))
@@ -93,7 +93,7 @@ async def model_ready(request: Request) -> Response:
     """200 where it is in service, 404 where it is not."""
     served = _served(request)
     context_of(request).check_ready()
-    return json_answer({"name": served.name, "ready": True})
+    return json_response({"name": served.name, "ready": True})
 
 
 @_of_model("/config", "Triton's configuration of", docs.answers(docs.CONFIG, 404))
@@ -102,7 +102,7 @@ async def describe_config(request: Request) -> Response:
     served = _served(request)
     context = context_of(request)
     points = context.operating_points.of(served.bundle.manifest)
-    return json_answer(model_config(served, points, context.settings))
+    return json_response(model_config(served, points, context.settings))
 
 
 @_of_model("/stats", "What has been done by", docs.answers(docs.STATISTICS, 404))
@@ -110,7 +110,7 @@ async def model_statistics(request: Request) -> Response:
     """As `/v2/models/stats`, of one model's versions, or of one version."""
     served = _served(request)
     one = "version" in request.path_params
-    return json_answer(statistics_of([served] if one else context_of(request).registry.versions_of(served.name)))
+    return json_response(statistics_of([served] if one else context_of(request).registry.versions_of(served.name)))
 
 
 @router.post("/v2/repository/index", summary="Which models lie there?", responses=docs.answers(docs.INDEX, 413, 422))
@@ -118,19 +118,19 @@ async def index(request: Request) -> Response:
     """Every version of every model, in service or not, and why not; with `{"ready": true}` those in service."""
     asked = await _json_object(request, ("ready",))
     entries = context_of(request).catalog.index()
-    return json_answer(repository_index(entries, only_ready=asked.get("ready") is True))
+    return json_response(repository_index(entries, only_ready=asked.get("ready") is True))
 
 
 @router.post(
     "/v2/repository/models/{model}/load",
     summary="Load a model, or load it again",
     responses=docs.answers(None, 404, 409, 413, 422, 501),
-    openapi_extra=docs.names_in("{model}"),
+    openapi_extra=docs.path_parameters("{model}"),
     response_class=Response,
 )
 async def load(request: Request) -> Response:
     """Answers once it is in service; a version that cannot be vouched for replaces none that can, and says why."""
-    refuse_overrides((await _json_object(request, ("parameters",))).get("parameters"))
+    refuse_load_parameters((await _json_object(request, ("parameters",))).get("parameters"))
     await context_of(request).catalog.load(request.path_params["model"])
     return Response()
 
@@ -139,7 +139,7 @@ async def load(request: Request) -> Response:
     "/v2/repository/models/{model}/unload",
     summary="Take a model out of service",
     responses=docs.answers(None, 404, 413, 422),
-    openapi_extra=docs.names_in("{model}"),
+    openapi_extra=docs.path_parameters("{model}"),
     response_class=Response,
 )
 async def unload(request: Request) -> Response:
@@ -169,7 +169,7 @@ def _routes() -> list[APIRoute]:
 
 def _served(request: Request) -> ServedModel:
     names = request.path_params
-    return served_at(context_of(request).registry, names["model"], names.get("version"))
+    return find_model(context_of(request).registry, names["model"], names.get("version"))
 
 
 async def _json_object(request: Request, known: tuple[str, ...]) -> dict[str, Any]:

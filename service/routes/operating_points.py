@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.context import Context, context_of
 from service.errors import AlphaRangeError
-from service.inference.predictions import iso_time, json_answer, operating_point
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
@@ -22,6 +21,7 @@ from service.schemas.parameters import PointName
 from service.storage.operating_points import PointInForce
 from service.storage.point_changes import Change
 from service.web.bodies import read_json, validated
+from service.web.json_response import iso_time, json_response, operating_point_fields
 
 __all__ = ["router"]
 
@@ -64,8 +64,8 @@ async def list_points(request: Request, served: Served) -> Response:
     """Every name that `alpha` may be, with what it means now: the bundle's own, or what was stored since."""
     context = context_of(request)
     points = context.operating_points.of(served.bundle.manifest)
-    shown = {name: operating_point(point) for name, point in points.items()}
-    return json_answer(_head(served) | {"operating_points": shown})
+    shown = {name: operating_point_fields(point) for name, point in points.items()}
+    return json_response(_head(served) | {"operating_points": shown})
 
 
 @router.get(
@@ -85,7 +85,7 @@ async def describe_point(request: Request, served: Served, name: PointName) -> R
     if point is None and not changes:
         context.operating_points.get(served.bundle.manifest, name)  # which says what there is
     shown = {"name": name, "in_force": None} if point is None else _rendered(served, name, point)
-    return json_answer(_head(served) | shown | {"history": [_change(change) for change in changes]})
+    return json_response(_head(served) | shown | {"history": [_change(change) for change in changes]})
 
 
 @router.put(
@@ -108,7 +108,7 @@ async def set_point(request: Request, served: Served, name: PointName) -> Respon
     point = await context.operating_points.set(
         served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why
     )
-    return json_answer(_rendered(served, name, point))
+    return json_response(_rendered(served, name, point))
 
 
 @router.delete(
@@ -127,7 +127,9 @@ async def remove_point(
     """Forget what was stored under a name: the bundle's own point is in force again, or none where it has none."""
     context = context_of(request)
     point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
-    return json_answer(_head(served) | {"name": name, "in_force": None if point is None else operating_point(point)})
+    return json_response(
+        _head(served) | {"name": name, "in_force": None if point is None else operating_point_fields(point)}
+    )
 
 
 def _check_alpha(context: Context, alpha: float) -> None:
@@ -141,7 +143,7 @@ def _head(served: ServedModel) -> dict[str, Any]:
 
 
 def _rendered(served: ServedModel, name: str, point: PointInForce) -> dict[str, Any]:
-    return _head(served) | {"name": name} | operating_point(point)
+    return _head(served) | {"name": name} | operating_point_fields(point)
 
 
 def _change(change: Change) -> dict[str, Any]:

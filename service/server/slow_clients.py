@@ -58,7 +58,7 @@ def sweep(connections: Iterable["Connection"], now: float, context: Context) -> 
     """
     everybody = list(connections)
     context.metrics.connections.set(len(everybody))
-    context.metrics.body_bytes.set(context.body_budget.held)
+    context.metrics.body_bytes.set(context.body_budget.held_bytes)
     for connection in everybody:
         (request, part) = connection.phase
         seen = connection.seen

@@ -67,7 +67,7 @@ async def answer_pictures(
         answered = time.perf_counter_ns()
         results = [_result(request, *pair, render) for pair in zip(uploads, answers, strict=True)]
     except Exception:
-        served.statistics.fail(time.perf_counter_ns() - started)
+        served.statistics.add_failure(time.perf_counter_ns() - started)
         raise
     body = {"model": served.name, "version": served.version, "id": request_id_of(request), "results": results}
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -76,7 +76,7 @@ async def answer_pictures(
     stages = context.metrics.stages(served.name)
     stages.images.inc(sum("error" not in result for result in results))
     stages.render.observe((finished - answered) / 1e9)
-    served.statistics.success(finished - started)
+    served.statistics.add_success(finished - started)
     return Response(content, media_type="application/json")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from service.openinference.requests import HEADER
+from service.openinference.requests import JSON_LENGTH_HEADER
 from tests.fuzz.mutate import Rng, mutated
 
 __all__ = ["mutated_request"]
@@ -53,7 +53,7 @@ def _with_another_body(rng: Rng, lines: list[bytes], body: bytes, words: Sequenc
     if packing and (len(body) > 2000 or rng.random() < 0.1):  # a bomb is slow to make
         return lines, mutated(rng, [body], words)
     body = packing[1](body) if packing else body
-    length = int(headers.get(HEADER.encode(), len(body)))
+    length = int(headers.get(JSON_LENGTH_HEADER.encode(), len(body)))
     text = body[:length]
     rest = body[length:]
     if text[:1] in (b"{", b"[") and rng.random() < 0.7:
@@ -61,8 +61,11 @@ def _with_another_body(rng: Rng, lines: list[bytes], body: bytes, words: Sequenc
     else:
         text = mutated(rng, [text], words) if text and rng.random() < 0.8 else text
         rest = mutated(rng, [rest], words) if rest else rest
-    if length and HEADER.encode() in headers and rng.random() < 0.95:
-        lines = [line if not line.startswith(HEADER.encode()) else f"{HEADER}: {len(text)}".encode() for line in lines]
+    if length and JSON_LENGTH_HEADER.encode() in headers and rng.random() < 0.95:
+        lines = [
+            line if not line.startswith(JSON_LENGTH_HEADER.encode()) else f"{JSON_LENGTH_HEADER}: {len(text)}".encode()
+            for line in lines
+        ]
     body = text + rest
     return lines, packing[0](body) if packing else body
 

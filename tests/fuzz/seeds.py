@@ -13,7 +13,7 @@ import orjson
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from service.openinference.requests import HEADER
+from service.openinference.requests import JSON_LENGTH_HEADER
 from tests.fuzz.mutate import with_png_checksums
 
 __all__ = ["archives", "forms", "infer_requests", "json_requests", "pictures", "queries", "request"]
@@ -146,15 +146,23 @@ def infer_requests() -> list[bytes]:
     whole = orjson.dumps({"inputs": [encoded, alpha], **asked})
     nested = orjson.dumps({"inputs": [pixels | {"data": [[[[1, 2, 3]] * 8] * 8]}], "parameters": {"alpha": "tail"}})
     binary = whole + element + struct.pack("<f", 1.5)
-    made = [request(path, binary, **{HEADER: len(whole)}), request(path, nested), request(path, picture, **{HEADER: 0})]
+    made = [
+        request(path, binary, **{JSON_LENGTH_HEADER: len(whole)}),
+        request(path, nested),
+        request(path, picture, **{JSON_LENGTH_HEADER: 0}),
+    ]
     made += [request(path, orjson.dumps({"inputs": [pixels], "parameters": {"prior": "uniform", "alpha": 2}}))]
     made += [
-        request(path + "?x=1", bytes(192), **{HEADER: 0}),
+        request(path + "?x=1", bytes(192), **{JSON_LENGTH_HEADER: 0}),
         request("POST /v2/models/tiny/versions/1/infer", nested),
     ]
     for encoding, body in (("gzip", gzip.compress(binary)), ("deflate", zlib.compress(binary))):
         made.append(
-            request(path, body, **{HEADER: len(whole), "Content-Encoding": encoding, "Accept-Encoding": encoding})
+            request(
+                path,
+                body,
+                **{JSON_LENGTH_HEADER: len(whole), "Content-Encoding": encoding, "Accept-Encoding": encoding},
+            )
         )
     for encoding, bomb in (("gzip", gzip.compress(bytes(3_000_000))), ("deflate", zlib.compress(b" " * 3_000_000))):
         made.append(request(path, bomb, **{"Content-Encoding": encoding}))

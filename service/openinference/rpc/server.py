@@ -22,8 +22,7 @@ from service.errors import (
     UnknownVersionError,
     describe,
 )
-from service.openinference.addresses import refuse_overrides, served_at
-from service.openinference.inference import counted, infer_outputs
+from service.openinference.inference import count_request, infer_outputs
 from service.openinference.metadata import (
     model_config,
     model_metadata,
@@ -31,7 +30,8 @@ from service.openinference.metadata import (
     server_metadata,
     statistics_of,
 )
-from service.openinference.rpc.inference import parameters_of, read_request, write_response
+from service.openinference.paths import find_model, refuse_load_parameters
+from service.openinference.rpc.infer_messages import parameters_of, read_request, write_response
 from service.openinference.rpc.messages import SERVICE, from_dict, message_class
 
 __all__ = ["start"]
@@ -136,7 +136,7 @@ async def _ready(context: Context, _: Any) -> Any:
 
 async def _model_ready(context: Context, message: Any) -> Any:
     try:
-        served_at(context.registry, message.name, message.version or None)
+        find_model(context.registry, message.name, message.version or None)
     except (UnknownModelError, UnknownVersionError):
         return from_dict("ModelReadyResponse", {"ready": False})
     return from_dict("ModelReadyResponse", {"ready": context.is_ready})
@@ -147,13 +147,13 @@ async def _server_metadata(version: str) -> Any:
 
 
 async def _model_metadata(context: Context, message: Any) -> Any:
-    served = served_at(context.registry, message.name, message.version or None)
+    served = find_model(context.registry, message.name, message.version or None)
     versions = (each.version for each in context.registry.versions_of(served.name))
     return from_dict("ModelMetadataResponse", model_metadata(served, versions))
 
 
 async def _model_config(context: Context, message: Any) -> Any:
-    served = served_at(context.registry, message.name, message.version or None)
+    served = find_model(context.registry, message.name, message.version or None)
     points = context.operating_points.of(served.bundle.manifest)
     return from_dict("ModelConfigResponse", {"config": model_config(served, points, context.settings)})
 
@@ -161,7 +161,7 @@ async def _model_config(context: Context, message: Any) -> Any:
 async def _model_statistics(context: Context, message: Any) -> Any:
     registry = context.registry
     if message.version:
-        models = [served_at(registry, message.name, message.version)]
+        models = [find_model(registry, message.name, message.version)]
     else:
         names = [registry.get(message.name).name] if message.name else [served.name for served in registry]
         models = [served for name in names for served in registry.versions_of(name)]
@@ -169,11 +169,11 @@ async def _model_statistics(context: Context, message: Any) -> Any:
 
 
 async def _model_infer(context: Context, message: Any) -> Any:
-    served = served_at(context.registry, message.model_name, message.model_version or None)
+    served = find_model(context.registry, message.model_name, message.model_version or None)
     room = context.body_budget
     held: dict[str, Any] = {}
     try:
-        with counted(served):
+        with count_request(served):
             context.worker.admission.check()
             room.take(held, message.ByteSize())
             request = read_request(message)
@@ -188,7 +188,7 @@ async def _index(context: Context, message: Any) -> Any:
 
 
 async def _load(context: Context, message: Any) -> Any:
-    refuse_overrides(parameters_of(message))
+    refuse_load_parameters(parameters_of(message))
     await context.catalog.load(message.model_name)
     return from_dict("RepositoryModelLoadResponse", {})
 

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engines.fake import FakeEngine
 from models.bundle import Bundle
-from service.inference.cache import NetworkOutput, ResponseCache
+from service.inference.cache import ResponseCache
+from service.inference.network_output import NetworkOutput
 from service.inference.registry import ServedModel
 from service.metrics import Metrics
 from tests.service.conftest import CLASSIFY, Running, picture

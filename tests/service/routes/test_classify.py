@@ -319,7 +319,7 @@ async def test_an_answer_to_many_pictures_is_bounded(running: Running, monkeypat
         few = await service.client.post(f"{CLASSIFY}?alpha=0&top_k=5", files=files)
         many = await service.client.post(f"{CLASSIFY}?alpha=0&alpha=1&top_k=5", files=files)
         single = await service.classify(picture(1), "?alpha=0&alpha=1&alpha=2&alpha=3&alpha=4&top_k=5")
-        held = service.app.state.context.body_budget.held
+        held = service.app.state.context.body_budget.held_bytes
     assert (few.status_code, single.status_code, held) == (200, 200, 0)
     assert (many.status_code, many.json()["error"]["code"]) == (413, "answer_too_large")
     assert "3 pictures with 10 lines each" in many.json()["error"]["message"]

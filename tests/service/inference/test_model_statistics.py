@@ -2,13 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from service.inference.statistics import ModelStatistics
+from service.inference.model_statistics import ModelStatistics
 
 
 def test_every_image_of_a_batch_waits_for_the_whole_batch() -> None:
     statistics = ModelStatistics(clock=lambda: 1_700_000_000.25)
-    statistics.batch(images=4, queue_ns=100, compute_input_ns=1, compute_infer_ns=20, compute_output_ns=3)
-    statistics.batch(images=1, queue_ns=7, compute_input_ns=1, compute_infer_ns=5, compute_output_ns=1)
+    statistics.add_batch(images=4, queue_ns=100, compute_input_ns=1, compute_infer_ns=20, compute_output_ns=3)
+    statistics.add_batch(images=1, queue_ns=7, compute_input_ns=1, compute_infer_ns=5, compute_output_ns=1)
     told = statistics.snapshot()
     assert (told["inference_count"], told["execution_count"], told["last_inference"]) == (5, 2, 1_700_000_000_250)
     assert told["inference_stats"]["queue"] == {"count": 5, "ns": 107}
@@ -20,11 +20,11 @@ def test_every_image_of_a_batch_waits_for_the_whole_batch() -> None:
 def test_requests_and_cache_are_counted_apart() -> None:
     statistics = ModelStatistics(clock=lambda: 1.0)
     for _ in range(3):
-        statistics.success(10)
-    statistics.fail(4)
-    statistics.cache_miss(2)
+        statistics.add_success(10)
+    statistics.add_failure(4)
+    statistics.add_cache_miss(2)
     assert statistics.snapshot()["last_inference"] == 0
-    statistics.cache_hit(5)
+    statistics.add_cache_hit(5)
     told = statistics.snapshot()
     assert {name: pair for name, pair in told["inference_stats"].items() if pair["count"]} == {
         "success": {"count": 3, "ns": 30},
@@ -40,8 +40,8 @@ def test_nothing_is_lost_between_threads() -> None:
 
     def work(_: int) -> None:
         for _ in range(500):
-            statistics.batch(images=2, queue_ns=1, compute_input_ns=1, compute_infer_ns=1, compute_output_ns=1)
-            statistics.success(1)
+            statistics.add_batch(images=2, queue_ns=1, compute_input_ns=1, compute_infer_ns=1, compute_output_ns=1)
+            statistics.add_success(1)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))

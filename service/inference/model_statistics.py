@@ -1,12 +1,12 @@
 """What one version of a model has done since it was loaded, in the units of Triton's statistics extension.
 
-Prometheus (`metrics.py`) has distributions, of all processes together, for people who watch; this has counts and
-nanoseconds of one loaded version in one process, for clients that take the difference of two readings, as Triton's
-perf_analyzer does.
+The Prometheus metrics (`metrics.py`) are distributions over all processes, for people who watch dashboards. These
+statistics are counts and nanoseconds of one loaded version in one process, for clients that compare two readings, such
+as Triton's perf_analyzer.
 
-Requests count in `success` and `fail`; all else counts images, as those of one request may be computed in several
-batches. An image waits for its whole batch, so a batch of B adds B times its duration to `inference_stats`, and once to
-`batch_stats`.
+Requests count in `success` and `fail`. Everything else counts images, since the images of one request may be computed
+in several batches. Every image waits for its whole batch, so a batch of B images adds B times its duration to
+`inference_stats`, and once its duration to `batch_stats`.
 """
 
 import threading
@@ -20,10 +20,10 @@ _STAGES = ("compute_input", "compute_infer", "compute_output")
 
 
 class ModelStatistics:
-    """Counts and durations; every method may be called from any thread, and costs about a microsecond.
+    """Counts and durations. Every method may be called from any thread and takes about a microsecond.
 
     Args:
-        clock: seconds since 1970.
+        clock: returns seconds since 1970.
 
     """
 
@@ -37,34 +37,34 @@ class ModelStatistics:
         self._durations = {name: [0, 0] for name in names}  # count, nanoseconds
         self._by_size: dict[int, list[int]] = {}  # images in a batch -> batches, nanoseconds of each stage
 
-    def success(self, ns: int) -> None:
-        """Count a request that was answered, and how long it took in nanoseconds."""
+    def add_success(self, ns: int) -> None:
+        """Count a request that was answered after this many nanoseconds."""
         self._add("success", ns)
 
-    def fail(self, ns: int) -> None:
-        """Count a request that was refused or failed, once its model was known."""
+    def add_failure(self, ns: int) -> None:
+        """Count a request that was refused or failed after its model was known."""
         self._add("fail", ns)
 
-    def cache_hit(self, ns: int) -> None:
-        """Count an image whose numbers were there already, and how long finding them took."""
+    def add_cache_hit(self, ns: int) -> None:
+        """Count an image whose output was in the cache, and the duration of the lookup."""
         self._add("cache_hit", ns)
         self._last_inference = self._clock()
 
-    def cache_miss(self, ns: int) -> None:
-        """Count an image whose numbers had to be computed, and how long looking for them and keeping them took."""
+    def add_cache_miss(self, ns: int) -> None:
+        """Count an image whose output was not in the cache, and the duration of the lookup."""
         self._add("cache_miss", ns)
 
-    def batch(
+    def add_batch(
         self, *, images: int, queue_ns: int, compute_input_ns: int, compute_infer_ns: int, compute_output_ns: int
     ) -> None:
         """Count a batch that was computed.
 
         Args:
-            images: in the batch.
-            queue_ns: how long they waited for it, added up over the images.
-            compute_input_ns: making the network's input of them, of the batch as a whole, as all that follow.
+            images: number of images in the batch.
+            queue_ns: the time they spent in the queue, summed over the images.
+            compute_input_ns: decoding, for the batch as a whole, like the two below.
             compute_infer_ns: running the network.
-            compute_output_ns: taking its output apart.
+            compute_output_ns: computing the answers from its output.
 
         """
         durations = (compute_input_ns, compute_infer_ns, compute_output_ns)
@@ -81,7 +81,7 @@ class ModelStatistics:
                 of_size[index] += value
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all of it, of one moment, as the statistics extension writes it."""
+        """Return everything as of one moment, in the form of the statistics extension."""
         with self._lock:
             return {
                 "last_inference": int(self._last_inference * 1000),  # milliseconds since 1970

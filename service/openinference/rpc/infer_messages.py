@@ -8,11 +8,11 @@ from service.errors import RequestError
 from service.inference.registry import ServedModel
 from service.openinference.requests import (
     InferRequest,
-    Wanted,
+    RequestedOutput,
     checked_input,
     parse_parameters,
+    requested_output,
     unique_outputs,
-    wanted_output,
 )
 from service.openinference.rpc.messages import message_class
 from service.openinference.signature import OUTPUTS
@@ -30,12 +30,12 @@ def read_request(message: Any) -> InferRequest:
         RequestError, NotSupportedError: as of a request in JSON.
 
     """
-    asked = [wanted_output(each.name, parameters_of(each), binary=True) for each in message.outputs]
+    asked = [requested_output(each.name, parameters_of(each), binary=True) for each in message.outputs]
     return InferRequest(
         message.id or None,
         parse_parameters(parameters_of(message)),
         _inputs(message),
-        unique_outputs(asked or [Wanted(name, binary=True) for name in OUTPUTS]),
+        unique_outputs(asked or [RequestedOutput(name, binary=True) for name in OUTPUTS]),
     )
 
 

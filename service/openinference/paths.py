@@ -6,7 +6,7 @@ from typing import Any
 from service.errors import NotSupportedError, UnknownVersionError
 from service.inference.registry import Registry, ServedModel
 
-__all__ = ["missing_extension", "refuse_overrides", "served_at"]
+__all__ = ["find_model", "missing_extension", "refuse_load_parameters"]
 
 MAX_VERSION_DIGITS = 9  # digits
 _MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
@@ -19,7 +19,7 @@ _EXTENSIONS = {  # what clients can ask other servers for
 }
 
 
-def served_at(registry: Registry, model: str, version: str | None = None) -> ServedModel:
+def find_model(registry: Registry, model: str, version: str | None = None) -> ServedModel:
     """Return the model in service that a path names, in the version it names, or the highest.
 
     Raises:
@@ -42,7 +42,7 @@ def missing_extension(path: str) -> str | None:
     return next((name for pattern, name in _EXTENSIONS.items() if re.fullmatch(pattern, path)), None)
 
 
-def refuse_overrides(parameters: Any) -> None:
+def refuse_load_parameters(parameters: Any) -> None:
     """Refuse to load a model in another way than it lies there.
 
     Raises:
