@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.data.images import LabelledImages
 from training.data.labelled_files import LabelledFiles
+from training.data.labelled_images import LabelledImages
 from training.recipe.recipe import Recipe
 
 __all__ = ["CLASSES", "made_up"]

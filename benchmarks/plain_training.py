@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.model.classifier import Classifier
 from training.recipe.recipe import Recipe
 

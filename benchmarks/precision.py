@@ -161,7 +161,7 @@ def main() -> None:
         test = None
         if options.data:
             from training.data.class_folders import open_class_folders  # noqa: PLC0415  needs torch
-            from training.data.images import load_images  # noqa: PLC0415
+            from training.data.labelled_images import load_images  # noqa: PLC0415
             from training.evaluation.graph_scores import load_test_images  # noqa: PLC0415
 
             test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 
 from training.data.augmentation.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
 from training.data.augmentation.random_crops import RandomCrops
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.errors import TrainingError
 from training.model.classifier import Classifier
 from training.recipe.recipe import Recipe, load_recipe

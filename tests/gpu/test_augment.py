@@ -22,9 +22,9 @@ from training.data.augmentation.augment import (  # noqa: E402
     rand_augment,
 )
 from training.data.augmentation.random_crops import RandomCrops, crop_and_resize  # noqa: E402
-from training.data.images import LabelledImages  # noqa: E402
+from training.data.device_images import DeviceImages  # noqa: E402
 from training.data.labelled_files import LabelledFiles  # noqa: E402
-from training.data.pixels import TrainingPixels  # noqa: E402
+from training.data.labelled_images import LabelledImages  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 Images = torch.Tensor
@@ -75,7 +75,7 @@ def test_a_data_set_lies_on_the_gpu_and_gives_its_chunks_from_there() -> None:
     labels = torch.arange(256).numpy() % 2
     files = LabelledFiles("none", ("a", "b"), ("",) * 256, labels, lambda name: Path(name).read_bytes())
     recipe = ImageRecipe(height=32, width=32, resize=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    source = TrainingPixels(LabelledImages(files, recipe, IMAGES.numpy()), torch.device("cuda"))
+    source = DeviceImages(LabelledImages(files, recipe, IMAGES.numpy()), torch.device("cuda"))
     order = torch.randperm(256, generator=seeded()).numpy()
     for start, (pixels, chunk_labels) in zip(range(0, 256, 100), source.chunks(order, 100), strict=True):
         assert pixels.is_cuda

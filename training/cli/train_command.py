@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training.argument_types import seed, threads
 from training.data.options import add_data_arguments, data_options
-from training.outputs import check_folder
+from training.output_files import check_output_folder
 from training.recipe.methods import METHODS, with_method
 from training.recipe.recipe import Recipe, load_recipe, recipe_names
 
@@ -98,7 +98,7 @@ def run_train(options: argparse.Namespace) -> None:
     keep_memory()
     with world.together():
         if world.first:
-            check_folder(options.out, "--out")
+            check_output_folder(options.out, "--out")
         recipe = _recipe(options)
         data = data_options(options)
     train(

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from models.labelled_paths import IMAGE_SUFFIXES, is_picture
-from training.data.image_store import ImageStore, open_store
 from training.data.labelled_files import LabelledFiles
-from training.data.options import name_of
+from training.data.options import path_name
+from training.data.picture_store import PictureStore, open_store
 from training.data.split_names import split_of
 from training.errors import DataError
 
@@ -100,7 +100,7 @@ def _classes_below(
     return tree
 
 
-def _arrange(path: Path, split: str, tree: _Tree, store: ImageStore) -> LabelledFiles:
+def _arrange(path: Path, split: str, tree: _Tree, store: PictureStore) -> LabelledFiles:
     source = f"{path}/{split}" if split else str(path)
     classes = tuple(sorted(tree))
     if len(classes) < (2 if split == "train" else 1):
@@ -127,7 +127,7 @@ def _passed_over(path: Path, others: list[PurePosixPath]) -> list[str]:
     shown = [f"{count:,} {kind}" for kind, count in kinds]
     if more := len(others) - sum(count for _, count in kinds):
         shown.append(f"{more:,} others")
-    return [f"passed over in the class folders of {name_of(path)}, not JPEG, PNG or WebP by name: {', '.join(shown)}"]
+    return [f"passed over in the class folders of {path_name(path)}, not JPEG, PNG or WebP by name: {', '.join(shown)}"]
 
 
 def _hidden(path: PurePosixPath) -> bool:

@@ -7,38 +7,22 @@ way; a class of the model is one that has training pictures.
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from training.data.class_folders import class_folder_parts
-from training.data.coco_json import read_coco_json
-from training.data.csv_table import read_csv_table
+from training.data.classes import (
+    check_exempt_class,
+    keep_classes_with_pictures,
+    note_missing_classes,
+    renumber_classes,
+)
+from training.data.formats import read_parts
 from training.data.labelled_files import LabelledFiles
-from training.data.listing import listing_parts
-from training.data.options import DataOptions, name_of
+from training.data.options import DataOptions, path_name
 from training.data.split_off import split_off
-from training.data.text_list import read_text_list
 from training.errors import DataError
-from training.named import first_few
 
-__all__ = [
-    "DataOptions",
-    "Splits",
-    "TestPart",
-    "check_exempt",
-    "check_kept",
-    "fingerprint",
-    "is_list",
-    "open_splits",
-    "open_test",
-    "options_of",
-    "renumbered",
-]
-
-LIST_SUFFIXES = (".txt", ".lst", ".list", ".csv", ".tsv", ".json")
-_COLUMNS = ("path_column", "label_column", "split_column", "group_column")
-MAX_CLASS_NAME = 200  # as the bundle's manifest has it
+__all__ = ["Splits", "TestPart", "check_test_part", "fingerprint", "open_splits", "open_test"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +54,10 @@ def open_splits(options: DataOptions) -> Splits:
     found = _divide(options)
     if found.train is None:
         raise DataError(f"{options.data}: there is no train part here; there is nothing to learn from")
-    train = replace(_with_pictures(found.train), source=f"{name_of(options.data)}, train split")
-    check_exempt(options, train.classes)
-    test = _by_class(renumbered(found.test, train.classes))
-    return Splits(train, test, "; ".join([*found.notes, *_left_out(test)]), found.is_split_off)
+    train = replace(keep_classes_with_pictures(found.train), source=f"{path_name(options.data)}, train split")
+    check_exempt_class(options, train.classes)
+    test = _by_class(renumber_classes(found.test, train.classes))
+    return Splits(train, test, "; ".join([*found.notes, *note_missing_classes(test)]), found.is_split_off)
 
 
 @dataclass(frozen=True)
@@ -96,16 +80,11 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
     """
     if options.test is not None:
         test, notes = _whole(options.test, options)
-        found = _Divided(None, replace(test, source=name_of(options.test)), notes, is_split_off=False)
+        found = _Divided(None, replace(test, source=path_name(options.test)), notes, is_split_off=False)
     else:
         found = _divide(options)
-    test = _by_class(renumbered(found.test, class_names))
+    test = _by_class(renumber_classes(found.test, class_names))
     return TestPart(test, "; ".join(found.notes), found.is_split_off)
-
-
-def is_list(path: Path) -> bool:
-    """Say whether this is a list of pictures, not class folders: by its name."""
-    return path.suffix.lower() in LIST_SUFFIXES and not path.is_dir()
 
 
 def fingerprint(files: LabelledFiles) -> str:
@@ -114,7 +93,7 @@ def fingerprint(files: LabelledFiles) -> str:
     return sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
+def check_test_part(options: DataOptions, part: TestPart, kept: str | None) -> None:
     """Refuse a test part that is split off and is not the one that was kept from training.
 
     Args:
@@ -138,41 +117,6 @@ def check_kept(options: DataOptions, part: TestPart, kept: str | None) -> None:
         )
 
 
-def options_of(state: dict[str, Any]) -> DataOptions:
-    """Return the data options that a run was trained with."""
-    if "data_options" not in state:  # written by version 0.4 or before
-        return DataOptions(data=Path(state["data_path"]))
-    return DataOptions.from_dict(state["data_options"])
-
-
-def renumbered(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
-    """Return the pictures with their classes numbered as `class_names`.
-
-    Raises:
-        DataError: there are pictures of a class that is not among them.
-
-    """
-    number = {name: index for index, name in enumerate(class_names)}
-    counts = files.class_counts
-    unknown = [name for name, count in zip(files.classes, counts, strict=True) if count and name not in number]
-    if unknown:
-        raise DataError(
-            f"{files.source}: {len(unknown)} of its classes have no training pictures, so the model does not know "
-            f"them: {first_few(unknown)}; leave their pictures out, or train with them"
-        )
-    numbers = np.array([number.get(name, -1) for name in files.classes], np.int64)
-    return replace(files, classes=class_names, labels=numbers[files.labels])
-
-
-def check_exempt(options: DataOptions, class_names: tuple[str, ...]) -> None:
-    """Refuse an exempt class that is none of the classes, or the only one but one."""
-    name = options.exempt_class
-    if name is not None and name not in class_names:
-        raise DataError(f"--exempt-class {name!r} is none of the classes; there are: {first_few(class_names)}")
-    if name is not None and len(class_names) < 3:
-        raise DataError(f"--exempt-class {name!r}: alpha needs two other classes to choose between, there is one")
-
-
 def _by_class(files: LabelledFiles) -> LabelledFiles:
     """Return the pictures in the order of their classes, so that whoever opens the part has them in the same order."""
     return files.part(np.argsort(files.labels, kind="stable"))
@@ -188,17 +132,17 @@ class _Divided:
 
 def _divide(options: DataOptions) -> _Divided:
     """Say which pictures are whose; nothing is renumbered yet."""
-    parts, notes = _parts(options.data, options)
-    name = name_of(options.data)
+    parts, notes = read_parts(options.data, options)
+    name = path_name(options.data)
     train = parts.get("train", parts.get(""))
     if options.test is not None:
         if "test" in parts:
             raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
         test, more = _whole(options.test, options)
         _check_apart(options, train, test)
-        notes += [f"test part: {name_of(options.test)}", *more, *_unused_val(parts)]
+        notes += [f"test part: {path_name(options.test)}", *more, *_unused_val(parts)]
         notes += _groups_on_both_sides(train, test, options)
-        return _Divided(train, replace(test, source=name_of(options.test)), notes, is_split_off=False)
+        return _Divided(train, replace(test, source=path_name(options.test)), notes, is_split_off=False)
     for split in ("test", "val"):
         if split in parts:
             notes.append(f"test part: the {split} split of {name}")
@@ -245,50 +189,8 @@ def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, opti
 
 def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
     """Open what is all test part: its test or val split where it has splits."""
-    parts, notes = _parts(path, options)
+    parts, notes = read_parts(path, options)
     for split in ("test", "val", ""):
         if split in parts:
             return parts[split], notes
     raise DataError(f"{path}: it has a train part only; name a file or folder of test pictures with --test")
-
-
-def _parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFiles], list[str]]:
-    """Return the parts of a file or folder by the name of their split ("" for all), and what is to be said of them."""
-    suffix = path.suffix.lower()
-    columns = options.columns
-    if not is_list(path):
-        options.refuse_for_folders(path)
-        return class_folder_parts(path)
-    if suffix in (".csv", ".tsv"):
-        listing = read_csv_table(path, columns, options.class_names)
-    elif suffix == ".json":
-        options.refuse(path, "a COCO file has", "label_column", "class_names")
-        listing = read_coco_json(path, columns)
-    else:
-        options.refuse(path, "a text list has", *_COLUMNS)
-        listing = read_text_list(path, options.class_names)
-    return listing_parts(listing, options.images)
-
-
-def _with_pictures(files: LabelledFiles) -> LabelledFiles:
-    """Leave out the classes without pictures."""
-    there = np.flatnonzero(files.class_counts)
-    if len(there) < 2:
-        raise DataError(
-            f"{files.source}: {len(there)} class has training pictures; a classifier needs two or more (CLASS/IMAGE)"
-        )
-    for name in (files.classes[index] for index in there):
-        if not (name.strip() and len(name) <= MAX_CLASS_NAME and name.isprintable()):
-            raise DataError(
-                f"{files.source}: the class name {name[:80]!r} is longer than {MAX_CLASS_NAME} characters, or has one "
-                "that cannot be printed; call it otherwise"
-            )
-    return renumbered(files, tuple(files.classes[index] for index in there))
-
-
-def _left_out(test: LabelledFiles) -> list[str]:
-    """Name the classes without test pictures."""
-    missing = [name for name, count in zip(test.classes, test.class_counts, strict=True) if not count]
-    if not missing:
-        return []
-    return [f"{len(missing)} of {len(test.classes)} classes have no test pictures and no figure: {first_few(missing)}"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from training.data.csv_table import Columns
+from training.data.lists.csv_table import Columns
 from training.errors import DataError
 
 __all__ = [
@@ -16,7 +16,8 @@ __all__ = [
     "changed_options",
     "data_options",
     "given_options",
-    "name_of",
+    "options_of",
+    "path_name",
 ]
 
 MAX_UNREADABLE_SHARE = 0.1  # of `tune`; beyond it something is wrong with the set, not with a picture
@@ -131,14 +132,14 @@ class DataOptions:
             if field.name == "data" and value == self.test:
                 continue
             if field.name == "data" or value != field.default:
-                words += [_flag(field.name), name_of(value) if isinstance(value, Path) else str(value)]
+                words += [_flag(field.name), path_name(value) if isinstance(value, Path) else str(value)]
         return shlex.join(words)
 
 
-def name_of(path: Path) -> str:
+def path_name(path: Path) -> str:
     """Return the name of a file or folder, also where it was given as `.` or `..`.
 
-    >>> name_of(Path("/data/photos/.")), name_of(Path("/data/none/.."))
+    >>> path_name(Path("/data/photos/.")), path_name(Path("/data/none/.."))
     ('photos', 'data')
     """
     whole = path.absolute()
@@ -229,3 +230,10 @@ def _options(given: dict[str, Any]) -> DataOptions:
     if data is None:
         raise DataError("name the pictures with --data or --test")
     return DataOptions(**given | {"data": data})
+
+
+def options_of(state: dict[str, Any]) -> DataOptions:
+    """Return the data options that a run was trained with."""
+    if "data_options" not in state:  # written by version 0.4 or before
+        return DataOptions(data=Path(state["data_path"]))
+    return DataOptions.from_dict(state["data_options"])

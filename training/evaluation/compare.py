@@ -28,13 +28,13 @@ from models import tde
 from models.metrics import summarise
 from models.scores import Scores
 from models.tuning import halves
-from training.data.data_set import options_of
+from training.data.options import options_of
 from training.evaluation.evaluation_protocol import evaluate_scores, figures_at
 from training.evaluation.graph_scores import load_test_images
 from training.model.classifier import Classifier, clean_batches, restore_classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
 from training.model.heads import LinearHead, NormalisedHead
-from training.outputs import check_place, written_together
+from training.output_files import check_output_file, write_together
 from training.recipe.recipe import Recipe
 from training.run.checkpoint import load_checkpoint
 from training.run.features import RunFeatures, compute_features, load_features, save_features
@@ -91,7 +91,7 @@ def compare(
 
     """
     for file in (json_file, markdown_file):
-        check_place(file)
+        check_output_file(file)
     rows = [row for run in runs for row in rows_of(run, data)]
     console = Console(highlight=False)
     for run, same in groupby(rows, key=lambda row: row.run):
@@ -113,7 +113,7 @@ def compare(
     if markdown_file:
         lines = [HEADINGS, ("---",) * len(HEADINGS), *map(_cells, rows)]
         contents[markdown_file] = "".join(f"| {' | '.join(line)} |\n" for line in lines).encode()
-    with written_together(contents):
+    with write_together(contents):
         pass
     for file in contents:
         console.print(f"wrote {file}", soft_wrap=True)

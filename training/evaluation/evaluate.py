@@ -17,12 +17,12 @@ from models.scores import Scores
 from models.update import check_updatable
 from training.bundles.bundle_folders import check_is_bundle
 from training.bundles.revise_bundle import revise_bundle
-from training.data.data_set import DataOptions
+from training.data.options import DataOptions
 from training.evaluation.curve_plot import check_format, curve_picture
 from training.evaluation.evaluation_protocol import evaluate_scores, group_curves, sampled_curves
 from training.evaluation.graph_scores import check_same_exempt, load_test_images, run_graph
 from training.evaluation.manifest_metrics import CURVE_ALPHAS, bundle_metrics, without_images
-from training.outputs import check_place, written_together
+from training.output_files import check_output_file, write_together
 
 __all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]
 
@@ -50,7 +50,7 @@ def evaluate(
     """
     picture_format = check_format(plot_file) if plot_file else "svg"
     for file in (json_file, plot_file):
-        check_place(file)
+        check_output_file(file)
     check_is_bundle(bundle_path)
     if save:
         check_updatable(bundle_path)
@@ -73,7 +73,7 @@ def evaluate(
         contents[json_file] = (json.dumps(report, indent=2) + "\n").encode()
     if plot_file:
         contents[plot_file] = picture_of(bundle.manifest.name, scores, protocol, picture_format)
-    with written_together(contents):
+    with write_together(contents):
         if save:
             console.print(_save(bundle, scores, protocol, source, data.arguments), soft_wrap=True)
     for file in contents:

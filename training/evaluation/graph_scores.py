@@ -15,10 +15,10 @@ from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe, Manifest
 from models.preprocess import decode_image
 from models.scores import Scores
-from training.data.data_set import DataOptions, TestPart, check_kept, open_test
-from training.data.images import DAMAGED, FITS_IN_MEMORY_BYTES, LabelledImages, load_images
+from training.data.data_set import TestPart, check_test_part, open_test
 from training.data.labelled_files import LabelledFiles
-from training.data.options import MAX_UNREADABLE_SHARE
+from training.data.labelled_images import MAX_PIXEL_BYTES, READ_ERRORS, LabelledImages, load_images
+from training.data.options import MAX_UNREADABLE_SHARE, DataOptions
 from training.errors import DataError
 from training.progress import images_progress
 
@@ -38,7 +38,7 @@ def load_test_images(
     recipe: ImageRecipe,
     *,
     kept: str | None = None,
-    memory_bytes: int = FITS_IN_MEMORY_BYTES,
+    memory_bytes: int = MAX_PIXEL_BYTES,
 ) -> tuple[LabelledImages, TestPart]:
     """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
 
@@ -56,7 +56,7 @@ def load_test_images(
     """
     options = DataOptions.of(data)
     part = open_test(options, class_names)
-    check_kept(options, part, kept)
+    check_test_part(options, part, kept)
     images = load_images(
         part.files,
         recipe,
@@ -140,7 +140,7 @@ def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | di
         codes = {UnsupportedImageError: "unsupported_image", ImageTooLargeError: "image_too_large"}
         code = codes.get(type(error), "unreadable_image")
         message = str(error)
-    except DAMAGED as error:
+    except READ_ERRORS as error:
         code = "unreadable_image"
         message = f"cannot be read: {error}"
     return {"name": name, "error": {"code": code, "message": message}}

@@ -19,15 +19,15 @@ from models.tuning import tune
 from models.update import check_updatable
 from training.bundles.bundle_folders import check_is_bundle
 from training.bundles.revise_bundle import revise_bundle
-from training.data.data_set import DataOptions
 from training.data.labelled_files import LabelledFiles
+from training.data.options import DataOptions
 from training.errors import TrainingError
 from training.evaluation.curve_plot import check_format, curve_picture
 from training.evaluation.evaluation_protocol import group_curves
 from training.evaluation.graph_scores import check_same_exempt, score_files
 from training.evaluation.tune_report import print_report
 from training.evaluation.tuning_pictures import pictures_to_tune_on
-from training.outputs import check_place, written_together
+from training.output_files import check_output_file, write_together
 
 __all__ = ["TuneOptions", "tune_bundle"]
 
@@ -69,7 +69,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
     """
     picture_format = check_format(options.plot_file) if options.plot_file else "svg"
     for file in (options.json_file, options.plot_file):
-        check_place(file)
+        check_output_file(file)
     check_is_bundle(options.bundle)
     bundle = load_bundle(options.bundle)
     if options.save_as is not None:
@@ -97,7 +97,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
         contents[options.json_file] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
     if options.plot_file:
         contents[options.plot_file] = _picture(report, scores, picture_format)
-    with written_together(contents):
+    with write_together(contents):
         if options.save_as is not None:
             console.print(_save(bundle, options.save_as, options.objective, report), soft_wrap=True)
     for file in contents:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.manifest import Manifest
-from training.data.data_set import DataOptions, fingerprint, is_list, open_test
+from training.data.data_set import fingerprint, open_test
+from training.data.formats import is_list
 from training.data.labelled_files import LabelledFiles, find_labelled_files, lies_below
-from training.data.options import name_of
+from training.data.options import DataOptions, path_name
 from training.data.split_names import split_of
 from training.data.split_off import split_count
 from training.errors import DataError
@@ -57,12 +58,12 @@ def pictures_to_tune_on(
         files = find_labelled_files(path, names)
         notes = [""]
     if files.split:
-        notes.append(f"test part: the {files.split} split of {name_of(path)}")
+        notes.append(f"test part: the {files.split} split of {path_name(path)}")
     elif options.test is not None:
-        notes.append(f"test part: {name_of(path)}")
+        notes.append(f"test part: {path_name(path)}")
     else:
         _refuse_trained_on(path, files, manifest)
-        notes.append(f"all {len(files):,} pictures of {name_of(path)}, none of which may have been trained on")
+        notes.append(f"all {len(files):,} pictures of {path_name(path)}, none of which may have been trained on")
     return files, "; ".join(filter(None, notes))
 
 
@@ -106,7 +107,7 @@ def _split_as_kept(options: DataOptions, manifest: Manifest) -> DataOptions:
 
 def _refuse_trained_on(path: Path, files: LabelledFiles, manifest: Manifest) -> None:
     """Refuse pictures without a test part that may be those of the training."""
-    name = name_of(path)
+    name = path_name(path)
     trained = str(manifest.provenance.get("data") or "").removesuffix(", train split")
     if trained and name.removesuffix(".zip") == trained.removesuffix(".zip"):
         raise DataError(

@@ -11,9 +11,9 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.manifest import ClassInfo, OperatingPoint
-from training.data.data_set import check_exempt, options_of
-from training.data.images import FITS_IN_MEMORY_BYTES
-from training.data.options import changed_options
+from training.data.classes import check_exempt_class
+from training.data.labelled_images import MAX_PIXEL_BYTES
+from training.data.options import changed_options, options_of
 from training.errors import ExportError
 from training.evaluation.graph_scores import load_test_images
 from training.export.write_bundle import Trained, bundle_place, label_free_point, write_bundle
@@ -51,14 +51,14 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
         )
     data = changed_options(options_of(state), given or {})
     names = tuple(state["classes"])
-    check_exempt(data, names)
+    check_exempt_class(data, names)
     found = load_features(run, model, state) if data == options_of(state) else None
     images, part = load_test_images(
         data,
         names,
         recipe.image_recipe,
         kept=state.get("test_fingerprint"),
-        memory_bytes=FITS_IN_MEMORY_BYTES if found is None else 0,  # then few are looked at: graph against torch
+        memory_bytes=MAX_PIXEL_BYTES if found is None else 0,  # then few are looked at: graph against torch
     )
     trained = Trained(
         model=model,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models import tde
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.errors import ExportError
 from training.evaluation.graph_scores import open_graph
 from training.model.classifier import Classifier

@@ -28,7 +28,7 @@ from models.manifest import (
 from models.scores import Scores
 from training.bundles.bundle_folders import is_bundle, versions_in
 from training.bundles.model_card import model_card
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.errors import ExportError
 from training.evaluation.evaluate import picture_of
 from training.evaluation.evaluation_protocol import balanced_alpha, evaluate_scores, tail_alpha
@@ -37,7 +37,7 @@ from training.evaluation.manifest_metrics import bundle_metrics
 from training.export.onnx_graph import compare_with_torch, pixels_to_compare, to_onnx
 from training.model.classifier import Classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
-from training.outputs import check_folder
+from training.output_files import check_output_folder
 from training.recipe.recipe import Recipe
 
 __all__ = ["Trained", "bundle_place", "label_free_alpha", "label_free_point", "write_bundle"]
@@ -226,7 +226,7 @@ def bundle_place(out: Path) -> Path:
     if file := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
         raise ExportError(f"--out {out}: {file} is a file; a bundle is a folder, NAME/VERSION, such as cifar10-lt/1")
     _check_outside_models(out, out.parent if versioned else out)
-    check_folder(out.parent if versioned else out, "--out")
+    check_output_folder(out.parent if versioned else out, "--out")
     if versioned:
         if out.exists() or out.is_symlink():
             raise BundleExistsError(f"{out} is there already; delete it, or save as another version")

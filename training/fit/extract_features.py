@@ -20,8 +20,8 @@ from rich.progress import Progress
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
-from training.data.images import DAMAGED
 from training.data.labelled_files import LabelledFiles
+from training.data.labelled_images import READ_ERRORS
 from training.errors import DataError, TrainingError
 from training.evaluation.graph_scores import open_graph
 from training.export.onnx_graph import features_graph
@@ -36,7 +36,7 @@ BATCH = 8  # images; each thread holds one batch
 BATCH_ON_GPU = 64
 CHUNK_BATCHES = 16  # between two writes: what a kill can cost
 MAX_NAMED = 5
-_DAMAGED = (ImageError, *DAMAGED)
+_DAMAGED = (ImageError, *READ_ERRORS)
 
 Float32 = NDArray[np.float32]
 Backbone = Callable[[NDArray[np.uint8]], Float32]

@@ -22,9 +22,11 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, group_of
 from models.objective import ALPHA_RANGE
 from models.scores import Scores
-from training.data.data_set import DataOptions, Splits, check_exempt, fingerprint, open_splits
-from training.data.images import LabelledImages, check_classes
+from training.data.classes import check_exempt_class
+from training.data.data_set import Splits, fingerprint, open_splits
 from training.data.labelled_files import LabelledFiles
+from training.data.labelled_images import LabelledImages, check_no_class_lost
+from training.data.options import DataOptions
 from training.export.write_bundle import Trained, bundle_place, label_free_point, write_bundle
 from training.fit.baselines import columns_of, print_comparison
 from training.fit.extract_features import Backbone, Extracted, extract, open_backbone
@@ -34,7 +36,7 @@ from training.fit.head_recipe import LINEAR, HeadRecipe
 from training.fit.train_head import train_head
 from training.model.classifier import Classifier
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
-from training.outputs import check_folder
+from training.output_files import check_output_folder
 from training.run.checkpoint import source_commit
 from training.run.device import describe_hardware, pick_device, set_threads
 
@@ -84,12 +86,12 @@ def fit(options: FitOptions) -> Bundle:
     console = Console(highlight=False)
     clock = [time.monotonic()]
     place = bundle_place(options.out)
-    check_folder(options.cache, "--cache")
+    check_output_folder(options.cache, "--cache")
     device = pick_device(options.device)
     set_threads(options.threads, 1)
     weights = weights_of(options.backbone, options.weights)
     splits = open_splits(options.data)
-    check_exempt(options.data, splits.train.classes)
+    check_exempt_class(options.data, splits.train.classes)
     console.print(splits.note, markup=False, soft_wrap=True)
     changed = options.changed_input or {}
     num_classes = len(splits.train.classes)
@@ -179,7 +181,7 @@ def _features(
             say(f"{files.source}: {len(part.unreadable)} of {len(files):,} pictures are left out: {shown}")
         parts.append(part)
     train, test = parts
-    check_classes(splits.train, train.files)
+    check_no_class_lost(splits.train, train.files)
     for part in parts:
         check_features(frozen, part, cache)
     return train, test

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.errors import RecipeError, TrainingError
 from training.fit.extract_features import Extracted
 from training.fit.feature_cache import FeatureCache

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.errors import CheckpointError, RecipeError
 from training.model.heads import build_head
 from training.model.networks import build_backbone

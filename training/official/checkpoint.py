@@ -19,7 +19,7 @@ from torch import Tensor
 
 from training.errors import CheckpointError
 from training.named import first_few
-from training.official.pickled import read_torch_file
+from training.official.torch_file import read_torch_file
 
 __all__ = ["OfficialCheckpoint", "check_fit", "network_of", "read_official"]
 

@@ -20,8 +20,8 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
 from models.tde import MAX_ALPHA
 from training.data.class_folders import open_class_folders
-from training.data.images import LabelledImages, load_images
-from training.data.options import name_of
+from training.data.labelled_images import LabelledImages, load_images
+from training.data.options import path_name
 from training.errors import CheckpointError, DataError, RecipeError
 from training.evaluation.evaluate import protocol_table
 from training.evaluation.graph_scores import load_test_images
@@ -100,7 +100,7 @@ def import_official(options: ImportOptions) -> Bundle:
     if options.train_data:
         pictures = _training_images(options.train_data, classes, recipe.image_recipe)
         points["label_free"] = _label_free(
-            model.to(device), checkpoint.mean_feature, pictures, name_of(options.train_data)
+            model.to(device), checkpoint.mean_feature, pictures, path_name(options.train_data)
         )
     trained = Trained(
         model=model.cpu(),

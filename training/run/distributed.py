@@ -25,7 +25,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from models.errors import LongtailError
-from training.data.augmentation.draws import SharedGenerator
+from training.data.augmentation.random_numbers import SharedGenerator
 from training.errors import LostProcessError, ProcessError, TrainingError
 from training.run.batch_norm import share_batch_norm
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from training.model.classifier import Classifier
-from training.outputs import written_together
+from training.output_files import write_together
 
 __all__ = ["RunFeatures", "compute_features", "load_features", "save_features", "weights_digest"]
 
@@ -53,7 +53,7 @@ def compute_features(model: Classifier, batches: Iterable[Tensor], labels: npt.N
 def save_features(run: Path, model: Classifier, found: RunFeatures, state: dict[str, Any]) -> None:
     """Write the features beside the checkpoint, whole or not at all."""
     tensors = {"features": found.features, "labels": torch.from_numpy(found.labels)}
-    with written_together({run / FILE_NAME: save(tensors, metadata=_belong_to(model, state))}):
+    with write_together({run / FILE_NAME: save(tensors, metadata=_belong_to(model, state))}):
         pass
 
 

@@ -20,8 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.data.augmentation.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
 from training.data.augmentation.random_crops import RandomCrops
-from training.data.images import LabelledImages
-from training.data.pixels import TrainingPixels
+from training.data.device_images import DeviceImages
+from training.data.labelled_images import LabelledImages
 from training.errors import TrainingError
 from training.model.classifier import Classifier, check_sizes
 from training.model.direction import RunningMean
@@ -85,7 +85,7 @@ class Trainer:
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.pixels = TrainingPixels(data, device)
+        self.pixels = DeviceImages(data, device)
         model = Classifier(recipe, len(data.classes), weights)
         check_sizes(model, recipe)
         self.model = model.to(device, memory_format=torch.channels_last)

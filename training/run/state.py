@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from models.manifest import group_of
-from training.data.data_set import DataOptions, Splits, fingerprint, options_of
-from training.data.images import LabelledImages
-from training.data.options import name_of
+from training.data.data_set import Splits, fingerprint
+from training.data.labelled_images import LabelledImages
+from training.data.options import DataOptions, options_of, path_name
 from training.errors import CheckpointError
 from training.recipe.recipe import Recipe
 from training.run.checkpoint import CHECKPOINT_NAME, load_checkpoint
@@ -86,7 +86,7 @@ def _sha256(file: Path) -> str:
 def data_state(data: DataOptions, splits: Splits, train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
     """Return what a run keeps of its data: enough to find the same test part again, and to say how it came about."""
     return {
-        "data": name_of(data.data),
+        "data": path_name(data.data),
         "data_options": data.to_dict(),
         "data_note": splits.note,
         "train_fingerprint": fingerprint(train.files),

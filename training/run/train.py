@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from training.data.data_set import DataOptions, Splits, fingerprint, is_list, open_splits
-from training.data.images import FITS_IN_MEMORY_BYTES, LabelledImages, load_images
+from training.data.data_set import Splits, fingerprint, open_splits
+from training.data.formats import is_list
+from training.data.labelled_images import MAX_PIXEL_BYTES, LabelledImages, load_images
 from training.data.long_tail import cut_long_tail
+from training.data.options import DataOptions
 from training.errors import DataError
 from training.model.classifier import Classifier, clean_batches
 from training.model.direction import clean_means
@@ -76,9 +78,7 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
         precision = pick_precision(options.precision, device)
         if options.compiled:
             check_compiling(device, precision)
-        training_set, test_set, splits = load_splits(
-            data, recipe, memory_bytes=FITS_IN_MEMORY_BYTES // world.local_size
-        )
+        training_set, test_set, splits = load_splits(data, recipe, memory_bytes=MAX_PIXEL_BYTES // world.local_size)
         if before:
             check_same_precision(before, precision, options.out)
             check_same_pictures(before, data, splits, training_set)
@@ -118,7 +118,7 @@ def _place(options: TrainOptions, world: World, device: torch.device, precision:
 
 
 def load_splits(
-    data: DataOptions, recipe: Recipe, *, memory_bytes: int = FITS_IN_MEMORY_BYTES
+    data: DataOptions, recipe: Recipe, *, memory_bytes: int = MAX_PIXEL_BYTES
 ) -> tuple[LabelledImages, LabelledImages, Splits]:
     """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
 

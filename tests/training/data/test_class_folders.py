@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.data.class_folders import class_folder_parts
-from training.data.data_set import DataOptions, open_splits
+from training.data.data_set import open_splits
+from training.data.options import DataOptions
 from training.errors import DataError
 
 

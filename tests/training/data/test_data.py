@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.data.class_folders import open_class_folders
-from training.data.images import load_images
+from training.data.labelled_images import load_images
 from training.data.long_tail import cut_long_tail, long_tail_counts
 from training.errors import DataError
 from training.recipe.recipe import Recipe

@@ -78,7 +78,7 @@ def test_what_cannot_be_used_says_why(tmp_path: Path, names: list[str], sentence
 def test_no_more_is_read_of_a_file_than_a_picture_may_have(
     tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.data.image_store.MAX_IMAGE_BYTES", 1000)
+    monkeypatch.setattr("training.data.picture_store.MAX_PICTURE_BYTES", 1000)
     found(tmp_path, "cat/1.png")
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/1.png", bytes(10**6))

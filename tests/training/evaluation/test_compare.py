@@ -12,8 +12,8 @@ import torch
 from models.scores import Scores
 from tests.training.conftest import TinyBackbone
 from tests.training.run.test_run import options
-from training.data import images as images_module
-from training.data.data_set import DataOptions
+from training.data import labelled_images as images_module
+from training.data.options import DataOptions
 from training.errors import DataError
 from training.evaluation import compare as comparing
 from training.evaluation.compare import compare, rows_of, tau_norm

@@ -23,7 +23,7 @@ from training.data.labelled_files import find_labelled_files
 from training.errors import TrainingError
 from training.evaluation import tune as tuning
 from training.evaluation.graph_scores import score_files
-from training.outputs import written_together
+from training.output_files import write_together
 
 PICTURES = pictures(200)
 MADE = {
@@ -283,7 +283,7 @@ def _arrays(bundle: Bundle) -> tuple[Any, Any, Any]:
 
 def test_what_is_no_plain_file_is_written_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    with written_together({tmp_path / "link": b"one", tmp_path / "plain": b"two"}):
+    with write_together({tmp_path / "link": b"one", tmp_path / "plain": b"two"}):
         assert not (tmp_path / "plain").exists()
     assert ((tmp_path / "target").read_bytes(), (tmp_path / "plain").read_bytes()) == (b"one", b"two")
     assert (tmp_path / "link").is_symlink()

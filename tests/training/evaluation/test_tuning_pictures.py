@@ -13,7 +13,8 @@ from models.update import Revision, update_bundle
 from tests.tiny_bundle import write_tiny_bundle
 from tests.training.data.tiny_pictures import pictures, write_folder, write_zip
 from training import __main__ as cli
-from training.data.data_set import DataOptions, fingerprint, open_splits
+from training.data.data_set import fingerprint, open_splits
+from training.data.options import DataOptions
 from training.errors import DataError
 from training.evaluation.tuning_pictures import pictures_to_tune_on
 

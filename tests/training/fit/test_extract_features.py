@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from models.manifest import ImageRecipe
-from training.data.data_set import DataOptions, open_splits
+from training.data.data_set import open_splits
 from training.data.labelled_files import LabelledFiles
+from training.data.options import DataOptions
 from training.errors import DataError, TrainingError
 from training.fit.extract_features import BATCH, CHUNK_BATCHES, Extracted, extract
 from training.fit.feature_cache import FeatureCache, default_cache_folder

@@ -20,7 +20,7 @@ from models.manifest import ImageRecipe
 from models.preprocess import decode_image
 from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
-from training.data.data_set import DataOptions
+from training.data.options import DataOptions
 from training.evaluation.evaluate import evaluate, same_figures
 from training.evaluation.tuning_pictures import pictures_to_tune_on
 from training.fit.feature_cache import FeatureCache

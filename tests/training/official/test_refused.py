@@ -16,8 +16,8 @@ from training import __main__ as cli
 from training.errors import CheckpointError, DataError, RecipeError
 from training.official.checkpoint import read_official
 from training.official.class_list import read_class_list
-from training.official.pickled import read_torch_file
 from training.official.presets import image_recipe_for, preset_for
+from training.official.torch_file import read_torch_file
 
 
 @pytest.fixture(scope="module")

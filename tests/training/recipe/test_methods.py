@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.training.run.test_run import options, same
-from training.data.data_set import DataOptions
+from training.data.options import DataOptions
 from training.errors import RecipeError
 from training.recipe.methods import METHODS, with_method
 from training.recipe.recipe import Recipe, load_recipe

@@ -24,7 +24,7 @@ from tests.training.run.two_processes import (
     work,
 )
 from training import __main__ as cli
-from training.data.augmentation.draws import SharedGenerator, integers, uniform
+from training.data.augmentation.random_numbers import SharedGenerator, integers, uniform
 from training.errors import TrainingError
 from training.model import classifier
 from training.recipe.recipe import Recipe

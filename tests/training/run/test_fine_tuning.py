@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from models.manifest import ImageRecipe
 from tests.training.run.test_run import options
 from training import __main__ as cli
-from training.data.data_set import DataOptions
+from training.data.options import DataOptions
 from training.errors import CheckpointError, RecipeError
 from training.model.classifier import Classifier
 from training.model.networks import build_backbone

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.data_set import DataOptions, Splits, open_splits
+from training.data.data_set import Splits, open_splits
+from training.data.options import DataOptions
 from training.errors import DataError
 
 

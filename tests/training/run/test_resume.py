@@ -10,8 +10,8 @@ import torch
 from tests.training.conftest import COLOURS, image
 from tests.training.recipe.test_methods import CPU, stopped_and_resumed
 from tests.training.run.test_run import options
-from training.data import images as training_images
-from training.data.data_set import DataOptions
+from training.data import labelled_images as training_images
+from training.data.options import DataOptions
 from training.errors import CheckpointError, TrainingError
 from training.recipe.recipe import Recipe
 from training.run import train as training_train
@@ -116,7 +116,7 @@ def test_processes_of_one_machine_share_its_memory_and_decode_in_their_own_threa
 
     monkeypatch.setattr(training_images, "ThreadPoolExecutor", lambda n: threads.append(n) or pool(n))
     monkeypatch.setattr(training_train, "load_images", spied)
-    monkeypatch.setattr(training_train, "FITS_IN_MEMORY_BYTES", 42 * 8 * 8 * 3)  # all 42 training pictures
+    monkeypatch.setattr(training_train, "MAX_PIXEL_BYTES", 42 * 8 * 8 * 3)  # all 42 training pictures
     for local_size in (1, 2):
         world = World(local_size=local_size)
         train(replace(recipe, epochs=1), options(folder, tmp_path / str(local_size), threads=1), world)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.augmentation.draws import integers, uniform
 from training.data.augmentation.policies import auto_augment, color_jitter, rand_augment
 from training.data.augmentation.random_crops import mirror
+from training.data.augmentation.random_numbers import integers, uniform
 
 __all__ = ["auto_augment", "color_jitter", "crop_and_flip", "cutout", "mixup", "rand_augment"]
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from training.data.augmentation.draws import integers, uniform
 from training.data.augmentation.operations import (
     SIGNED,
     STRENGTHLESS,
@@ -26,6 +25,7 @@ from training.data.augmentation.operations import (
     apply_operation,
     magnitude_of,
 )
+from training.data.augmentation.random_numbers import integers, uniform
 
 __all__ = ["RAND_AUGMENT_OPERATIONS", "PolicyName", "auto_augment", "color_jitter", "rand_augment"]
 

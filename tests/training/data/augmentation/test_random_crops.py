@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from models.manifest import ImageRecipe
 from training.data.augmentation.random_crops import RandomCrops, crop_and_resize, mirror, resize_together
 from training.data.class_folders import open_class_folders
-from training.data.images import LabelledImages, load_images
+from training.data.labelled_images import LabelledImages, load_images
 from training.errors import DataError
 
 RECIPE = ImageRecipe(height=24, width=24, resize=24, mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -9,13 +9,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from training.data.image_store import ImageStore, listed_file, open_store
 from training.data.labelled_files import LabelledFiles
+from training.data.lists.text_lines import Faults
+from training.data.picture_store import PictureStore, find_listed_file, open_store
 from training.data.split_names import split_of
-from training.data.text_lines import Faults
 from training.errors import DataError
 
-__all__ = ["Listing", "Row", "listing_parts"]
+__all__ = ["PictureList", "Row", "parts_of_list"]
 
 MAX_PATH = 4096
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Row(NamedTuple):
-    """One picture as it is listed; `number` says where (`Listing.where`)."""
+    """One picture as it is listed; `number` says where (`PictureList.where`)."""
 
     number: int
     path: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
+class PictureList:
     """What a file lists.
 
     Attributes:
@@ -60,7 +60,7 @@ class Listing:
         return f"{self.path}: {self.where.format(row.number)}"
 
 
-def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, LabelledFiles], list[str]]:
+def parts_of_list(listing: PictureList, images: Path | None) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Return the pictures by the name of their split ("" for all), and what is to be said of them.
 
     Args:
@@ -84,7 +84,7 @@ def listing_parts(listing: Listing, images: Path | None) -> tuple[dict[str, Labe
         classes=classes,
         names=tuple(row.path for row in rows),
         labels=np.array(labels, np.int64),
-        read=lambda name: store.read(listed_file(store, name)),
+        read=lambda name: store.read(find_listed_file(store, name)),
         where=lambda name: _where(store, name),
     )
     if listing.has_groups:
@@ -105,14 +105,14 @@ def _all_of(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
     return results
 
 
-def _where(store: ImageStore, name: str) -> str:
+def _where(store: PictureStore, name: str) -> str:
     try:
-        return store.where(listed_file(store, name))
+        return store.where(find_listed_file(store, name))
     except OSError:
         return store.where(name)  # it is missing, and may be left out
 
 
-def _inside(listing: Listing, row: Row) -> str:
+def _inside(listing: PictureList, row: Row) -> str:
     """Return the path in its plainest form; refuse what leads elsewhere."""
     path = PurePosixPath(row.path)
     shown = row.path[:80]
@@ -128,7 +128,7 @@ def _inside(listing: Listing, row: Row) -> str:
     return str(path)
 
 
-def _unique(rows: list[Row], listing: Listing) -> list[Row]:
+def _unique(rows: list[Row], listing: PictureList) -> list[Row]:
     """Leave out rows that say the same again; refuse those that say otherwise."""
     first: dict[str, Row] = {}
     with Faults() as faults:
@@ -145,7 +145,7 @@ def _unique(rows: list[Row], listing: Listing) -> list[Row]:
     return list(first.values())
 
 
-def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[int]]:
+def _numbered(rows: list[Row], listing: PictureList) -> tuple[tuple[str, ...], list[int]]:
     """Return the class names in order, and each row's number among them."""
     with Faults() as faults:
         for row in rows:
@@ -169,7 +169,7 @@ def _numbered(rows: list[Row], listing: Listing) -> tuple[tuple[str, ...], list[
     return tuple(names), [index[row.label] for row in rows]
 
 
-def _refuse_twice(rows: list[Row], listing: Listing) -> None:
+def _refuse_twice(rows: list[Row], listing: PictureList) -> None:
     """Refuse a number that is written in two ways."""
     written: dict[int, str] = {}
     with Faults() as faults:
@@ -181,7 +181,7 @@ def _refuse_twice(rows: list[Row], listing: Listing) -> None:
                 )
 
 
-def _among(rows: list[Row], listing: Listing, names: tuple[str, ...]) -> list[int]:
+def _among(rows: list[Row], listing: PictureList, names: tuple[str, ...]) -> list[int]:
     """Return each label's number: that of its name where all labels are names, else the label itself."""
     index = {name: position for position, name in enumerate(names)}
     if all(row.label in index for row in rows):
@@ -209,7 +209,7 @@ def _groups(rows: list[Row], notes: list[str]) -> tuple[np.ndarray, tuple[str, .
 
 
 def _by_split(
-    everything: LabelledFiles, rows: list[Row], listing: Listing, notes: list[str]
+    everything: LabelledFiles, rows: list[Row], listing: PictureList, notes: list[str]
 ) -> dict[str, LabelledFiles]:
     splits = np.array([split_of(row.split) for row in rows])
     parts = {

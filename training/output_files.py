@@ -8,10 +8,10 @@ from pathlib import Path
 
 from training.errors import TrainingError
 
-__all__ = ["check_folder", "check_place", "written_together"]
+__all__ = ["check_output_file", "check_output_folder", "write_together"]
 
 
-def check_place(file: Path | None) -> None:
+def check_output_file(file: Path | None) -> None:
     """Refuse a file that could not be written, by trying.
 
     Raises:
@@ -38,7 +38,7 @@ def check_place(file: Path | None) -> None:
         raise TrainingError(f"{file}: it cannot be written to; name another place")
 
 
-def check_folder(folder: Path, argument: str) -> None:
+def check_output_folder(folder: Path, argument: str) -> None:
     """Refuse a folder that is not there and could not be made, or that takes no files.
 
     Args:
@@ -62,7 +62,7 @@ def check_folder(folder: Path, argument: str) -> None:
 
 
 @contextmanager
-def written_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
+def write_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
     """Put the files in place when the block ends well; when it does not, none of them, and what was there stays.
 
     Something that is no plain file, such as /dev/stdout, is written to at the end.

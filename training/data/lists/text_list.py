@@ -5,13 +5,13 @@ The label is what follows the last tab, or the last blank where a line has no ta
 
 from pathlib import Path
 
-from training.data.listing import Listing, Row
-from training.data.text_lines import Faults, read_lines, read_names
+from training.data.lists.picture_list import PictureList, Row
+from training.data.lists.text_lines import Faults, read_lines, read_names
 
 __all__ = ["read_text_list"]
 
 
-def read_text_list(path: Path, class_names: Path | None = None) -> Listing:
+def read_text_list(path: Path, class_names: Path | None = None) -> PictureList:
     """Read the list.
 
     Raises:
@@ -30,4 +30,4 @@ def read_text_list(path: Path, class_names: Path | None = None) -> Listing:
                 faults.add(f"{path}: line {number}: {wrong}")
                 continue
             rows.append(Row(number, words[0].rstrip(), words[1].strip()))
-    return Listing(path, rows, classes=read_names(class_names) if class_names else None)
+    return PictureList(path, rows, classes=read_names(class_names) if class_names else None)

@@ -9,14 +9,14 @@ from typing import Protocol
 from models.labelled_paths import IMAGE_SUFFIXES
 from training.errors import DataError
 
-__all__ = ["MAX_IMAGE_BYTES", "ImageStore", "listed_file", "open_store"]
+__all__ = ["MAX_PICTURE_BYTES", "PictureStore", "find_listed_file", "open_store"]
 
-MAX_IMAGE_BYTES = 256 << 20  # no picture that may be decoded is larger; a zip can claim anything
+MAX_PICTURE_BYTES = 256 << 20  # no picture that may be decoded is larger; a zip can claim anything
 _SUFFIXES = tuple(sorted(suffix for each in IMAGE_SUFFIXES for suffix in (each, each.upper())))
 _NO_FOLDER = "__MACOSX"  # what the Finder adds to a zip
 
 
-class ImageStore(Protocol):
+class PictureStore(Protocol):
     """A folder or a zip. Names are relative, with `/`."""
 
     def files(self) -> list[str]:
@@ -43,7 +43,7 @@ class ImageStore(Protocol):
         """Return the one folder that everything lies in, with `/`; "" where there is none."""
 
 
-def open_store(path: Path) -> ImageStore:
+def open_store(path: Path) -> PictureStore:
     """Open a folder or a zip.
 
     Raises:
@@ -60,7 +60,7 @@ def open_store(path: Path) -> ImageStore:
         raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
 
 
-def listed_file(store: ImageStore, name: str) -> str:
+def find_listed_file(store: PictureStore, name: str) -> str:
     """Return the file that a list names with or without its suffix, or below the one folder a zip wraps all in.
 
     Raises:
@@ -140,5 +140,5 @@ class _ZipStore:
 
 
 def _check_size(size: int) -> None:
-    if size > MAX_IMAGE_BYTES:
-        raise OSError(f"it has {size:,} bytes; a picture has at most {MAX_IMAGE_BYTES:,}")
+    if size > MAX_PICTURE_BYTES:
+        raise OSError(f"it has {size:,} bytes; a picture has at most {MAX_PICTURE_BYTES:,}")

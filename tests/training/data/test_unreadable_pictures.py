@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import image
-from training.data.data_set import DataOptions, open_splits
-from training.data.images import load_images
+from training.data.data_set import open_splits
 from training.data.labelled_files import LabelledFiles
+from training.data.labelled_images import load_images
+from training.data.options import DataOptions
 from training.errors import DataError
 from training.recipe.recipe import Recipe
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.training.data.listed import opened, refused
-from training.data.data_set import DataOptions, open_splits
-from training.data.text_lines import MAX_LINE_BYTES
+from tests.training.data.lists.open_list import opened, refused
+from training.data.data_set import open_splits
+from training.data.lists.text_lines import MAX_LINE_BYTES
+from training.data.options import DataOptions
 from training.errors import DataError
 
 GOOD = "a/1.jpg 0\na/2.jpg 0\nb/1.jpg 7\nb/2.jpg 7\n"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models.labelled_paths import IMAGE_SUFFIXES
-from training.data.listing import Listing, Row
-from training.data.text_lines import Faults, read_lines, read_names
+from training.data.lists.picture_list import PictureList, Row
+from training.data.lists.text_lines import Faults, read_lines, read_names
 from training.errors import DataError
 
 __all__ = ["Columns", "read_csv_table"]
@@ -33,7 +33,7 @@ class Columns:
     group: str | None = None
 
 
-def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None) -> Listing:
+def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None) -> PictureList:
     """Read the table.
 
     Raises:
@@ -61,7 +61,7 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
                 faults.add(str(fault))
                 continue
             rows.append(Row(number, texts["path"], label, texts.get("split", ""), texts.get("group", "")))
-    return Listing(
+    return PictureList(
         path,
         rows,
         classes=one_hot.classes if one_hot else read_names(class_names) if class_names else None,

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.data.csv_table import Columns
-from training.data.listing import Listing, Row
-from training.data.text_lines import Faults, check_list
+from training.data.lists.csv_table import Columns
+from training.data.lists.picture_list import PictureList, Row
+from training.data.lists.text_lines import Faults, check_list
 from training.errors import DataError
 
 __all__ = ["read_coco_json"]
@@ -20,7 +20,7 @@ __all__ = ["read_coco_json"]
 Id = int | str
 
 
-def read_coco_json(path: Path, columns: Columns) -> Listing:
+def read_coco_json(path: Path, columns: Columns) -> PictureList:
     """Read the file; `columns` are fields of an image: `file_name` is the path, split and group are those named.
 
     Raises:
@@ -51,7 +51,7 @@ def read_coco_json(path: Path, columns: Columns) -> Listing:
         notes.append(f"{len(several):,} pictures with two different categories are left out")
     if not rows:
         raise DataError(f"{path}: no picture has exactly one category" + "".join(f"; {note}" for note in notes))
-    return Listing(
+    return PictureList(
         path,
         rows,
         where="images[{}]",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.data.listed import opened, refused
+from tests.training.data.lists.open_list import opened, refused
 from training.errors import DataError
 
 ISIC = "image,MEL,NV,UNK\n" + "".join(f"ISIC_{i:07},{i % 2}.0,{1 - i % 2}.0,0.0\n" for i in range(10))

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny_bundle import write_tiny_bundle
 from training import __main__ as cli
 from training.errors import TrainingError
-from training.outputs import check_folder, check_place
+from training.output_files import check_output_file, check_output_folder
 
 FIT = "fit --data nowhere --backbone efficientnet_lite0 --weights nowhere.pth"
 
@@ -55,18 +55,18 @@ def test_a_place_that_takes_nothing_is_refused_before_the_work(
 
 def test_what_can_be_written_passes_and_nothing_is_left(root: Path) -> None:
     before = listed(root)
-    check_place(root / "notes")
-    check_place(root / "new.json")
-    check_place(Path("/dev/null"))
-    check_place(None)
-    check_folder(root / "a" / "b", "--out")
-    check_folder(Path("models"), "--out")
+    check_output_file(root / "notes")
+    check_output_file(root / "new.json")
+    check_output_file(Path("/dev/null"))
+    check_output_file(None)
+    check_output_folder(root / "a" / "b", "--out")
+    check_output_folder(Path("models"), "--out")
     assert listed(root) == before
     assert (root / "notes").read_text() == "mine"
 
 
 def test_a_folder_is_no_place_for_a_file(root: Path) -> None:
     with pytest.raises(TrainingError, match="models is a folder; give the name of a file"):
-        check_place(Path("models"))
+        check_output_file(Path("models"))
     with pytest.raises(TrainingError, match="the folder none does not exist; make it first"):
-        check_place(Path("none/x.json"))
+        check_output_file(Path("none/x.json"))

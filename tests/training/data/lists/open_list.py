@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from training.data.data_set import DataOptions, Splits, open_splits
+from training.data.data_set import Splits, open_splits
+from training.data.options import DataOptions
 from training.errors import DataError
 
 __all__ = ["opened", "refused"]

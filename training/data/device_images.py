@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.augmentation.random_crops import RandomCrops
-from training.data.images import LabelledImages
+from training.data.labelled_images import LabelledImages
 from training.data.prefetch import prefetch
 
-__all__ = ["TrainingPixels"]
+__all__ = ["DeviceImages"]
 
 MAX_SHARE_OF_GPU = 0.5  # of its free memory; the network needs the rest
 
 
-class TrainingPixels:
+class DeviceImages:
     """A data set's pixels and labels, chunk by chunk, on the device that trains.
 
     Attributes:

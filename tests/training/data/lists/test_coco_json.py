@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.data.listed import opened, refused
+from tests.training.data.lists.open_list import opened, refused
 
 TREE: dict[str, Any] = {
     "info": {"year": 2018},

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import images as images_module
+from training.data import labelled_images as images_module
 from training.data.augmentation.random_crops import RandomCrops
 from training.data.class_folders import open_class_folders
-from training.data.images import LabelledImages, load_images
-from training.data.pixels import TrainingPixels
+from training.data.device_images import DeviceImages
+from training.data.labelled_images import LabelledImages, load_images
 from training.errors import DataError
 from training.recipe.recipe import Recipe
 
@@ -26,7 +26,7 @@ def loaded(folder: Path, recipe: Recipe, memory_bytes: int) -> LabelledImages:
 def test_chunks_follow_the_order_from_memory_and_from_files_alike(
     folder: Path, recipe: Recipe, crops: RandomCrops | None
 ) -> None:
-    kept, files = (TrainingPixels(loaded(folder, recipe, memory), CPU) for memory in (1 << 20, 0))
+    kept, files = (DeviceImages(loaded(folder, recipe, memory), CPU) for memory in (1 << 20, 0))
     assert kept.resident is not None
     assert files.resident is None
     for source in (kept, files):
@@ -40,7 +40,7 @@ def test_chunks_follow_the_order_from_memory_and_from_files_alike(
 
 def test_on_the_cpu_kept_pixels_are_not_copied(folder: Path, recipe: Recipe) -> None:
     data = loaded(folder, recipe, 1 << 20)
-    resident = TrainingPixels(data, CPU).resident
+    resident = DeviceImages(data, CPU).resident
     assert resident is not None
     assert data.pixels is not None
     assert resident.data_ptr() == data.pixels.ctypes.data
@@ -52,7 +52,7 @@ def test_files_are_decoded_at_most_one_chunk_ahead(
     decoded: list[int] = []
     decode = images_module.decode_image
     monkeypatch.setattr(images_module, "decode_image", lambda *given: decoded.append(0) or decode(*given))
-    chunks = TrainingPixels(loaded(folder, recipe, 0), CPU).chunks(ORDER, 10)
+    chunks = DeviceImages(loaded(folder, recipe, 0), CPU).chunks(ORDER, 10)
     next(chunks)
     chunks.close()  # waits for the chunk that is being decoded
     assert len(decoded) in (10, 20)
@@ -63,7 +63,7 @@ def test_a_broken_file_is_named_by_the_chunk_it_belongs_to(folder: Path, recipe:
     read = data.files.read
     broken = data.files.names[ORDER[25]]
     object.__setattr__(data.files, "read", lambda name: b"" if name == broken else read(name))
-    chunks = TrainingPixels(data, CPU).chunks(ORDER, 10)
+    chunks = DeviceImages(data, CPU).chunks(ORDER, 10)
     assert [len(next(chunks)[1]) for _ in range(2)] == [10, 10]
     with pytest.raises(DataError, match=broken):
         next(chunks)

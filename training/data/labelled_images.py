@@ -29,10 +29,10 @@ from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 from training.progress import images_progress
 
-__all__ = ["DAMAGED", "FITS_IN_MEMORY_BYTES", "LabelledImages", "check_classes", "load_images"]
+__all__ = ["MAX_PIXEL_BYTES", "READ_ERRORS", "LabelledImages", "check_no_class_lost", "load_images"]
 
-FITS_IN_MEMORY_BYTES = 4 << 30
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
+MAX_PIXEL_BYTES = 4 << 30
+READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
 BATCH = 256
 MAX_NAMED = 5
 
@@ -101,7 +101,7 @@ def load_images(
     *,
     max_unreadable: float = 0.0,
     every_class: bool = True,
-    memory_bytes: int = FITS_IN_MEMORY_BYTES,
+    memory_bytes: int = MAX_PIXEL_BYTES,
 ) -> LabelledImages:
     """Decode a split into one uint8 array, or prepare to decode batch by batch where that would exceed `memory_bytes`.
 
@@ -143,7 +143,7 @@ def load_images(
         return LabelledImages(files, recipe, pixels if fits else None)
     left = files.part(readable)
     if every_class:
-        check_classes(files, left)
+        check_no_class_lost(files, left)
     Console(stderr=True, highlight=False).print(_left_out(files, bad), markup=False, soft_wrap=True, style="yellow")
     return LabelledImages(left, recipe, pixels[:filled] if fits else None, tuple(each.name for each in bad))
 
@@ -171,7 +171,7 @@ def _decode(
             return decode_region(data, partial(crops.box, number), height=recipe.height, width=recipe.width)
         except ImageError as error:
             return _Bad(name, str(error))
-        except DAMAGED as error:
+        except READ_ERRORS as error:
             return _Bad(name, f"it cannot be read ({error})")
 
     return list(threads.map(one, count(), names))
@@ -196,7 +196,7 @@ def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
     return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}{more}"
 
 
-def check_classes(files: LabelledFiles, left: LabelledFiles) -> None:
+def check_no_class_lost(files: LabelledFiles, left: LabelledFiles) -> None:
     """Refuse to go on where a class lost all its pictures.
 
     Args:
