@@ -10,14 +10,14 @@ import numpy as np
 from engines.base import Float
 from models.errors import ImageError
 from service.context import Context
-from service.errors import AlphaError, AlphaRangeError, DeadlineError, RequestError, TooManyFilesError, describe
+from service.errors import AlphaError, DeadlineError, RequestError, TooManyFilesError, describe
 from service.inference.network_output import NetworkOutput
 from service.inference.registry import ServedModel
 from service.inference.worker import Source
 from service.openinference.outputs import check_classes, output_tensors
 from service.openinference.requests import InferRequest
 from service.openinference.tensors import Tensor
-from service.web.query_parameters import parse_alphas, parse_prior
+from service.web.query_parameters import check_alpha_range, parse_alphas, parse_prior
 
 __all__ = ["count_request", "infer_outputs"]
 
@@ -113,10 +113,10 @@ def _alphas(context: Context, served: ServedModel, request: InferRequest, images
     if tensor.shape not in {(images,), (images, 1)}:
         raise RequestError(f"input 'alpha' has shape {list(tensor.shape)}; [{images}] fits, one for each picture")
     alphas = np.asarray(tensor.elements).reshape(images)
-    largest = context.settings.max_alpha
-    for index in np.flatnonzero(~(np.abs(alphas) <= largest)):
-        what = f"input 'alpha', element {index}: {alphas[index]:g}"
+    max_alpha = context.settings.max_alpha
+    for index in np.flatnonzero(~(np.abs(alphas) <= max_alpha)):
+        what = f"input 'alpha', element {index}:"
         if not np.isfinite(alphas[index]):
-            raise AlphaError(f"{what} is no finite number; 0 is the plain classifier")
-        raise AlphaRangeError(f"{what} is outside -{largest:g}..{largest:g}; 0 is the plain classifier")
+            raise AlphaError(f"{what} {alphas[index]:g} is not a finite number; 0 is the plain classifier")
+        check_alpha_range(float(alphas[index]), max_alpha, what)
     return alphas

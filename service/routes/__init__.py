@@ -1,1 +1,1 @@
-"""HTTP: parse, submit, render; no arithmetic here."""
+"""The HTTP routes: each parses a request, hands it to the parts that do the work, and renders the answer."""

@@ -1,4 +1,4 @@
-"""What happens along alpha: one picture's path, and a model's accuracy."""
+"""The routes that look along alpha: which classes win for a picture, and a model's accuracy curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
 from service.tuning.sources import refuse_exempt
 from service.web.json_response import json_response
 from service.web.picture_requests import PICTURES_BODY, answer_pictures
-from service.web.query_parameters import parse_prior, parse_since
+from service.web.query_parameters import check_alpha_range, parse_prior, parse_since
 
 __all__ = ["router"]
 
@@ -34,7 +34,7 @@ router = APIRouter(tags=["choose alpha"])
 
 
 class PathQuery(NamedTuple):
-    """Where along alpha a path begins and ends, and what a prior adds to the logits."""
+    """The range of alpha that a path covers, and what a prior adds to the logits, (C,) or None."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class PathQuery(NamedTuple):
 
 @router.post(
     "/v1/models/{model}/alpha-path",
-    summary="Which class wins where along alpha?",
+    summary="Find the winning class at every alpha",
     responses={
         200: {"model": AlphaPathResponse},
         **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503, 504)},
@@ -59,21 +59,22 @@ async def path(
     prior: Prior = None,
     timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """Send pictures as to classify. The path is exact: ascending, without gaps, each class at most once.
+    """Send pictures as for classify. The path is exact: ascending, without gaps, and with each class at most once.
 
-    Each step says on which stretch of alpha a class has the highest probability; where two steps meet, they tie.
+    Each step is an interval of alpha in which one class has the highest probability. Where two steps meet, their
+    classes tie.
     """
     refuse_exempt(served)
     low = -math.inf if from_ is None else from_
     high = math.inf if to is None else to
     if not (low < high and low < math.inf and high > -math.inf):
-        raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} has no length; give the lower one first")
+        raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} is empty; `from` must be below `to`")
     query = OutputQuery(_paths, PathQuery(low, high, parse_prior(prior, served.bundle)), heavy=True)
     return await answer_pictures(request, served, query, lambda _, steps: {"path": steps}, timeout_ms)
 
 
 def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:
-    """Return each picture's path, as the API shows it."""
+    """Return each picture's path as the answer shows it."""
     classes = served.bundle.manifest.classes
     slopes = tde.head_effect(output.head_cosine, served.bundle.class_effect)
     paths = []
@@ -82,8 +83,8 @@ def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQue
         paths.append(
             [
                 {
-                    "from": _end(step.low),
-                    "to": _end(step.high),
+                    "from": _finite_or_none(step.low),
+                    "to": _finite_or_none(step.high),
                     "index": step.class_index,
                     "name": classes[step.class_index].name,
                     "group": classes[step.class_index].group,
@@ -96,7 +97,7 @@ def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQue
 
 @router.get(
     "/v1/models/{model}/alpha/curve",
-    summary="Accuracy against alpha",
+    summary="Plot accuracy against alpha",
     responses={
         200: {"model": CurveResponse},
         **{status: {"model": ErrorResponse} for status in (404, 422, 503)},
@@ -108,36 +109,39 @@ async def curve(
     served: Served,
     source: Annotated[
         Literal["bundle", "feedback"],
-        Query(description="`bundle`: as measured when it was made; `feedback`: live"),
+        Query(description="`bundle`: as measured when the bundle was made; `feedback`: from the labels received since"),
     ] = "bundle",
     since: Since = None,
-    low: Annotated[float, Query(description="Of feedback, the least alpha drawn.")] = -2.0,
-    high: Annotated[float, Query(description="Of feedback, the largest alpha drawn.")] = 5.0,
-    points: Annotated[int, Query(description="Of feedback, how many alphas.", ge=2, le=2001)] = 141,
+    low: Annotated[float, Query(description="For feedback: the lowest alpha.")] = -2.0,
+    high: Annotated[float, Query(description="For feedback: the highest alpha.")] = 5.0,
+    points: Annotated[int, Query(description="For feedback: the number of alphas.", ge=2, le=2001)] = 141,
 ) -> Response:
-    """Exact step functions read at evenly spaced alphas: overall, by group, and the means of per-class recall."""
+    """Get accuracy at evenly spaced alphas, exactly: overall, by group, and the means of per-class recall."""
     context = context_of(request)
     if source == "bundle":
         answer = _bundle_curve(served)
     else:
         refuse_exempt(served)
-        moment = parse_since(since, context.feedback.clock())
-        _check_range(context, low, high)
+        since_seconds = parse_since(since, context.feedback.clock())
+        for what, end in (("low", low), ("high", high)):
+            check_alpha_range(end, context.settings.max_alpha, what)
+        if low > high:
+            raise AlphaRangeError(f"low {low:g} is above high {high:g}; give the lower one as low")
         draw = partial(curve_points, low=low, high=high, points=points)
-        answer = await context.heavy.run(lambda: _feedback_curve(context, served, moment, draw))
+        answer = await context.heavy.run(lambda: _feedback_curve(context, served, since_seconds, draw))
     return json_response(answer)
 
 
 def _bundle_curve(served: ServedModel) -> dict[str, Any]:
     metrics = served.bundle.manifest.metrics
-    found = metrics.get("curve")
-    if not isinstance(found, dict) or not {"alphas", "figures"} <= found.keys():
+    curve = metrics.get("curve")
+    if not isinstance(curve, dict) or not {"alphas", "figures"} <= curve.keys():
         raise NoCurveError(
-            f"the bundle of {served.name} holds no curve; `python -m training evaluate BUNDLE --data … --save` adds it"
+            f"the bundle of {served.name} has no curve; `python -m training evaluate BUNDLE --data … --save` adds one"
         )
-    images = found.get("images", metrics.get("images"))
-    data = found.get("data", metrics.get("data"))
-    points = {name: found[name] for name in ("alphas", "figures")}
+    images = curve.get("images", metrics.get("images"))
+    data = curve.get("data", metrics.get("data"))
+    points = {name: curve[name] for name in ("alphas", "figures")}
     return {"source": "bundle", "images": images, "data": data, **points, "optimum": None}
 
 
@@ -159,14 +163,5 @@ def _feedback_curve(
     }
 
 
-def _check_range(context: Context, low: float, high: float) -> None:
-    largest = context.settings.max_alpha
-    if not -largest <= low <= high <= largest:
-        raise AlphaRangeError(
-            f"a curve from alpha {low:g} to {high:g} cannot be drawn; give the lower one first, both in "
-            f"-{largest:g}..{largest:g}"
-        )
-
-
-def _end(alpha: float) -> float | None:
+def _finite_or_none(alpha: float) -> float | None:
     return alpha if math.isfinite(alpha) else None

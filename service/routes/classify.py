@@ -1,4 +1,4 @@
-"""POST /v1/models/{model}/classify: pictures in, predictions at every alpha asked for out."""
+"""POST /v1/models/{model}/classify: classify pictures at one or more values of alpha."""
 
 from typing import Annotated, Any
 
@@ -19,9 +19,10 @@ from service.web.query_parameters import parse_alphas, parse_prior, parse_top_k
 __all__ = ["router"]
 
 router = APIRouter(tags=["classify"], route_class=DirectRoute)
-_ALPHA = """A number (0 is the plain classifier; larger takes out more of the preference for frequent classes) or an
-operating point's name. Repeat it for several answers: one forward pass serves them all. Default: `balanced`."""
-_TOP_K = "How many classes to return, at most all. Default: 5, or all where there are fewer."
+_ALPHA = """A number or the name of an operating point. 0 is the plain classifier; larger values remove more of the
+preference for frequent classes. Repeat the parameter for several predictions; the network runs once for all of them.
+Default: `balanced`."""
+_TOP_K = "How many classes to return, up to the number of classes. Default: 5, or all classes if there are fewer."
 _ALPHAS: dict[str, Example] = {
     "plain and balanced": {"value": ["0", "balanced"]},
     "numbers": {"value": ["0", "0.5", "1", "1.5"]},
@@ -48,10 +49,10 @@ async def classify(
     prior: Prior = None,
     timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """Send one picture as the raw body, or one or more as a form's `files`: JPEG, PNG or WebP, told by their bytes.
+    """Send one picture as the body, or one or more in a form's `files` field: JPEG, PNG or WebP.
 
-    In a form a broken picture fails alone: its result holds an `error` instead of `predictions`. If all of them
-    are broken, the request fails as the first one does.
+    The format is recognized by the picture's bytes. If a picture in a form is broken, its result has an `error` instead
+    of `predictions`. If all of them are broken, the request fails with the first one's error.
     """
     context = context_of(request)
     served = context.registry.get(model, version)
@@ -59,20 +60,20 @@ async def classify(
     alphas = parse_alphas(alpha or (), context.operating_points.of(manifest), served.name, context.settings)
     parameters = PredictionParameters(alphas, parse_top_k(top_k, manifest), parse_prior(prior, served.bundle))
 
-    def render(result_id: str, picture: PicturePredictions) -> dict[str, Any]:
+    def render(result_id: str, predicted: PicturePredictions) -> dict[str, Any]:
         kept = KeptResult(
             result_id,
             manifest.name,
             manifest.version,
             alphas[0],
-            picture.top,
-            picture.plain,
-            picture.logits.copy(),
-            picture.head_cosine.copy(),
+            predicted.top,
+            predicted.plain,
+            predicted.logits.copy(),
+            predicted.head_cosine.copy(),
         )
-        if context.registry.serves(served):  # else what is kept may be another network's of that version by now
+        if context.registry.serves(served):  # otherwise the kept results may belong to a new network of this version
             context.results.add(kept)
-        return {"predictions": picture.predictions, "head_cosine": picture.head_cosine}
+        return {"predictions": predicted.predictions, "head_cosine": predicted.head_cosine}
 
     query = OutputQuery(predict, parameters, heavy=is_heavy(served, parameters), lines=len(alphas) * parameters.top_k)
     return await answer_pictures(request, served, query, render, timeout_ms)

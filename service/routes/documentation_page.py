@@ -1,7 +1,7 @@
-"""GET /docs: Swagger UI from this server's own files; FastAPI's page would fetch it from the internet.
+"""GET /docs: Swagger UI, served from this server's own files. FastAPI's own page loads it from another host.
 
-The page holds no script of its own, so its policy allows none; FastAPI's would need 'unsafe-inline'. Swagger UI draws
-its marks from data: addresses.
+The page has no inline script, so its policy forbids them; FastAPI's page needs 'unsafe-inline'. Swagger UI loads its
+icons from data: URLs.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""POST /v1/feedback and GET /v1/models/{model}/feedback: the right answers that come back, and what they say."""
+"""POST /v1/feedback and GET /v1/models/{model}/feedback: send labels for results, and read their summary."""
 
 import asyncio
 import math
@@ -22,10 +22,10 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["feedback"])
 MAX_LAST = 1_000_000
-_LAST = "How many of the newest labels the optimum is of. Default: the setting `drift_labels`."
+_LAST = "How many of the newest labels the optimum is computed from. Default: the setting `drift_labels`."
 _ITEM = FeedbackItem.model_json_schema()
 _ID = _ITEM["properties"]["id"]["examples"][0]
-_NO_ITEM = {"description": "What is no label has its own error in the answer."}
+_NO_ITEM = {"description": "An entry that is not a label gets its own error in the answer."}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -44,7 +44,7 @@ _BODY = {
 
 @router.post(
     "/v1/feedback",
-    summary="Send the right answer for one or more results",
+    summary="Send labels for one or more results",
     responses={
         200: {"model": FeedbackAnswer | FeedbackAnswers},
         **{status: {"model": ErrorResponse} for status in (404, 409, 410, 413, 415, 422, 503)},
@@ -55,9 +55,9 @@ _BODY = {
 async def give_feedback(request: Request) -> Response:
     """Send `{"id": a result's id, "label": class name or index}`, or a list of these.
 
-    The answer comes once the label is stored for good, and says at which alphas the label is the top class. Sending it
-    again changes nothing; another label replaces the first, as long as the result is kept (`keep_results_seconds`).
-    In a list each label stands for itself: what is wrong with one is its `error`.
+    The server answers once the label is stored, and says at which alphas the label is the top class. Sending the same
+    label again changes nothing. Another label replaces the first while the result is kept (`keep_results_seconds`). In
+    a list, a label that cannot be stored gets its own `error`; the others are stored.
     """
     context = context_of(request)
     body = await read_json(request, context.settings)
@@ -67,13 +67,11 @@ async def give_feedback(request: Request) -> Response:
             raise outcome
         return json_response(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
     if len(body) > context.settings.max_feedback:
-        raise TooManyLabelsError(
-            f"{len(body)} labels; at most {context.settings.max_feedback} fit into one request, send them in several"
-        )
-    read = [_item_or_error(entry) for entry in body]
-    outcomes = iter(await context.feedback.record([item for item in read if not isinstance(item, ServiceError)]))
+        raise TooManyLabelsError(f"{len(body)} labels in one request; send at most {context.settings.max_feedback}")
+    items = [_item_or_error(entry) for entry in body]
+    outcomes = iter(await context.feedback.record([item for item in items if not isinstance(item, ServiceError)]))
     results = []
-    for entry, item in zip(body, read, strict=True):
+    for entry, item in zip(body, items, strict=True):
         outcome = item if isinstance(item, ServiceError) else next(outcomes)
         if isinstance(outcome, Feedback):
             results.append(_rendered(context.registry.get(outcome.model, outcome.version), outcome))
@@ -87,7 +85,7 @@ async def give_feedback(request: Request) -> Response:
 
 @router.get(
     "/v1/models/{model}/feedback",
-    summary="What the labels of a model say",
+    summary="Summarize the labels of a model",
     responses={200: {"model": FeedbackSummary}, **{s: {"model": ErrorResponse} for s in (404, 422, 503)}},
     response_class=Response,
 )
@@ -97,7 +95,7 @@ async def describe_feedback(
     since: Since = None,
     last: Annotated[int | None, Query(description=_LAST, ge=1, le=MAX_LAST)] = None,
 ) -> Response:
-    """Counts, the alpha that would have been best for the newest labels, and how far the one in force is from it."""
+    """Get label counts, the best alpha for the newest labels, and how far the alpha in force is from it."""
     context = context_of(request)
     after = parse_since(since, context.feedback.clock())
     if context.watch.is_heavy(last):
@@ -107,22 +105,22 @@ async def describe_feedback(
 
 
 def _item(entry: Any) -> tuple[str, str | int]:
-    """Return id and label of what should be one label.
+    """Return the id and the label of one entry.
 
     Raises:
-        RequestError: it is none.
+        RequestError: the entry is not a label.
 
     """
     if not isinstance(entry, dict):
-        raise RequestError('a label is an object, {"id": "…", "label": "…"}, or a list of these')
+        raise RequestError('a label is an object {"id": "…", "label": "…"}; send one or a list of them')
     if unknown := entry.keys() - {"id", "label"}:
-        raise RequestError(f"{min(unknown)[:64]!r} is no field of a label; there are id and label")
+        raise RequestError(f"unknown field {min(unknown)[:64]!r}; a label has `id` and `label`")
     result_id = entry.get("id")
     label = entry.get("label")
     if not isinstance(result_id, str):
-        raise RequestError("a label's `id` is a result's id, a text of 32 hexadecimal digits")
+        raise RequestError("a label's `id` must be the id of a result, a string of 32 hexadecimal digits")
     if isinstance(label, bool) or not isinstance(label, str | int):
-        raise RequestError("a label's `label` is a class's name, a text, or its index, an integer")
+        raise RequestError("a label's `label` must be the name of a class, a string, or its index, an integer")
     return result_id, label
 
 

@@ -1,4 +1,4 @@
-"""GET /livez, /readyz, /metrics: for whoever watches the service."""
+"""GET /livez, /readyz and /metrics: routes for the systems that monitor the server."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,16 +14,16 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", summary="Is the process alive?", responses={503: {"model": ErrorResponse}})
 async def livez(request: Request) -> Health:
-    """200 as long as the event loop turns; 503 where a thread hangs or has died: the process is to be replaced."""
+    """200 while the event loop runs. 503 if a thread hangs or has died; the process has to be replaced."""
     context_of(request).check_alive()
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="May work be sent here?", responses={503: {"model": ErrorResponse}})
+@router.get("/readyz", summary="Is the server ready for requests?", responses={503: {"model": ErrorResponse}})
 async def readyz(request: Request) -> Health:
-    """Ready once a model is loaded and warmed up, and no longer once the server is told to stop.
+    """200 once a model is loaded and warmed up, until the server is told to stop; 503 otherwise.
 
-    Models that come, go or are refused beside one that is served change nothing.
+    Other models that are loaded, removed or refused meanwhile make no difference.
     """
     context_of(request).check_ready()
     return Health(status="ready")

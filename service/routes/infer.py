@@ -1,7 +1,7 @@
-"""POST /v2/models/{model}/infer: tensors in, tensors out, as the Open Inference Protocol carries them.
+"""POST /v2/models/{model}/infer: inference with tensors, as the Open Inference Protocol defines it.
 
-What a request means is in `service/openinference/`; here it comes, and its answer goes. Only this answer is ever
-compressed, where the client asks for it.
+`service/openinference/` interprets the request; this module reads it and sends the answer. Only this route compresses
+its answers, if the client asks for it.
 """
 
 import asyncio
@@ -10,8 +10,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.context import context_of
+from service.context import Context, context_of
 from service.errors import RequestError
+from service.inference.admission import BodyBudget
 from service.inference.registry import ServedModel
 from service.openinference import documentation as docs
 from service.openinference.compression import accepted_encoding, compressed, decompressed
@@ -20,6 +21,7 @@ from service.openinference.paths import find_model
 from service.openinference.requests import JSON_LENGTH_HEADER, InferRequest, parse_request, raw_request
 from service.openinference.responses import encode_response
 from service.schemas.parameters import ModelName
+from service.settings import Settings
 from service.web.bodies import read_body
 from service.web.deadline import Deadline
 from service.web.direct_route import DirectRoute
@@ -28,10 +30,10 @@ from service.web.picture_requests import unless_disconnected
 __all__ = ["router"]
 
 router = APIRouter(tags=["open inference protocol"], route_class=DirectRoute)
-MAX_LENGTH_DIGITS = 15  # digits
-IN_PLACE_BYTES = 65_536  # of JSON; parsed in about a millisecond
+MAX_LENGTH_DIGITS = 15
+MAX_IN_PLACE_BYTES = 65_536  # of JSON, which takes about a millisecond to parse; more is parsed in a thread
 _ERRORS = (400, 404, 413, 415, 422, 500, 501, 503, 504)
-Version = Annotated[str, Path(description="One that is in service.", openapi_examples={"1": {"value": "1"}})]
+Version = Annotated[str, Path(description="A version in service.", openapi_examples={"1": {"value": "1"}})]
 
 
 @router.post(
@@ -42,8 +44,9 @@ Version = Annotated[str, Path(description="One that is in service.", openapi_exa
     response_class=Response,
 )
 async def infer(request: Request, model: ModelName) -> Response:
-    """Pictures as `images` or `encoded`, with one `alpha` or one for each; outputs as asked, or all of them."""
-    return await _answer(request, find_model(context_of(request).registry, model))
+    """Send pictures as `images` or `encoded`, with one `alpha` for all or one for each. Default: all outputs."""
+    context = context_of(request)
+    return await _answer(request, context, find_model(context.registry, model))
 
 
 @router.post(
@@ -54,20 +57,21 @@ async def infer(request: Request, model: ModelName) -> Response:
     response_class=Response,
 )
 async def infer_with_version(request: Request, model: ModelName, version: Version) -> Response:
-    """The same, with the version that is asked for."""
-    return await _answer(request, find_model(context_of(request).registry, model, version))
+    """Infer with the version that the path names."""
+    context = context_of(request)
+    return await _answer(request, context, find_model(context.registry, model, version))
 
 
-async def _answer(request: Request, served: ServedModel) -> Response:
+async def _answer(request: Request, context: Context, served: ServedModel) -> Response:
     with count_request(served):
-        context_of(request).worker.admission.check()
+        context.worker.admission.check()
         async with Deadline(request):
-            asked = await _read(request, served)
-            tensors = await unless_disconnected(request, infer_outputs(context_of(request), served, asked))
+            infer_request = await _read(request, served, context.settings, context.body_budget)
+            tensors = await unless_disconnected(request, infer_outputs(context, served, infer_request))
         answered = time.perf_counter()
-        body, json_bytes = encode_response(served, asked, tensors)
-        context_of(request).body_budget.take(request.scope, len(body))
-        context_of(request).metrics.stages(served.name).render.observe(time.perf_counter() - answered)
+        body, json_bytes = encode_response(served, infer_request, tensors)
+        context.body_budget.take(request.scope, len(body))
+        context.metrics.stages(served.name).render.observe(time.perf_counter() - answered)
     headers = {}
     media_type = "application/json"
     if json_bytes is not None:
@@ -79,14 +83,13 @@ async def _answer(request: Request, served: ServedModel) -> Response:
     return Response(body, headers=headers, media_type=media_type)
 
 
-async def _read(request: Request, served: ServedModel) -> InferRequest:
-    """Return what a request asks, from its body and the header that says how much of that is JSON."""
-    settings = context_of(request).settings
+async def _read(request: Request, served: ServedModel, settings: Settings, body_budget: BodyBudget) -> InferRequest:
+    """Return the parsed request, from its body and the header that says how many bytes of it are JSON."""
     header = request.headers.get(JSON_LENGTH_HEADER)
     body = await read_body(request, settings.max_body_mb)
     if encoding := request.headers.get("content-encoding", ""):
         body = await decompressed(body, encoding, settings.max_body_mb)
-        context_of(request).body_budget.take(request.scope, len(body))
+        body_budget.take(request.scope, len(body))
     if header is None:
         json_bytes = len(body)
     elif header.isascii() and header.isdigit() and len(header) <= MAX_LENGTH_DIGITS and int(header) <= len(body):
@@ -95,9 +98,9 @@ async def _read(request: Request, served: ServedModel) -> InferRequest:
             return raw_request(body, served.bundle.manifest)
     else:
         raise RequestError(
-            f"{JSON_LENGTH_HEADER} {header[:64]!r} is not how many of the body's {len(body)} bytes are JSON, "
-            "before compression"
+            f"{JSON_LENGTH_HEADER} {header[:64]!r} is not a number from 0 to {len(body)}, "
+            "the length of the uncompressed body; give the length of its JSON part"
         )
-    if json_bytes <= IN_PLACE_BYTES:
+    if json_bytes <= MAX_IN_PLACE_BYTES:
         return parse_request(body, json_bytes, settings.max_json_mb)
     return await asyncio.to_thread(parse_request, body, json_bytes, settings.max_json_mb)

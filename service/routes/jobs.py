@@ -1,4 +1,4 @@
-"""GET and DELETE /v1/jobs/{id}: how far a job is, what came of it, and how to stop it."""
+"""GET and DELETE /v1/jobs/{id}: follow a job, read its result, cancel it."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for
 
 @router.get(
     "/v1/jobs/{id}",
-    summary="How far is a job?",
+    summary="Describe a job",
     responses={200: {"model": JobDescription}, **_ERRORS},
     response_class=Response,
 )
-async def get_job(request: Request, id: JobId) -> Response:  # noqa: A002  the name in the path
-    """State, progress, and the result or the error; any process or replica that shares the database answers."""
+async def get_job(request: Request, id: JobId) -> Response:  # noqa: A002  the path parameter's name
+    """Get a job's state, progress, and result or error. Any process or replica that shares the database answers."""
     return _json(await context_of(request).jobs.find(id))
 
 
@@ -35,8 +35,8 @@ async def get_job(request: Request, id: JobId) -> Response:  # noqa: A002  the n
     responses={200: {"model": JobDescription}, **_ERRORS},
     response_class=Response,
 )
-async def cancel_job(request: Request, id: JobId) -> Response:  # noqa: A002  the name in the path
-    """Stop it; another process's within about a second. One that has ended stays as it is."""
+async def cancel_job(request: Request, id: JobId) -> Response:  # noqa: A002  the path parameter's name
+    """Cancel a job. In another process it stops within about a second. A job that has ended does not change."""
     return _json(await context_of(request).jobs.cancel(id))
 
 

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{model}: what this server can classify, and how well."""
+"""GET /v1/models and /v1/models/{model}: the models in service and what is known about each."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["models"])
 
 @router.get("/v1/models", summary="List the models")
 async def list_models(request: Request) -> ModelList:
-    """Every model in service, with its operating points; and what lies in the models folder but is refused, and why."""
+    """List every model in service with its operating points, and every version in the models folder that is refused."""
     context = context_of(request)
     return ModelList(
         models=[
@@ -25,7 +25,7 @@ async def list_models(request: Request) -> ModelList:
                 name=served.name,
                 version=served.version,
                 versions=context.catalog.versions_in_folder(served.name),
-                served_versions=[each.version for each in context.registry.versions_of(served.name)],
+                served_versions=[version.version for version in context.registry.versions_of(served.name)],
                 classes=len(served.bundle.manifest.classes),
                 operating_points={
                     name: point.alpha for name, point in context.operating_points.of(served.bundle.manifest).items()
@@ -34,8 +34,8 @@ async def list_models(request: Request) -> ModelList:
             for served in context.registry
         ],
         refused=[
-            RefusedVersion(name=each.name, version=each.version, reason=each.reason, since=iso_time(each.since))
-            for each in context.catalog.refused()
+            RefusedVersion(name=entry.name, version=entry.version, reason=entry.reason, since=iso_time(entry.since))
+            for entry in context.catalog.refused()
         ],
     )
 
@@ -46,17 +46,17 @@ async def list_models(request: Request) -> ModelList:
     responses={404: {"model": ErrorResponse}, 422: {"model": ErrorResponse}},
 )
 async def describe_model(request: Request, served: Served) -> ModelDetail:
-    """Classes and groups, operating points in force and how they were chosen, accuracy, provenance."""
+    """Get a model's classes and groups, operating points and how they were chosen, accuracy, and provenance."""
     context = context_of(request)
     manifest = dataclasses.asdict(served.bundle.manifest)
-    shown = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
+    fields = {name: value for name, value in manifest.items() if name not in {"format_version", "sha256"}}
     points = context.operating_points.of(served.bundle.manifest)
-    shown["operating_points"] = {name: operating_point_fields(point) for name, point in points.items()}
-    shown["class_effect"] = served.bundle.class_effect.tolist()
+    fields["operating_points"] = {name: operating_point_fields(point) for name, point in points.items()}
+    fields["class_effect"] = served.bundle.class_effect.tolist()
     return ModelDetail(
-        **shown,
+        **fields,
         versions=context.catalog.versions_in_folder(served.name),
-        served_versions=[each.version for each in context.registry.versions_of(served.name)],
+        served_versions=[version.version for version in context.registry.versions_of(served.name)],
         engine=served.engine.description,
         max_batch_images=served.batch_policy.max_images,
     )

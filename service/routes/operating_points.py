@@ -1,11 +1,10 @@
-"""The operating points of a model: what each name means now, how that came about, and how to change it."""
+"""The routes of a model's operating points: list, describe, set and remove them."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.context import Context, context_of
-from service.errors import AlphaRangeError
+from service.context import context_of
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
@@ -22,6 +21,7 @@ from service.storage.operating_points import PointInForce
 from service.storage.point_changes import Change
 from service.web.bodies import read_json, validated
 from service.web.json_response import iso_time, json_response, operating_point_fields
+from service.web.query_parameters import check_alpha_range
 
 __all__ = ["router"]
 
@@ -35,7 +35,7 @@ _BODY = {
                 "schema": _ORDER,
                 "examples": {
                     "a number": {"value": {"alpha": 1.2}},
-                    "with its story": {
+                    "with its reason": {
                         "value": {
                             "alpha": 1.2,
                             "chosen_by": "highest balanced accuracy on last week's feedback",
@@ -56,12 +56,12 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 @router.get(
     "/v1/models/{model}/operating-points",
-    summary="What the operating points are",
+    summary="List the operating points",
     responses={200: {"model": OperatingPointList}, **_errors(404, 422)},
     response_class=Response,
 )
 async def list_points(request: Request, served: Served) -> Response:
-    """Every name that `alpha` may be, with what it means now: the bundle's own, or what was stored since."""
+    """List every name that `alpha` accepts, with its value in force: the bundle's own, or a stored one."""
     context = context_of(request)
     points = context.operating_points.of(served.bundle.manifest)
     shown = {name: operating_point_fields(point) for name, point in points.items()}
@@ -70,20 +70,20 @@ async def list_points(request: Request, served: Served) -> Response:
 
 @router.get(
     "/v1/models/{model}/operating-points/{name}",
-    summary="One operating point and its history",
+    summary="Describe an operating point",
     responses={200: {"model": OperatingPointHistory | OperatingPointPast}, **_errors(404, 422, 503)},
     response_class=Response,
 )
 async def describe_point(request: Request, served: Served, name: PointName) -> Response:
-    """What the name means now, and every change that is kept: who, when, why, from what. Newest first.
+    """Get the value in force and the history, newest change first: who, when, why, and the alpha before.
 
-    Of a point that was removed there is only the history; `in_force` is null.
+    A point that was removed has only a history, and `in_force` is null.
     """
     context = context_of(request)
     changes = await context.operating_points.history(served.bundle.manifest, name)
     point = context.operating_points.of(served.bundle.manifest).get(name)
     if point is None and not changes:
-        context.operating_points.get(served.bundle.manifest, name)  # which says what there is
+        context.operating_points.get(served.bundle.manifest, name)  # raises, and lists the names there are
     shown = {"name": name, "in_force": None} if point is None else _rendered(served, name, point)
     return json_response(_head(served) | shown | {"history": [_change(change) for change in changes]})
 
@@ -96,15 +96,15 @@ async def describe_point(request: Request, served: Served, name: PointName) -> R
     response_class=Response,
 )
 async def set_point(request: Request, served: Served, name: PointName) -> Response:
-    """Set what a name means, a new one or the bundle's, from the next request on, for everybody.
+    """Set the alpha of a name, new or the bundle's own, for every later request.
 
-    The answer comes once the change is stored for good and every process and replica that shares the database has had
-    the time to see it. `head` stays the plain classifier.
+    The server answers once the change is stored and every process and replica that shares the database has had time to
+    read it. `head` is always 0, the plain classifier.
     """
     context = context_of(request)
     context.operating_points.check_name(served.bundle.manifest, name)
     order = validated(OperatingPointOrder, await read_json(request, context.settings))
-    _check_alpha(context, order.alpha)
+    check_alpha_range(order.alpha, context.settings.max_alpha)
     point = await context.operating_points.set(
         served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why
     )
@@ -113,7 +113,7 @@ async def set_point(request: Request, served: Served, name: PointName) -> Respon
 
 @router.delete(
     "/v1/models/{model}/operating-points/{name}",
-    summary="Take a stored operating point back",
+    summary="Remove a stored operating point",
     responses={200: {"model": OperatingPointRemoved}, **_errors(404, 409, 422, 503)},
     response_class=Response,
 )
@@ -121,21 +121,15 @@ async def remove_point(
     request: Request,
     served: Served,
     name: PointName,
-    who: Annotated[LineOf100, Query(description="who asks for it")] = "anonymous",
+    who: Annotated[LineOf100, Query(description="who removes it, for the history")] = "anonymous",
     why: Annotated[LineOf500 | None, Query(description="the reason, for the history")] = None,
 ) -> Response:
-    """Forget what was stored under a name: the bundle's own point is in force again, or none where it has none."""
+    """Remove a stored point. The bundle's own point of that name, if it has one, is in force again."""
     context = context_of(request)
     point = await context.operating_points.remove(served.bundle.manifest, name, who=who, why=why or "")
     return json_response(
         _head(served) | {"name": name, "in_force": None if point is None else operating_point_fields(point)}
     )
-
-
-def _check_alpha(context: Context, alpha: float) -> None:
-    largest = context.settings.max_alpha
-    if abs(alpha) > largest:
-        raise AlphaRangeError(f"alpha {alpha:g} is outside -{largest:g}..{largest:g}; 0 is the plain classifier")
 
 
 def _head(served: ServedModel) -> dict[str, Any]:

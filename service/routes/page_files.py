@@ -1,15 +1,16 @@
-"""Files of a page: their types, a policy that binds the browser, and no second sending of what it has already."""
+"""Static files of an HTML page, with their media types, a content security policy and caching headers."""
 
 from pathlib import Path, PurePath
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+from typing_extensions import override
 
 __all__ = ["PageFiles"]
 
 PICTURES = {".svg", ".webp"}
-TYPES = {  # not left to the machine's own table, which may say otherwise
+TYPES = {  # the operating system's own table may differ
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -20,12 +21,12 @@ TYPES = {  # not left to the machine's own table, which may say otherwise
 
 
 class PageFiles(StaticFiles):
-    """A folder's files, answered with 304 where the browser has them already.
+    """The files of a folder. A file that the browser already has is answered with 304.
 
     Args:
-        folder: of the files.
-        policy: Content-Security-Policy of all of them.
-        package: name and folder of an installed package whose files come beside them.
+        folder: the folder with the files.
+        policy: the `Content-Security-Policy` header of each answer.
+        package: name and folder of an installed package with more files; None if there is none.
 
     """
 
@@ -33,12 +34,13 @@ class PageFiles(StaticFiles):
         super().__init__(directory=folder, packages=[package] if package else None)
         self.policy = policy
 
+    @override
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with the file, its type, and the page's policy."""
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = self.policy
         suffix = PurePath(path).suffix
-        # Kept, but asked about each time, so that no old module meets a new one; a picture is as good tomorrow.
+        # The browser asks again before it uses a cached script, so that it never mixes old and new modules. Pictures
+        # hardly ever change, so it may use them for a day.
         response.headers["Cache-Control"] = "max-age=86400" if suffix in PICTURES else "no-cache"
         kind = TYPES.get(suffix)
         if response.status_code == 200 and kind:

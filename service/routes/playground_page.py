@@ -1,7 +1,7 @@
-"""GET / and /playground/…: the page on which α is tried by hand. Plain files, no build step, no other host.
+"""GET / and /playground/…: a page to try alpha by hand. It consists of plain files and has no build step.
 
-The page may load nothing but this server's own files, and holds no script or style of its own, so a strict policy
-works; were a class name ever to slip through as markup, the browser would still run none of it.
+The page loads only this server's own files and has no inline script or style, which allows a strict policy: if a class
+name were ever rendered as markup, the browser would still not run it.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which model a request is about: the name in its path, and the version it asks for, where it does."""
+"""The dependency that gives a route the model that its path and its `version` parameter name."""
 
 from typing import Annotated
 
@@ -12,10 +12,11 @@ __all__ = ["Served", "served_model"]
 
 
 async def served_model(request: Request, model: ModelName, version: ModelVersion = None) -> ServedModel:
-    """Return the model in service. Whoever holds it may finish with it, whatever takes its place meanwhile.
+    """Return the model in service; the request can keep using it even if another version replaces it meanwhile.
 
     Raises:
-        UnknownModelError, UnknownVersionError: there is none; the sentence lists those there are.
+        UnknownModelError: no such model is in service; the message lists the models that are.
+        UnknownVersionError: the model is in service, but not in this version.
 
     """
     return context_of(request).registry.get(model, version)

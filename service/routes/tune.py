@@ -1,4 +1,4 @@
-"""POST /v1/models/{model}/alpha/tune: choose alpha from an archive, from feedback, or from traffic without labels."""
+"""POST /v1/models/{model}/alpha/tune: choose alpha on an archive, on feedback, or on traffic without labels."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from service.context import Context, context_of, request_id_of
 from service.errors import (
-    AlphaRangeError,
     ClientDisconnectedError,
     JobCancelledError,
     MultipartError,
@@ -32,25 +31,29 @@ from service.settings import Settings
 from service.tuning.archives import open_archive
 from service.tuning.sources import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
 from service.web.bodies import check_charset, limited, media_type_of, read_json, validated
-from service.web.query_parameters import parse_since
+from service.web.query_parameters import check_alpha_range, parse_since
 from service.web.uploads import MULTIPART
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["choose alpha"])
 MAX_WAIT_SECONDS = 30.0
-UPLOAD_SECONDS = 600.0
+MAX_UPLOAD_SECONDS = 600.0
 MAX_ARCHIVE_NAME_LENGTH = 100
-_WAIT = "Seconds to wait for the result; what takes longer is answered with 202 and a job to poll."
+_WAIT = "Seconds to wait for the result. If it takes longer, the answer is 202 with a job to poll."
 _FORM: dict[str, Any] = {
-    "archive": {"type": "string", "format": "binary", "description": "a zip of class folders, CLASS/IMAGE"},
+    "archive": {
+        "type": "string",
+        "format": "binary",
+        "description": "a zip file with a folder of pictures for each class, CLASS/IMAGE",
+    },
     "objective": {"type": "string", "enum": OBJECTIVES, "default": "balanced"},
     "constraint": {"type": "array", "items": {"type": "string"}, "example": ["overall >= 0.7", "many >= 65%"]},
-    "low": {"type": "number", "default": ALPHA_RANGE[0], "description": "least alpha looked at"},
-    "high": {"type": "number", "default": ALPHA_RANGE[1], "description": "largest alpha looked at"},
-    "save_as": {"type": "string", "description": "store alpha as this operating point", "example": "night-shift"},
-    "who": {"type": "string", "description": "for the history", "example": "ada"},
-    "why": {"type": "string", "description": "for the history", "example": "more night pictures"},
+    "low": {"type": "number", "default": ALPHA_RANGE[0], "description": "the lowest alpha to consider"},
+    "high": {"type": "number", "default": ALPHA_RANGE[1], "description": "the highest alpha to consider"},
+    "save_as": {"type": "string", "description": "store the alpha as this operating point", "example": "night-shift"},
+    "who": {"type": "string", "description": "who asks for it, for the history", "example": "ada"},
+    "why": {"type": "string", "description": "the reason, for the history", "example": "more night pictures"},
 }
 _BODY = {
     "requestBody": {
@@ -62,7 +65,7 @@ _BODY = {
                     "feedback": {
                         "value": {"source": "feedback", "constraints": ["overall >= 0.7"], "save_as": "today"}
                     },
-                    "traffic, where all classes should be equally frequent": {
+                    "traffic, if all classes should be equally frequent": {
                         "value": {"source": "traffic", "target": "uniform"}
                     },
                     "traffic, by its own estimated class frequencies": {
@@ -72,7 +75,7 @@ _BODY = {
             },
             MULTIPART: {
                 "schema": {"type": "object", "required": ["archive"], "properties": _FORM},
-                "encoding": {"constraint": {"style": "form", "explode": True}},  # one field each
+                "encoding": {"constraint": {"style": "form", "explode": True}},  # one form field for each constraint
             },
         },
     }
@@ -84,7 +87,10 @@ _BODY = {
     summary="Choose alpha for your data",
     responses={
         200: {"model": TuneReport},
-        202: {"model": JobAnswer, "description": "It takes longer: a job to poll, at the address in `Location`"},
+        202: {
+            "model": JobAnswer,
+            "description": "The result takes longer than `wait`: a job to poll at the URL in `Location`",
+        },
         **{status: {"model": ErrorResponse} for status in (400, 404, 409, 413, 415, 422, 500, 503)},
     },
     openapi_extra=_BODY,
@@ -95,11 +101,11 @@ async def tune_alpha(
     served: Served,
     wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
 ) -> Response:
-    """Send a zip of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.
+    """Send a zip file of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.
 
-    The alpha is exact: accuracy against alpha is a step function made of one interval per picture, and its best stretch
-    is read off. `save_as` stores it as an operating point. Pictures that cannot be read are listed, and fatal beyond a
-    tenth of them. Of an archive with `train` and `test` folders only `test` is used.
+    The alpha is exact: accuracy against alpha is a step function with one interval per picture, and the server returns
+    the middle of its best step. `save_as` stores it as an operating point. Pictures that cannot be read are listed; if
+    they are more than a tenth, the request fails. If an archive has `train` and `test` folders, only `test` is used.
     """
     context = context_of(request)
     refuse_exempt(served)
@@ -118,7 +124,7 @@ async def tune_alpha(
 
 
 async def _work(request: Request, context: Context, served: ServedModel) -> Work:
-    """Read the request, refuse what can be refused at once, and return what the job is to do."""
+    """Read the request, refuse it early if possible, and return the work of the job."""
     if media_type_of(request) == MULTIPART:
         return await _archive_work(request, context, served)
     order = validated(TuneRequest, await read_json(request, context.settings))
@@ -132,13 +138,13 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
             return await tune_on_feedback(context, served, since, objective, progress)
         return await tune_on_traffic(context, served, since, order.target, objective, progress)
 
-    def told(report: Report) -> str:
+    def chosen_by(report: Report) -> str:
         if order.source == "feedback":
             return f"{objective}, on {report['images']:,} labels of feedback"
         target = order.target if isinstance(order.target, str) else "given"
         return f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
 
-    return Work(run, _finisher(context, served, order, order.source, told))
+    return Work(run, _finisher(context, served, order, order.source, chosen_by))
 
 
 async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
@@ -167,66 +173,68 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     async def run(progress: Progress) -> Report:
         return await tune_on_archive(context, served, archive, objective, progress)
 
-    def told(report: Report) -> str:
+    def chosen_by(report: Report) -> str:
         return f"{objective}, on {report['images']:,} labelled pictures of {name}"
 
-    return Work(run, _finisher(context, served, order, "archive", told), file.close)
+    return Work(run, _finisher(context, served, order, "archive", chosen_by), file.close)
 
 
 async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[str, Any]]:
-    """Return the archive, which is on disk where it is large, and the other fields; the caller closes the file."""
+    """Return the archive and the other fields. A large archive is on disk; the caller closes the file."""
     try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
+        async with asyncio.timeout(MAX_UPLOAD_SECONDS):
             form = await limited(request, max_mb, to_disk=True).form(max_files=1, max_fields=64)
     except TimeoutError as error:
-        raise UploadTimeoutError(f"the archive took more than {UPLOAD_SECONDS:g} s to arrive; send less") from error
+        raise UploadTimeoutError(
+            f"the archive took more than {MAX_UPLOAD_SECONDS:g} s to arrive; send a smaller one"
+        ) from error
     except OSError as error:  # the disk is full
-        raise OverloadedError(f"the archive cannot be kept at present: {error.strerror}; try again later") from error
-    except HTTPException as error:  # Starlette's word for a form it cannot parse
+        raise OverloadedError(f"the archive cannot be written to disk: {error.strerror}; try again later") from error
+    except HTTPException as error:  # raised by Starlette for a form that it cannot parse
         raise MultipartError(f"the form cannot be read: {error.detail}") from error
     except ClientDisconnect as error:
-        raise ClientDisconnectedError("the client hung up while it was sending") from error
+        raise ClientDisconnectedError("the client disconnected while it was sending") from error
     upload = form.get("archive")
     if not isinstance(upload, UploadFile):
         await form.close()
-        raise MultipartError("the form has no file in the field 'archive'; send a zip of class folders there")
-    texts = [(name, value) for name, value in form.multi_items() if name != "archive"]
-    if any(name == "constraints" for name, _ in texts):
+        raise MultipartError("the form has no file in the field 'archive'; send a zip file of class folders there")
+    fields = [(name, value) for name, value in form.multi_items() if name != "archive"]
+    if any(name == "constraints" for name, _ in fields):
         upload.file.close()
-        raise RequestError("'constraints' is no field of the form; send each one as 'constraint'")
-    constraints = [value for name, value in texts if name == "constraint"]
-    return upload, {name: value for name, value in texts if name != "constraint"} | {"constraints": constraints}
+        raise RequestError("unknown field 'constraints'; send each constraint in a field 'constraint'")
+    constraints = [value for name, value in fields if name == "constraint"]
+    return upload, {name: value for name, value in fields if name != "constraint"} | {"constraints": constraints}
 
 
 def _check_name(context: Context, served: ServedModel, order: TuneOrder) -> None:
-    """Refuse a name at once, not when the work is done."""
+    """Refuse a name before the job starts instead of after it."""
     if order.save_as is not None:
         context.operating_points.check_name(served.bundle.manifest, order.save_as)
 
 
 def _finisher(
-    context: Context, served: ServedModel, order: TuneOrder, source: str, told: Callable[[Report], str]
+    context: Context, served: ServedModel, order: TuneOrder, source: str, chosen_by: Callable[[Report], str]
 ) -> Callable[[Report], Awaitable[Report]]:
-    """Return what stores the alpha where that was asked for, and completes the report."""
+    """Return the function that stores the alpha if `save_as` asks for it, and completes the report."""
     manifest = served.bundle.manifest
 
     async def finish(report: Report) -> Report:
         if order.save_as is not None:
             await context.operating_points.set(
-                manifest, order.save_as, report["alpha"], chosen_by=told(report), who=order.who, why=order.why
+                manifest, order.save_as, report["alpha"], chosen_by=chosen_by(report), who=order.who, why=order.why
             )
-        about = {"model": manifest.name, "version": manifest.version, "source": source}
-        return about | report | {"saved_as": order.save_as}
+        origin = {"model": manifest.name, "version": manifest.version, "source": source}
+        return origin | report | {"saved_as": order.save_as}
 
     return finish
 
 
 def _check_fields(order: TuneRequest, served: ServedModel) -> None:
-    """Refuse what would be ignored.
+    """Refuse fields that this source would ignore.
 
     Raises:
-        RequestError: a field that means nothing for this source.
-        PriorError: a target that names other classes than the model's.
+        RequestError: a field does not apply to this source.
+        PriorError: a target does not have one weight for each class.
 
     """
     given = order.model_fields_set
@@ -234,22 +242,23 @@ def _check_fields(order: TuneRequest, served: ServedModel) -> None:
         raise PriorError(
             f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"
         )
-    if order.source == "traffic" and (strangers := given & {"objective", "constraints"}):
+    if order.source == "traffic" and (needing_labels := given & {"objective", "constraints"}):
         raise RequestError(
-            f"{min(strangers)}: traffic has no labels to measure it on; its alpha is where the mean prediction comes "
-            "closest to `target`"
+            f"{min(needing_labels)}: does not apply to traffic, which has no labels; its alpha is the one at which the "
+            "mean prediction is closest to `target`"
         )
     if order.source == "feedback" and "target" in given:
-        raise RequestError("target: only traffic is matched to a target; feedback has labels, choose an `objective`")
+        raise RequestError("target: applies to traffic only; for feedback, which has labels, give an `objective`")
 
 
 def _objective(order: TuneOrder, settings: Settings) -> Objective:
-    """Return the objective; what makes no sense in it is a TuningError.
+    """Return the objective of a request.
 
     Raises:
-        AlphaRangeError: it looks further than this server lets alpha go.
+        AlphaRangeError: `low` or `high` is outside what this server allows.
+        TuningError: the objective or a constraint is unknown, or they contradict each other.
 
     """
-    if max(abs(order.low), abs(order.high)) > settings.max_alpha:
-        raise AlphaRangeError(f"alpha is looked for within -{settings.max_alpha:g}..{settings.max_alpha:g} at most")
+    for what, alpha in (("low", order.low), ("high", order.high)):
+        check_alpha_range(alpha, settings.max_alpha, what)
     return Objective(order.objective, tuple(map(Constraint.parse, order.constraints)), order.low, order.high)

@@ -16,7 +16,7 @@ from service.errors import AlphaError, AlphaRangeError, PriorError, RequestError
 from service.settings import Settings
 from service.storage.operating_points import DEFAULT_ALPHA, PointInForce
 
-__all__ = ["DEFAULT_TOP_K", "parse_alphas", "parse_prior", "parse_since", "parse_top_k"]
+__all__ = ["DEFAULT_TOP_K", "check_alpha_range", "parse_alphas", "parse_prior", "parse_since", "parse_top_k"]
 
 DEFAULT_TOP_K = 5
 Float32 = NDArray[np.float32]
@@ -42,6 +42,26 @@ def parse_alphas(
     if len(values) > settings.max_alphas:
         raise TooManyAlphasError(f"{len(values)} values of alpha; at most {settings.max_alphas} fit into one request")
     return tuple(_parse_alpha(value, points, model, settings.max_alpha) for value in values or (DEFAULT_ALPHA,))
+
+
+def check_alpha_range(alpha: float, max_alpha: float, what: str = "alpha", balanced: float | None = None) -> None:
+    """Check that an alpha is within what the server allows.
+
+    Args:
+        alpha: the number given.
+        max_alpha: the largest size allowed, the setting `max_alpha`.
+        what: how the message names the number, such as "input 'alpha', element 3:".
+        balanced: the model's `balanced` operating point, for the message; None leaves it out.
+
+    Raises:
+        AlphaRangeError: it is outside -max_alpha..max_alpha.
+
+    """
+    if not abs(alpha) <= max_alpha:
+        hint = "" if balanced is None else f", this model is balanced at {balanced:.3g}"
+        raise AlphaRangeError(
+            f"{what} {alpha:g} is outside -{max_alpha:g}..{max_alpha:g}; 0 is the plain classifier{hint}"
+        )
 
 
 def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
@@ -113,7 +133,7 @@ def parse_since(text: str | None, now: float) -> float | None:
     return now - seconds
 
 
-def _parse_alpha(text: str, points: Mapping[str, PointInForce], model: str, largest: float) -> float:
+def _parse_alpha(text: str, points: Mapping[str, PointInForce], model: str, max_alpha: float) -> float:
     if text in points:
         return points[text].alpha
     try:
@@ -123,10 +143,5 @@ def _parse_alpha(text: str, points: Mapping[str, PointInForce], model: str, larg
     if not math.isfinite(alpha):
         names = ", ".join(points)
         raise AlphaError(f"alpha {text[:64]!r} is neither a finite number nor an operating point of {model}: {names}")
-    if abs(alpha) > largest:
-        balanced = points[DEFAULT_ALPHA].alpha
-        raise AlphaRangeError(
-            f"alpha {alpha:g} is outside -{largest:g}..{largest:g}; 0 is the plain classifier, "
-            f"this model is balanced at {balanced:.3g}"
-        )
+    check_alpha_range(alpha, max_alpha, balanced=points[DEFAULT_ALPHA].alpha)
     return alpha
