@@ -36,7 +36,7 @@ from service.routes import jobs as job_routes
 from service.routes.documentation_page import add_documentation
 from service.routes.playground_page import add_playground
 from service.server.connection import FLOW_CONTROL
-from service.server.launch import settle_process
+from service.server.launch import configure_process
 from service.settings import Settings
 from service.storage.database import Database, StorageUnavailableError
 from service.storage.operating_points import OperatingPoints
@@ -118,7 +118,7 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
 def app_from_environment() -> FastAPI:
     """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
     app = create_app(Settings.read(os.environ))
-    settle_process()
+    configure_process()
     return app
 
 

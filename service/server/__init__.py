@@ -1,1 +1,1 @@
-"""Everything that knows uvicorn: connections, listening, shutdown, several processes."""
+"""The HTTP server: connections, listening, shutdown and several processes. The only package that imports uvicorn."""

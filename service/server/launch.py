@@ -1,4 +1,4 @@
-"""Starts uvicorn as the settings say: in this process, or in several."""
+"""Starts uvicorn with the service's settings, in this process or in several."""
 
 import gc
 import os
@@ -9,44 +9,44 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.server.connection import Connection
+from service.server.file_limit import raise_file_limit
 from service.server.graceful_server import Server
-from service.server.slow_clients import raise_file_limit
 from service.server.supervisor import supervise
 from service.settings import Settings
 
-__all__ = ["serve", "serve_in_processes", "settle_process"]
+__all__ = ["configure_process", "serve", "serve_in_processes"]
 
 
 def serve(app: FastAPI, settings: Settings) -> int:
-    """Serve in this process until a signal; return the exit code."""
-    settle_process()
+    """Serve in this process until a signal arrives; return the exit code."""
+    configure_process()
     raise_file_limit(settings.max_connections)
     server = Server(_config(app, settings))
     server.run()
-    server.end_process_if_failed()
+    server.exit_if_failed()
     return 0
 
 
 def serve_in_processes(settings: Settings) -> int:
-    """Serve in several processes behind one port, until a signal; a process that dies is replaced."""
+    """Serve in several processes behind one port until a signal arrives; return the exit code."""
     raise_file_limit(settings.max_connections)
     with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
         os.environ |= settings.as_environment()
         return supervise(_config("service.app:app_from_environment", settings), folder)
 
 
-def settle_process() -> None:
-    """Tell Python and the system what kind of work this process does; once, when everything is loaded.
+def configure_process() -> None:
+    """Configure the garbage collector and the scheduler for serving. Call this once, after everything is loaded.
 
-    What was made so far, modules and models, is taken out of the garbage collector's rounds: going through it again and
-    again would take much of the event loop's time. What is given up later is still freed when its last reference
-    goes, as everything is that is no part of a circle.
+    Objects that exist now, modules and models, are exempt from garbage collection: scanning them again and again would
+    take much of the event loop's time. Reference counting still frees them, unless they are part of a cycle.
 
-    On Linux our threads, begun from now on, are a batch job to the scheduler: none that wakes up takes the core from
-    one that computes, so under load requests are read some at a time. With a core free nothing waits any longer.
+    On Linux, threads started from now on use the batch scheduling policy. A thread that wakes up then does not preempt
+    one that computes, so under load the server reads several requests at a time. If a core is free, no thread waits
+    longer than before.
     """
     if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):  # a sandbox that forbids it: then it is as it was
+        with suppress(OSError):  # a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     gc.collect()
     gc.freeze()

@@ -1,6 +1,7 @@
-"""A transport that writes an answer's head and body at once.
+"""A transport that writes an answer's head and body together.
 
-uvicorn writes one after the other, which costs a system call more on this side and often a wake-up more on the other.
+uvicorn writes them separately, which costs an additional system call here and often an additional wake-up of the
+client.
 """
 
 import asyncio
@@ -10,23 +11,25 @@ __all__ = ["SingleWriteTransport"]
 
 
 class SingleWriteTransport:
-    """A transport that holds what is written until more comes, or until the event loop has done what else there is.
+    """A transport that holds back a write until the next one, or until the event loop's next iteration.
 
-    All else it does as the transport behind it, so it inherits nothing: asyncio's own methods would only raise.
+    It forwards everything else to the wrapped transport. It does not inherit from `asyncio.Transport`, whose methods
+    would only raise NotImplementedError instead of reaching `__getattr__`.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._held = b""
-        for name in ("get_extra_info", "is_closing", "pause_reading", "resume_reading", "set_protocol"):  # often used
+        # called for every request, so __getattr__ would cost too much
+        for name in ("get_extra_info", "is_closing", "pause_reading", "resume_reading", "set_protocol"):
             setattr(self, name, getattr(transport, name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Hold the data, or write it behind what is held."""
+        """Hold the data back, or write it together with what is held."""
         if self._held:
             self._transport.write(self._held + data)
             self._held = b""
@@ -35,12 +38,12 @@ class SingleWriteTransport:
             self._loop.call_soon(self._flush)
 
     def close(self) -> None:
-        """Write what is held, and close."""
+        """Write what is held, then close."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close, whatever is held or on its way."""
+        """Close at once, and drop what is held or buffered."""
         self._held = b""
         self._transport.abort()
 

@@ -1,129 +1,142 @@
-"""How long each connection may take: nobody may hold a place by doing nothing.
+"""Time limits for clients: a client must not occupy a connection by doing nothing.
 
-Every connection is looked at once a second. It is closed where a request's head does not arrive in time, where a body
-or the taking of an answer makes too little progress for a while, and where it is being closed and does not end. What
-the server itself is the cause of does not count. The hot path only counts bytes.
+Once a second, every connection is checked. The server refuses one whose request head does not arrive in time, whose
+body or answer moves too slowly, or which does not close when it should. Time that the server itself takes does not
+count against the client. The hot path only counts bytes.
 """
 
-import logging
 import math
-import resource
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
 
-from service.context import Context
-from service.errors import SlowClientError
+from service.errors import ServiceError, SlowClientError
+from service.inference.admission import BodyBudget
+from service.metrics import Metrics
+from service.server.connection_phase import Phase
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.server.connection import Connection
+__all__ = ["SlowClients", "WatchedConnection"]
 
-__all__ = ["Observation", "raise_file_limit", "sweep"]
-
-log = logging.getLogger("longtail.server")
-# on average, over body_seconds and ANSWER_SECONDS
+# averages over body_seconds and ANSWER_SECONDS
 BODY_BYTES_PER_SECOND = 10_000
 ANSWER_BYTES_PER_SECOND = 1_000
 ANSWER_SECONDS = 60.0
-IDLE_SECONDS = 5.0  # uvicorn closes what is idle between two requests by then; a head may begin just before
-END_SECONDS = 5.0  # for what is already on its way to the client
-FILES_BESIDE = 256  # files open for anything but connections
+IDLE_SECONDS = 5.0  # uvicorn closes an idle connection after this time; a head may begin just before
+CLOSING_SECONDS = 5.0  # for data still in flight to the client
+
+
+class WatchedConnection(Protocol):
+    """What the check needs from a connection."""
+
+    @property
+    def phase(self) -> tuple[object, Phase]:
+        """The newest request, None before the first, and what the connection is doing."""
+
+    @property
+    def progress(self) -> int:
+        """Bytes that the client has sent or read; only differences count."""
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether the server itself has stopped reading from the client."""
+
+    def refuse(self, error: ServiceError) -> None:
+        """Answer with an error and close the connection."""
+
+    def refuse_surplus(self) -> None:
+        """Refuse a connection because there are too many."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
 
 
 class Observation(NamedTuple):
-    """What a connection was seen doing, since when, and how far it had come then.
+    """The state of a connection when its current time limit began.
 
-    Args:
-        request: which one, None before the first.
-        part: see `Connection.phase`.
+    Attributes:
+        request: the newest request, None before the first.
+        phase: see `Phase`.
         at: seconds.
         progress: bytes, see `Connection.progress`.
 
     """
 
     request: object
-    part: str
+    phase: Phase
     at: float
     progress: int
 
 
-def sweep(connections: Iterable["Connection"], now: float, context: Context) -> None:
-    """Refuse whoever takes too long, and show how many there are, and how much of their requests is in memory.
+class SlowClients:
+    """Refuses clients that take too long.
 
     Args:
-        connections: all there are.
-        now: in seconds, on a clock that stands still while the process does.
-        context: the service's.
+        settings: the time limits.
+        metrics: shows the number of connections and the bytes held for their requests.
+        body_budget: knows those bytes.
 
     """
-    everybody = list(connections)
-    context.metrics.connections.set(len(everybody))
-    context.metrics.body_bytes.set(context.body_budget.held_bytes)
-    for connection in everybody:
-        (request, part) = connection.phase
-        seen = connection.seen
-        progress = connection.progress
-        if seen is None or seen.request is not request or seen.part != part:
-            connection.seen = Observation(request, part, now, progress)
-            continue
-        patience, rate = _patience(part, context.settings)
-        took = now - seen.at
-        if took <= patience:
-            continue
-        if progress - seen.progress >= took * rate or (part == "body" and connection.flow.read_paused):
-            connection.seen = Observation(request, part, now, progress)  # the next stretch of time
-        else:
-            _cut_off(connection, part, took, progress - seen.progress)
+
+    def __init__(self, settings: Settings, metrics: Metrics, body_budget: BodyBudget) -> None:
+        self._metrics = metrics
+        self._body_budget = body_budget
+        # phase: seconds it may take, and bytes a second that extend it; a phase that is missing has no limit
+        self._limits = {
+            Phase.SURPLUS: (0.0, math.inf),
+            Phase.HEAD: (settings.head_seconds + IDLE_SECONDS, math.inf),
+            Phase.BODY: (settings.body_seconds, BODY_BYTES_PER_SECOND),
+            Phase.REFUSED_BODY: (settings.body_seconds, math.inf),
+            Phase.ANSWER: (ANSWER_SECONDS, ANSWER_BYTES_PER_SECOND),
+            Phase.CLOSING: (CLOSING_SECONDS, math.inf),
+        }
+        self._observed: dict[WatchedConnection, Observation] = {}
+
+    def check(self, connections: Collection[WatchedConnection], now: float) -> None:
+        """Refuse every client that takes too long, and update the metrics.
+
+        Args:
+            connections: all connections of this process.
+            now: seconds, on a clock that stands still while the process does.
+
+        """
+        self._metrics.connections.set(len(connections))
+        self._metrics.body_bytes.set(self._body_budget.held_bytes)
+        observed = self._observed
+        self._observed = {}  # a new one, so that closed connections are forgotten
+        for connection in list(connections):  # a refusal may close one and so change the set
+            self._observed[connection] = self._check_connection(connection, observed.get(connection), now)
+
+    def _check_connection(self, connection: WatchedConnection, seen: Observation | None, now: float) -> Observation:
+        """Refuse the client if it is too slow; return the observation to compare the next check with."""
+        request, phase = connection.phase
+        current = Observation(request, phase, now, connection.progress)
+        if seen is None or seen.request is not request or seen.phase is not phase:
+            return current
+        max_seconds, min_rate = self._limits.get(phase, (math.inf, math.inf))
+        seconds = now - seen.at
+        if seconds <= max_seconds:
+            return seen
+        progress = current.progress - seen.progress
+        if progress >= seconds * min_rate or (phase is Phase.BODY and connection.reading_paused):
+            return current
+        _refuse(connection, phase, seconds, progress)
+        return seen
 
 
-def _patience(part: str, settings: Settings) -> tuple[float, float]:
-    """Return how many seconds a part may take, and how many bytes a second buy as many again."""
-    match part:
-        case "surplus":
-            return 0.0, math.inf
-        case "head":
-            return settings.head_seconds + IDLE_SECONDS, math.inf
-        case "body":
-            return settings.body_seconds, BODY_BYTES_PER_SECOND
-        case "rest":
-            return settings.body_seconds, math.inf
-        case "answer":
-            return ANSWER_SECONDS, ANSWER_BYTES_PER_SECOND
-        case "end":
-            return END_SECONDS, math.inf
-        case _:
-            return math.inf, math.inf
-
-
-def _cut_off(connection: "Connection", part: str, took: float, progress: int) -> None:
-    match part:
-        case "surplus":
+def _refuse(connection: WatchedConnection, phase: Phase, seconds: float, progress: int) -> None:
+    match phase:
+        case Phase.SURPLUS:
             connection.refuse_surplus()
-        case "end":
-            connection.transport.abort()
-        case "head":
-            connection.refuse(SlowClientError(f"the request's head has not arrived within {took:.0f} s"))
-        case "answer":
-            connection.refuse(SlowClientError(f"{progress} bytes of the answer were taken in {took:.0f} s"))
+        case Phase.CLOSING:
+            connection.abort()
+        case Phase.HEAD:
+            connection.refuse(SlowClientError(f"the request's head did not arrive within {seconds:.0f} s"))
+        case Phase.ANSWER:
+            connection.refuse(SlowClientError(f"the client read {progress} bytes of the answer in {seconds:.0f} s"))
         case _:
-            rate = f"send at least {BODY_BYTES_PER_SECOND} a second on average"
-            connection.refuse(SlowClientError(f"{progress} bytes of the body in {took:.0f} s; {rate}"))
-
-
-def raise_file_limit(connections: int) -> None:
-    """Let this process, and those it starts, have as many files open as so many connections need, if it may."""
-    needed = connections + FILES_BESIDE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    if soft == unlimited or soft >= needed:
-        return
-    most = needed if hard == unlimited else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < needed:
-        log.warning(
-            "%d connections need %d open files, but this process may have only %d (ulimit -n); "
-            "beyond that they wait to be accepted",
-            connections,
-            needed,
-            most,
-        )
+            connection.refuse(
+                SlowClientError(
+                    f"{progress} bytes of the body arrived in {seconds:.0f} s; send at least "
+                    f"{BODY_BYTES_PER_SECOND} bytes a second on average"
+                )
+            )

@@ -1,19 +1,19 @@
-"""How a request hears that its client has hung up, so that nobody computes for a caller who has left."""
+"""How a request learns that its client has disconnected, so that the server stops working on it."""
 
 import asyncio
 from typing import Any
 
 __all__ = ["DISCONNECT", "ClientDisconnect"]
 
-DISCONNECT = "longtail.disconnect"  # where a request's scope has it
+DISCONNECT = "longtail.disconnect"  # the scope key of a request's ClientDisconnect
 
 
 class ClientDisconnect:
-    """Whose work is for nothing when the connection is gone.
+    """The connection between a request's task and its client's disconnect.
 
     Attributes:
-        task: what to cancel then; None where nothing is to be cancelled.
-        happened: the connection is gone.
+        task: the task to cancel when the client disconnects; None if there is none.
+        happened: whether the client has disconnected.
 
     """
 
@@ -23,8 +23,8 @@ class ClientDisconnect:
         self.task: asyncio.Task[Any] | None = None
         self.happened = False
 
-    def tell(self) -> None:
-        """The connection is gone."""
+    def notify(self) -> None:
+        """Record the disconnect and cancel the task."""
         self.happened = True
         if self.task is not None:
             self.task.cancel()

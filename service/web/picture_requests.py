@@ -156,4 +156,4 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
 async def _wait_for_hang_up(request: Request, disconnect: ClientDisconnect) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    disconnect.tell()
+    disconnect.notify()

@@ -270,7 +270,7 @@ async def test_who_hung_up_before_the_work_began_is_not_worked_for(running: Runn
         raise AssertionError
 
     gone = ClientDisconnect()
-    gone.tell()
+    gone.notify()
     with pytest.raises(ClientDisconnectedError):
         await unless_disconnected(Request({"type": "http", DISCONNECT: gone}), work())
 

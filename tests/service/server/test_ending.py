@@ -157,7 +157,8 @@ def test_a_second_signal_ends_it_at_once(tiny_bundle: Bundle, tmp_path: Path, wo
             process.send_signal(signal.SIGTERM)
             assert process.wait(5) == code
         text = log.read_text()
-    assert "ending at once, on a second signal" in text
+    assert "second signal: " in text
+    assert " at once" in text
     assert "Traceback" not in text
 
 
@@ -218,7 +219,7 @@ def test_processes_that_cannot_start_again_are_not_tried_for_ever(tiny_bundle: B
         for pid in children(process.pid):
             os.kill(pid, signal.SIGKILL)
         assert process.wait(3 * LONGEST) == FAILED
-        assert "processes in a row died as soon as they were started" in log.read_text()
+        assert "processes in a row died within 20 s of their start" in log.read_text()
 
 
 def test_a_process_whose_event_loop_stands_still_is_replaced(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -268,6 +269,6 @@ def test_a_process_with_a_thread_that_hangs_says_so_and_ends_to_be_replaced(
             assert status(f"{url}/livez") == status(f"{url}/readyz") == 503
             assert process.wait(NOT_LIVE_SECONDS + LONGEST) == FAILED
             assert process.stderr is not None
-            assert b"ending, to be replaced: thread inference-" in process.stderr.read()
+            assert b"exiting, to be replaced: thread inference-" in process.stderr.read()
         finally:
             process.kill()

@@ -52,7 +52,7 @@ def test_all_who_wait_are_taken_within_a_few_rounds(run: object) -> None:
         bound = listening()
         with ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(bound.getsockname())) for _ in range(100)]
-            listener = Listener(bound, Counted, at_once=128)
+            listener = Listener(bound, Counted, max_accepts=128)
             for _ in range(ROUNDS):
                 await asyncio.sleep(0)
             listener.close()
@@ -69,8 +69,8 @@ def test_of_several_processes_each_takes_some() -> None:
         with ExitStack() as stack:
             for _ in range(20):
                 stack.enter_context(socket.create_connection(bound.getsockname()))
-            listener = Listener(bound, Counted, at_once=4)
-            listener._take()
+            listener = Listener(bound, Counted, max_accepts=4)
+            listener._accept()
             listener.close()
             await asyncio.sleep(0.01)
             return await Counted.disconnect()
@@ -80,7 +80,7 @@ def test_of_several_processes_each_takes_some() -> None:
 
 def test_nobody_is_taken_once_it_is_closed() -> None:
     async def main() -> None:
-        listener = Listener(listening(), Counted, at_once=4)
+        listener = Listener(listening(), Counted, max_accepts=4)
         address = listener.sockets[0].getsockname()
         listener.close()
         await listener.wait_closed()
@@ -105,7 +105,7 @@ def test_without_files_left_it_waits_and_goes_on(tiny_bundle: Bundle, tmp_path: 
             for _ in range(150):
                 with contextlib.suppress(OSError):
                     stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            until(lambda: "no connection can be taken for a moment" in log.read_text())
+            until(lambda: "cannot accept connections" in log.read_text())
         until(lambda: status(f"{url}/readyz") == 200)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -115,4 +115,4 @@ def test_without_files_left_it_waits_and_goes_on(tiny_bundle: Bundle, tmp_path: 
     text = log.read_text()
     assert "4096 connections need 4352 open files, but this process may have only 80" in text
     assert "Traceback" not in text
-    assert text.count("no connection can be taken") < 60
+    assert text.count("cannot accept connections") < 60

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from service.server.slow_clients import raise_file_limit
+from service.server.file_limit import raise_file_limit
 from tests.service.conftest import CLASSIFY, picture
 from tests.service.server.test_process import server
 
@@ -166,7 +166,7 @@ def test_a_file_limit_that_is_too_low_is_raised_as_far_as_it_goes() -> None:
     script = (
         "import logging, resource\n"
         "logging.basicConfig()\n"
-        "from service.server.slow_clients import raise_file_limit\n"
+        "from service.server.file_limit import raise_file_limit\n"
         "for hard in (2000, 500):\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))\n"
         "    raise_file_limit(1000)\n"
