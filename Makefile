@@ -2,7 +2,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training test-slow check format
+.PHONY: serve test test-training test-slow check format proto
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
@@ -25,6 +25,10 @@ check: $(UV)  ## format, lint, types, imports
 format: $(UV)  ## put the code into its format
 	$(UV) run --group dev ruff format .
 	$(UV) run --group dev ruff check --fix .
+
+proto: $(UV)  ## compile the gRPC messages' .proto file; its result is checked in
+	$(UV) run --group dev python -m grpc_tools.protoc --proto_path=service/openinference/rpc \
+		--descriptor_set_out=service/openinference/rpc/inference.binpb inference.proto
 
 .uv/bin/uv:
 	@echo "uv is not installed; fetching it into .uv/, for this checkout only"

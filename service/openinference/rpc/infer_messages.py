@@ -1,4 +1,4 @@
-"""An infer request as a message, and its answer as one."""
+"""Conversion between an infer request or response and its gRPC message."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,68 +24,74 @@ CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_c
 
 
 def read_request(message: Any) -> InferRequest:
-    """Return what a ModelInferRequest asks for; outputs always go as bytes, as Triton sends them.
+    """Return the request in a ModelInferRequest; its outputs are always sent as bytes, as Triton does.
 
     Raises:
-        RequestError, NotSupportedError: as of a request in JSON.
+        RequestError, NotSupportedError: as for a request in JSON.
 
     """
-    asked = [requested_output(each.name, parameters_of(each), binary=True) for each in message.outputs]
+    outputs = [requested_output(output.name, parameters_of(output), binary=True) for output in message.outputs]
     return InferRequest(
         message.id or None,
         parse_parameters(parameters_of(message)),
         _inputs(message),
-        unique_outputs(asked or [RequestedOutput(name, binary=True) for name in OUTPUTS]),
+        unique_outputs(outputs or [RequestedOutput(name, binary=True) for name in OUTPUTS]),
     )
 
 
 def write_response(served: ServedModel, request: InferRequest, tensors: Sequence[Tensor]) -> Any:
-    """Return the ModelInferResponse."""
-    answer = message_class("ModelInferResponse")(
+    """Return the ModelInferResponse with these outputs."""
+    response = message_class("ModelInferResponse")(
         model_name=served.name, model_version=str(served.version), id=request.id or ""
     )
     for tensor in tensors:
-        answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        answer.raw_output_contents.append(bytes(to_binary(tensor)))
-    return answer
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        response.raw_output_contents.append(bytes(to_binary(tensor)))
+    return response
 
 
 def parameters_of(message: Any) -> Mapping[str, Any]:
-    """Return the parameters of a message by name."""
-    found = {}
+    """Return the parameters of a message by name.
+
+    Raises:
+        RequestError: a parameter has no value.
+
+    """
+    parameters = {}
     for name, value in message.parameters.items():
-        choice = value.WhichOneof("choice")
+        choice = value.WhichOneof("parameter_choice")
         if choice is None:
             raise RequestError(f"parameter {name[:64]!r} has no value")
-        found[name] = getattr(value, choice)
-    return found
+        parameters[name] = getattr(value, choice)
+    return parameters
 
 
 def _inputs(message: Any) -> dict[str, Tensor]:
     raw = message.raw_input_contents
     tensors = dict[str, Tensor]()
     if raw and len(raw) != len(message.inputs):
-        raise RequestError(f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; each input has one")
-    for index, each in enumerate(message.inputs):
-        parameters = parameters_of(each)
-        name, shape = checked_input(each.name, each.datatype, list(each.shape), parameters, tensors)
+        raise RequestError(
+            f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; send one for each input, or none"
+        )
+    for index, tensor in enumerate(message.inputs):
+        parameters = parameters_of(tensor)
+        name, shape = checked_input(tensor.name, tensor.datatype, list(tensor.shape), parameters, tensors)
         if parameters:
-            raise RequestError(f"input {name!r}: {min(parameters)[:64]!r} means nothing here; it has no parameters")
+            raise RequestError(f"input {name!r}: unknown parameter {min(parameters)[:64]!r}; inputs have no parameters")
         if raw:
-            tensors[name] = from_binary(name, each.datatype, shape, memoryview(raw[index]))
+            tensors[name] = from_binary(name, tensor.datatype, shape, memoryview(raw[index]))
         else:
-            tensors[name] = _from_contents(
-                name, each.datatype, shape, list(getattr(each.contents, CONTENTS[each.datatype]))
-            )
+            elements = list(getattr(tensor.contents, CONTENTS[tensor.datatype]))
+            tensors[name] = _from_elements(name, tensor.datatype, shape, elements)
     return tensors
 
 
-def _from_contents(name: str, datatype: str, shape: tuple[int, ...], elements: list[Any]) -> Tensor:
-    """Return the tensor whose elements are in the message one by one."""
+def _from_elements(name: str, datatype: str, shape: tuple[int, ...], elements: list[Any]) -> Tensor:
+    """Return the tensor whose elements are separate values in the message."""
     if datatype != "BYTES":
         return from_json(name, datatype, shape, elements)
     if len(elements) != math.prod(shape):
         raise RequestError(
-            f"input {name!r} of shape {list(shape)} has {math.prod(shape)} elements, not {len(elements)}"
+            f"input {name!r} of shape {list(shape)} needs {math.prod(shape)} elements, not {len(elements)}"
         )
     return Tensor(name, datatype, shape, elements)
