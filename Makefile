@@ -1,13 +1,13 @@
-# Thin: each target does all of its own set-up. uv is used where it is there, else fetched into .uv/, private to this checkout.
+# Each target sets itself up. uv is used if it is on PATH, else installed into .uv/, private to this checkout.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training test-slow check format proto
+.PHONY: serve test test-training test-slow check check-training format peers proto
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
 
-test: $(UV)  ## the tests; training's run where torch is installed
+test: $(UV)  ## the tests; training's run if torch is installed
 	$(UV) run --group dev pytest $(ARGS)
 
 test-training: $(UV)  ## training's tests; installs torch first (several GB)
@@ -22,7 +22,14 @@ check: $(UV)  ## format, lint, types, imports
 	$(UV) run --group dev mypy
 	$(UV) run --group dev lint-imports
 
-format: $(UV)  ## put the code into its format
+check-training: $(UV)  ## types of training/ and benchmarks/; installs torch first
+	$(UV) run --group dev --group train --group backbones mypy -p training
+	MYPYPATH=benchmarks $(UV) run --group dev --group train --group backbones mypy benchmarks/*.py
+
+peers: $(UV)  ## the servers to compare with; make peers ARGS=fastapi
+	$(UV) run python benchmarks/peers/setup.py $(ARGS)
+
+format: $(UV)  ## format the code
 	$(UV) run --group dev ruff format .
 	$(UV) run --group dev ruff check --fix .
 

@@ -111,7 +111,7 @@ def main() -> None:
         + "\n".join([f"$ {about['command']}", f"{about['started']}, commit {about['commit']}", about["machine"]])
         + "\n```"
     )
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for model in options.models_under_test:
         results[model] = {"alpha": measure_alpha(model, options)}
         if has_cache():

@@ -54,7 +54,8 @@ def pillow(recipe: ImageRecipe, margin: float) -> Decode:
         shorter = min(width, height)
         size = int(recipe.resize * width / shorter), int(recipe.resize * height / shorter)
         at_least = int(margin * recipe.resize)
-        box = image.draft(None, (at_least, at_least))[1]
+        drafted = image.draft(None, (at_least, at_least))
+        box = None if drafted is None else drafted[1]
         return cropped(image.resize(size, Image.Resampling.BILINEAR, box), recipe)
 
     return decode

@@ -31,7 +31,7 @@ def load(
     command = ["wrk", *options, f"http://127.0.0.1:{port}", "--", str(body), content_type, *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        figures = json.loads(done.stdout.splitlines()[-1])
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         raise SystemExit(f"wrk said no figures, but: {done.stdout}{done.stderr}") from None
     figures["per_second"] *= 1 - figures["not_2xx"] / max(1, figures["requests"])

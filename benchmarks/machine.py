@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["commit", "invocation", "machine"]
+__all__ = ["commit", "invocation", "machine", "status_kb"]
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 PACKAGES = ("onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", "numpy", "pillow")
@@ -37,6 +37,12 @@ def commit(folder: Path = Path(__file__).parent) -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown (no git checkout)"
+
+
+def status_kb(process: int | str, field: str) -> int:
+    """Return a field of /proc/PROCESS/status in kB, such as VmRSS; 0 if the kernel does not report it."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def invocation() -> str:

@@ -61,7 +61,7 @@ class Connection:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.streams = None
+        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.used = False
         self.since = 0.0
 
@@ -74,7 +74,7 @@ class Connection:
         return self.streams
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self.streams is not None:
             self.streams[1].close()
             self.streams = None
@@ -311,7 +311,7 @@ async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[d
     while (now := time.monotonic()) < began + seconds:
         while due <= now:
             due += chance.expovariate(rate)
-            kind = chance.choices(list(SHARES), SHARES.values())[0]
+            kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
             task = asyncio.create_task(load.one(kind, arrived))
             tasks.add(task)
             task.add_done_callback(tasks.discard)

@@ -33,7 +33,7 @@ def photograph(seed: int = 0, target_bytes: int = TARGET_BYTES) -> bytes:
         width, height = rng.integers(40, 200, 2)
         colour = tuple(rng.integers(20, 235, 3).tolist())
         shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
-        shape((x, y, x + width, y + height), fill=colour)
+        shape((int(x), int(y), int(x + width), int(y + height)), fill=colour)
     return _compress(Image.blend(image, shapes, 0.5), target_bytes)
 
 
@@ -44,8 +44,8 @@ def _field(rng: np.random.Generator, exponent: float) -> NDArray[np.float64]:
     frequency = np.hypot(vertical, horizontal)
     frequency[0, 0] = np.inf  # no constant part
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE[1], SIZE[0]))) / frequency**exponent
-    field = np.fft.irfft2(spectrum, s=(SIZE[1], SIZE[0]))
-    return field / field.std()
+    field: NDArray[np.float64] = np.fft.irfft2(spectrum, s=(SIZE[1], SIZE[0]))
+    return np.asarray(field / field.std(), np.float64)
 
 
 def _compress(image: Image.Image, target_bytes: int) -> bytes:

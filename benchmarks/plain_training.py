@@ -33,8 +33,14 @@ class Plain:
         self.data = data
         self.device = device
         self.model = Classifier(recipe, CLASSES).to(device).train()
-        options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, **options)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=0.01,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )
+        self.pixels = data.fetch(np.arange(len(data.labels)))
         self.labels = torch.from_numpy(data.labels).to(device)
         size = (recipe.height, recipe.width)
         self.transform = transforms.Compose(
@@ -49,7 +55,7 @@ class Plain:
         self.ready = torch.stack([self._one(index) for index in range(recipe.batch_size)]).to(device)
 
     def _one(self, index: int) -> Tensor:
-        image = self.transform(Image.fromarray(self.data.pixels[index]))
+        image: Tensor = self.transform(Image.fromarray(self.pixels[index]))
         if self.recipe.cutout:
             half = self.recipe.cutout // 2
             (row, column) = np.random.randint(0, self.recipe.height, 2)

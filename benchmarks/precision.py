@@ -78,7 +78,7 @@ def int8_rows(bundle: Bundle, calibration: NDArray[np.uint8], folder: Path) -> I
 
     yield "OpenVINO, int8", run_openvino
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self._left = iter(batches)
 
@@ -166,9 +166,9 @@ def main() -> None:
 
             test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
             if importlib.util.find_spec("nncf"):
-                train = load_images(open_class_folders(options.data, "train"), recipe).pixels
-                chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_IMAGES]
-                rows += int8_rows(bundle, train[chosen], Path(folder))
+                train = load_images(open_class_folders(options.data, "train"), recipe)
+                chosen = np.random.default_rng(0).permutation(len(train.labels))[:CALIBRATION_IMAGES]
+                rows += int8_rows(bundle, train.fetch(chosen), Path(folder))
         batch = np.random.default_rng(0).integers(0, 256, (BATCH, recipe.height, recipe.width, 3), dtype=np.uint8)
         rates: dict[str, list[float]] = {what: [] for what, _ in rows}
         for number in range(options.rounds + 1):

@@ -162,7 +162,7 @@ def _distinct(rows: Rows, key: str) -> list[Any]:
 
 
 def _median(rows: Rows, key: str) -> float:
-    return median(row[key] for row in rows)
+    return float(median(row[key] for row in rows))
 
 
 def _middle(rows: Rows, of: Callable[[dict[str, Any]], float]) -> float:

@@ -162,9 +162,13 @@ def _compare_checkouts(options: argparse.Namespace) -> None:
     run = about_this_run() | {"beside": str(options.beside)}
     started = time.monotonic()
     records: list[dict[str, Any]] = []
+
+    def load_for(running: Running, concurrency: int) -> dict[str, float]:
+        return load_running(running, concurrency, options.seconds)
+
     for name in options.models_under_test:
         bundle, picture = model_under_test(name)
-        records += measure_pairs(name, bundle, picture, lambda *at: load_running(*at, options.seconds), options)
+        records += measure_pairs(name, bundle, picture, load_for, options)
         if options.json:
             options.json.write_text(json.dumps(run | {"pairs": records}, indent=1))
     print(beside_report(run | {"minutes": (time.monotonic() - started) / 60}, records))

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from machine import machine, status_kb
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "images"
@@ -73,8 +73,8 @@ class Connection:
         )
         self.writer.write(head.encode() + body)
         answer = await self.reader.readuntil(b"\r\n\r\n")
-        length = int(re.search(rb"content-length: (\d+)", answer.lower())[1])
-        content = await self.reader.readexactly(length)
+        length = re.search(rb"content-length: (\d+)", answer.lower())
+        content = await self.reader.readexactly(int(length[1]) if length else 0)
         status = int(answer.split(b" ", 2)[1])
         return status, json.loads(content) if b"application/json" in answer else content.decode()
 
@@ -149,8 +149,8 @@ class Soak:
 
 
 def resident_mb(process: int) -> float:
-    """Resident memory, 10^6 bytes."""
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())[1]) * 1024 / 1e6
+    """Return a process's resident memory, 10^6 bytes."""
+    return status_kb(process, "VmRSS") * 1024 / 1e6
 
 
 def size_mb(database: Path) -> float:

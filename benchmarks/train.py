@@ -34,6 +34,7 @@ from machine import commit, invocation, machine
 from made_up_pictures import CLASSES, made_up
 from plain_training import PlainProcess
 from stopwatch import by_processor, now, repeat, seconds_of, wait
+from torch import Tensor
 from torch.nn import functional as F
 
 from training.data.augmentation.augment import auto_augment, color_jitter, crop_and_flip, cutout, mixup, rand_augment
@@ -61,10 +62,10 @@ class Ours:
         self.trainer = Trainer(recipe, data, seed=0, device=device, precision=precision, compiled=compiled)
         self.batches = self.trainer.augmented_batches
         self.input_seconds = 0.0
-        self.trainer.augmented_batches = self._timed  # type: ignore[method-assign]
+        self.trainer.augmented_batches = self._timed  # type: ignore[method-assign]  # to time it
 
-    def _timed(self, *given: Any) -> Iterator[Any]:
-        batches = self.batches(*given)
+    def _timed(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = self.batches(epoch, generator)
         device = self.trainer.device
         while True:
             wait(device)

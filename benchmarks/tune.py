@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from machine import status_kb  # noqa: E402
 
 from models import tde  # noqa: E402
 from models.accuracy import LabelledIntervals  # noqa: E402
@@ -101,14 +103,19 @@ def grid_search(data: Data, step: int) -> tuple[float, float, list[float]]:
 
 
 def peak_mb() -> float:
-    """Largest resident memory since the last `forget_peak`, 10^6 bytes."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
+    """Return the largest resident memory since the last `forget_peak`, 10^6 bytes."""
+    return status_kb("self", "VmHWM") * 1024 / 1e6
 
 
 def forget_peak() -> float:
     """Let the peak begin anew; return resident memory, 10^6 bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_mb()
+
+
+def tune_data(data: Data, goal: Objective) -> dict[str, Any]:
+    """Choose alpha for a goal, as the service does."""
+    return tune(data.scores(), data.counts, goal)
 
 
 def timed(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
@@ -151,9 +158,9 @@ def measure(images: int, classes: int, rounds: int) -> dict[str, Any]:
     searches = {"grid, whole arrays": images, "grid, in cache": max(1, IN_CACHE // classes)}
     for _ in range(rounds):
         one: dict[str, Any] = {}
-        one["tune"], report = timed(lambda: tune(data.scores(), data.counts, Objective()))
+        one["tune"], report = timed(partial(tune_data, data, Objective()))
         for name, step in searches.items() if images * classes <= MAX_FOR_GRID else ():
-            one[name], result["grid"] = timed(lambda step=step: grid_search(data, step))
+            one[name], result["grid"] = timed(partial(grid_search, data, step))
         one["parts"] = parts(data)
         result["rounds"].append(one)
     result["max_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
@@ -163,7 +170,7 @@ def measure(images: int, classes: int, rounds: int) -> dict[str, Any]:
         result["disagreement"] = float(np.abs(curve.at(GRID) - result["grid"][2]).max())
     for figure, constraints in OTHERS if (images, classes) == MAIN_SIZE else ():
         goal = Objective(figure, tuple(map(Constraint.parse, constraints)))
-        cost, report = timed(lambda goal=goal: tune(data.scores(), data.counts, goal))
+        cost, report = timed(partial(tune_data, data, goal))
         result["objectives"].append({"objective": str(goal), "alpha": report["alpha"], **cost})
     return result
 

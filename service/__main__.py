@@ -1,4 +1,4 @@
-"""`python -m service`: serve every bundle in a folder over HTTP. `--check` only says whether it would work."""
+"""`python -m service`: serve every bundle in a folder over HTTP. `--check` only tests whether that would work."""
 
 import argparse
 import gc
@@ -26,19 +26,22 @@ EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_M
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser."""
+    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
     parser.add_argument(
-        "--check", action="store_true", help="load, warm up, run one batch per model, say what was found, exit"
+        "--check",
+        action="store_true",
+        help="load every model, run one batch on each, print the result and exit; exit code 2 if a model is refused",
     )
     Settings.add_flags(parser)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the service; return the exit code: 0 after a clean stop, 2 when the user has to mend something.
+    """Run the service and return the exit code.
 
-    A process that is beyond mending ends with `service.server.graceful_server.FAILED`.
+    0 after a clean stop, 2 if a setting, the models folder or the database needs the user's attention. A process that
+    must be replaced exits with `service.server.graceful_server.FAILED`.
     """
     flags = vars(command_line().parse_args(arguments))
     check = flags.pop("check")
@@ -56,9 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(settings: Settings, *, check: bool) -> int:
     load = loader(settings)
-    if computes_in_caller(settings):  # else it would be timed while this thread is in its way
-        load = Preloader(settings.models, load)  # while all of this is imported:
-    gc.disable()  # what is imported stays: looking through it for garbage only takes time
+    if computes_in_caller(settings):  # other engines time their warm-up, which imports in this thread would slow down
+        load = Preloader(settings.models, load)  # loads models while the imports below run
+    gc.disable()  # imported modules stay: collecting garbage among them only costs time
     try:
         from service.app import create_app  # noqa: PLC0415
         from service.server.launch import serve, serve_in_processes  # noqa: PLC0415
@@ -73,14 +76,14 @@ def _run(settings: Settings, *, check: bool) -> int:
     if check:
         return _report(app.context)
     if settings.workers > 1:
-        del app, load  # it showed that everything loads; each process makes its own
+        del app, load  # loading has succeeded; each process loads its own
         gc.collect()
         return serve_in_processes(settings)
     return serve(app, settings)
 
 
 def _report(context: "Context") -> int:
-    """Say what was found; 2 where something in the models folder is refused."""
+    """Print what `--check` found; return 2 if a bundle in the models folder is refused or no model is in service."""
     for served in context.registry:
         manifest = served.bundle.manifest
         images = served.batch_policy.max_images
@@ -94,13 +97,13 @@ def _report(context: "Context") -> int:
             f"{manifest.input.width}x{manifest.input.height} px, {served.engine.description}; "
             f"a batch of {images} took {milliseconds:.1f} ms; alpha: {points}"
         )
-    print(f"database {context.database}: {'its tables are up to date' if context.database.ready else 'NOT there'}")
+    print(f"database {context.database}: {'its tables are up to date' if context.database.ready else 'NOT reachable'}")
     for refusal in context.catalog.refused():
         where = refusal.name if refusal.version is None else f"{refusal.name}/{refusal.version}"
         print(f"error: {where} is refused: {refusal.reason}", file=sys.stderr)
     if context.catalog.refused() or not any(context.registry):
         return 2
-    print("ok: every model is loaded, warmed up and gives finite numbers")
+    print("ok: every model is loaded, warmed up and gives finite outputs")
     return 0
 
 

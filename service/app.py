@@ -1,4 +1,4 @@
-"""The application: the only module that knows all the others."""
+"""The application: builds every part of the service, and starts and stops them in order."""
 
 import asyncio
 import logging
@@ -48,13 +48,13 @@ __all__ = ["app_from_environment", "create_app"]
 log = logging.getLogger("longtail.app")
 DESCRIPTION = """
 Image classifiers trained on long-tailed data. Every request may say with one number, **alpha**, how much of the learnt
-preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has operating
-points with a name. Asking for many alpha costs what one costs.
+preference for frequent classes is taken out of its prediction: 0 is the plain classifier, and each model has named
+operating points. The network runs once per picture, however many values of alpha a request asks for.
 """
 
 
 class Application(FastAPI):
-    """FastAPI's application in our envelope, which a request for a thin route never leaves."""
+    """FastAPI's application behind the request envelope, which answers direct routes itself."""
 
     context: Context
     envelope: RequestEnvelope
@@ -66,29 +66,29 @@ class Application(FastAPI):
         try:
             await self.envelope(scope, receive, send)
             if flow := scope.get(FLOW_CONTROL):
-                await flow.drain()  # an answer that is not taken yet is in memory
+                await flow.drain()  # an answer that the client has not read yet is still in memory
         finally:
             self.context.body_budget.give_back(scope)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the description, with what each call needs."""
+        """Return the OpenAPI description, with the scope that each call needs."""
         if self.openapi_schema is None:
             describe_access(super().openapi())
         return super().openapi()
 
 
 def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = None) -> Application:
-    """Load and warm up what lies in the models folder, and return the application.
+    """Load and warm up the models in the models folder, and return the application.
 
     Args:
-        settings: see there.
-        load: folder of a bundle -> model, warmed up; computed as the settings say if not given.
+        settings: the service's settings.
+        load: loads the bundle in a folder and warms it up; by default as the settings say.
 
     Raises:
-        models.errors.BundleError: there is no models folder.
-        engines.base.EngineError: the device is not there; or no model is good, and none is waited for.
-        service.storage.database.DatabaseTooNewError: a later Longtail made the database.
-        service.settings.SettingsError: gRPC is asked for and not installed; or the file of API keys cannot be used.
+        models.errors.BundleError: the models folder does not exist.
+        engines.base.EngineError: the device is not available; or no model can be served and the folder is not watched.
+        service.storage.database.DatabaseTooNewError: a later version of Longtail wrote the database.
+        service.settings.SettingsError: grpcio is not installed but gRPC is on; or the file of API keys cannot be used.
 
     """
     require_grpc(settings)
@@ -116,15 +116,15 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
 
 
 def app_from_environment() -> FastAPI:
-    """Return the application as LONGTAIL_* describes it; how each of several server processes makes its own."""
+    """Return an application built from the LONGTAIL_* variables. Each of several server processes calls this."""
     app = create_app(Settings.read(os.environ))
     configure_process()
     return app
 
 
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
-    """Make every part; none of them has begun to work."""
-    access = Access(settings)  # first: what is wrong with it is known at once
+    """Build every part; `_lifespan_of` starts them."""
+    access = Access(settings)  # first, so that a broken key file is reported before models are loaded
     metrics = Metrics()
     registry = Registry()
     database = Database(settings.database_url)
@@ -140,7 +140,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         stuck_seconds=settings.stuck_seconds,
         fail=lifecycle.fail,
     )
-    results, feedback, watch = _open_feedback(settings, registry, metrics, database, points)
+    results, feedback, drift = _open_feedback(settings, registry, metrics, database, points)
     networks = Networks(database, registry, results)
     catalog = _open_catalog(settings, registry, load, networks, metrics)
     _migrate(database)
@@ -157,7 +157,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         operating_points=points,
         results=results,
         feedback=feedback,
-        watch=watch,
+        drift=drift,
         jobs=Jobs(JobStore(database)),
         heavy=Line(),
         access=access,
@@ -165,7 +165,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
 
 
 def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Return what starts the parts, and ends them in the other order: what uses the database before it."""
+    """Return the lifespan: it starts the parts, and stops them in reverse order, the database last."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -173,26 +173,26 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         await context.networks.start()
         await asyncio.to_thread(context.operating_points.start)
         context.results.start()
-        context.watch.start()
+        context.drift.start()
         context.catalog.start()
         context.lifecycle.started = True
         rpc = asyncio.create_task(_serve_rpc(context, await start_rpc(context, app.version)))
         yield
         context.lifecycle.draining = True
-        context.lifecycle.leave.set()
+        context.lifecycle.closed_to_new_work.set()
         await rpc
         await asyncio.to_thread(context.catalog.close)
         await context.jobs.close()
         await context.worker.close()
-        for part in (context.heavy, context.watch, context.results, context.operating_points, context.database):
+        for part in (context.heavy, context.drift, context.results, context.operating_points, context.database):
             await asyncio.to_thread(part.close)
 
     return lifespan
 
 
 async def _serve_rpc(context: Context, server: Any) -> None:
-    """Let gRPC, where it is served, take calls until HTTP takes none either; then finish what was accepted."""
-    await context.lifecycle.leave.wait()
+    """Serve gRPC until HTTP accepts no new requests either, then finish the accepted calls."""
+    await context.lifecycle.closed_to_new_work.wait()
     if server is not None:
         await server.stop(context.settings.drain_seconds)
 
@@ -200,7 +200,7 @@ async def _serve_rpc(context: Context, server: Any) -> None:
 def _open_catalog(
     settings: Settings, registry: Registry, load: Callable[[Path], ServedModel], networks: Networks, metrics: Metrics
 ) -> Catalog:
-    """Return the catalog, what lies in the models folder loaded."""
+    """Return the catalog with every model in the models folder loaded."""
     shared = os.environ.get(COMMANDS_VARIABLE)
     catalog = Catalog(
         settings.models,
@@ -217,11 +217,13 @@ def _open_catalog(
 
 
 def _migrate(database: Database) -> None:
-    """Bring the database's tables up to date; one that is away stops nobody from classifying."""
+    """Migrate the database; if it is unavailable, start without it, because classification does not need it."""
     try:
         database.migrate()
     except StorageUnavailableError:
-        log.warning("starting without the database: feedback and changed operating points wait until it is there")
+        log.warning(
+            "starting without the database; feedback and stored operating points become available once it is reachable"
+        )
 
 
 def _open_feedback(
@@ -229,7 +231,7 @@ def _open_feedback(
 ) -> tuple[KeptResults, FeedbackStore, DriftMonitor]:
     results = KeptResults(database, metrics, keep=settings.keep_results, keep_seconds=settings.keep_results_seconds)
     feedback = FeedbackStore(database, results, registry, keep=settings.keep_feedback)
-    watch = DriftMonitor(
+    drift = DriftMonitor(
         database,
         registry,
         feedback,
@@ -237,5 +239,5 @@ def _open_feedback(
         lambda served, name: points.get(served.bundle.manifest, name).alpha,
         last=settings.drift_labels,
     )
-    metrics.add_shared(watch)
-    return results, feedback, watch
+    metrics.add_shared(drift)
+    return results, feedback, drift

@@ -1,4 +1,4 @@
-"""What every route needs, made once per app and reached through the request."""
+"""The parts of a running service, built once per application. Routes reach them through the request."""
 
 import asyncio
 import time
@@ -28,12 +28,14 @@ __all__ = ["Context", "Lifecycle", "context_of", "request_id_of"]
 
 @dataclass
 class Lifecycle:
-    """Where the server is in its life: it answers while `started`, and is ready until it is `draining` or has failed.
+    """The state of this server process: starting, ready, draining, or failed.
 
     Attributes:
-        failure: what is beyond mending in this process; None as long as it is well.
-        failed_at: when that was found, on the monotonic clock.
-        leave: set when nothing new is taken any more.
+        started: every part has been started.
+        draining: the process is shutting down; it finishes accepted requests.
+        failure: why the process must be replaced; None while it is healthy.
+        failed_at: when the failure was found, in seconds on the monotonic clock.
+        closed_to_new_work: set once the server accepts no new requests.
 
     """
 
@@ -41,17 +43,17 @@ class Lifecycle:
     draining: bool = False
     failure: str | None = None
     failed_at: float = 0.0
-    leave: asyncio.Event = field(default_factory=asyncio.Event)
+    closed_to_new_work: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fail(self, reason: str) -> None:
-        """Say that this process is to be replaced; the first reason stays."""
+        """Record that this process must be replaced; only the first reason is kept."""
         if self.failure is None:
             self.failure = reason
             self.failed_at = time.monotonic()
 
     @property
     def ready(self) -> bool:
-        """New work is welcome."""
+        """Whether the process accepts requests."""
         return self.started and not self.draining and self.failure is None
 
 
@@ -71,27 +73,27 @@ class Context:
     operating_points: OperatingPoints
     results: KeptResults
     feedback: FeedbackStore
-    watch: DriftMonitor
+    drift: DriftMonitor
     jobs: Jobs
     heavy: Line
     access: Access
 
     def check_alive(self) -> None:
-        """Return where this process may go on.
+        """Check that this process is healthy.
 
         Raises:
-            NotLiveError: it is to be replaced; the sentence says why.
+            NotLiveError: the process must be replaced; the message says why.
 
         """
         if self.lifecycle.failure is not None:
-            raise NotLiveError(f"{self.lifecycle.failure}; this process ends soon, to be replaced")
+            raise NotLiveError(f"{self.lifecycle.failure}; this process exits soon, to be replaced")
 
     def check_ready(self) -> None:
-        """Return where new work is welcome.
+        """Check that this process accepts requests.
 
         Raises:
-            NotLiveError: see above.
-            NotReadyError: the server is starting or stopping, or no model is in service; the sentence says why.
+            NotLiveError: the process must be replaced; the message says why.
+            NotReadyError: the server is starting or stopping, or no model is in service; the message says which.
 
         """
         self.check_alive()
@@ -102,17 +104,17 @@ class Context:
 
     @property
     def is_ready(self) -> bool:
-        """New work is welcome."""
+        """Whether the process accepts requests and has a model in service."""
         return self.lifecycle.ready and any(self.registry)
 
 
 def context_of(request: Request) -> Context:
-    """Return the app's context."""
+    """Return the context of the application that received the request."""
     context: Context = request.scope["longtail.context"]
     return context
 
 
 def request_id_of(request: Request) -> str:
-    """Return the id this request was given, or brought along."""
+    """Return the request's id: the client's `X-Request-ID`, or a generated one."""
     request_id: str = request.scope["state"]["request_id"]
     return request_id

@@ -1,7 +1,8 @@
-"""How many cores this process may use: those it may run on, or less where a container's limit says so.
+"""The number of cores that this process may use: its CPU affinity, or a container's limit if that is lower.
 
-A limit such as `docker run --cpus 2` hides no core; it stops all threads for the rest of a period once they have used
-their share. With a thread for each core of a large machine that comes early in every period, and every request waits.
+A limit such as `docker run --cpus 2` does not hide cores. It stops all threads for the rest of a period once they have
+used their share. With a thread for each core of a large machine, they use it up early in every period, and every
+request waits.
 """
 
 import math
@@ -10,21 +11,21 @@ from pathlib import Path
 
 __all__ = ["CORES", "usable_cores"]
 
-LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of the process's own control group, in a container (version 2)
+LIMIT = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: the limit of the container that this process runs in
 
 
 def usable_cores(present: int, limit: Path = LIMIT) -> int:
-    """Return how many of the cores that are present may be used at a time; at least 1.
+    """Return the number of cores that may be used at a time, at least 1.
 
     Args:
         present: cores that the process may run on.
-        limit: a file with the microseconds of processor time in a period, or `max`, and the period in microseconds.
+        limit: a file with the quota of processor time a period, or `max`, and the period, both in microseconds.
 
     """
     try:
         quota, period = limit.read_text().split()
         return max(1, min(present, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError, ZeroDivisionError):  # no limit, or none that can be read
+    except (OSError, ValueError, ZeroDivisionError):  # there is no limit, or the file cannot be read
         return present
 
 

@@ -1,7 +1,7 @@
-"""What is counted, for Prometheus. Names carry units; labels are models, codes and stages, never what a client sent.
+"""The service's Prometheus metrics. Names carry units; labels are models, routes and codes, never a client's input.
 
-With several server processes (`--workers`) each writes its figures to files in PROMETHEUS_MULTIPROC_DIR, and whichever
-process answers /metrics adds them up, so that the figures are the service's and not one process's.
+With several server processes (`--workers`) each process writes its figures to files in PROMETHEUS_MULTIPROC_DIR, and
+the process that answers /metrics adds them up.
 """
 
 import os
@@ -18,7 +18,7 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Stages(NamedTuple):
-    """One model's histograms."""
+    """The metrics of one model's batches."""
 
     decode: Histogram
     queue: Histogram
@@ -31,44 +31,48 @@ class Stages(NamedTuple):
 
 
 class Metrics:
-    """The service's counters, one registry per app."""
+    """The metrics of one application, in a registry of their own."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        # Labels: route is the template, not the path.
+        # The label `route` is the route's template, not the path of the request.
         self.requests = Counter("longtail_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = _times(
-            "longtail_request_seconds", "From the first byte to the answer.", ["route"], registry
+            "longtail_request_seconds", "Time from the first byte of a request to its answer.", ["route"], registry
         )
         self.errors = Counter("longtail_errors", "Error answers, by code.", ["code"], registry=registry)
-        self.connections = _sum("longtail_connections", "Connections open.", registry)
-        self.body_bytes = _sum("longtail_body_bytes", "Request bodies and answers in memory.", registry)
+        self.connections = _sum("longtail_connections", "Open connections.", registry)
+        self.body_bytes = _sum(
+            "longtail_body_bytes", "Request bodies, and answers that clients have not read yet, in memory.", registry
+        )
 
-        self.images = Counter("longtail_images", "Images classified.", ["model"], registry=registry)
+        self.images = Counter("longtail_images", "Pictures classified.", ["model"], registry=registry)
         self.image_errors = Counter(
-            "longtail_image_errors", "Images refused, by code.", ["model", "code"], registry=registry
+            "longtail_image_errors", "Pictures refused, by code.", ["model", "code"], registry=registry
         )
-        self.pending_images = _sum("longtail_pending_images", "Images accepted and not answered yet.", registry)
+        self.pending_images = _sum("longtail_pending_images", "Pictures accepted and not answered yet.", registry)
         self.pending_images_limit = _sum(
-            "longtail_pending_images_limit", "The most images accepted and not answered.", registry
+            "longtail_pending_images_limit",
+            "Maximum number of pictures accepted and not answered yet, over all processes.",
+            registry,
         )
-        stages = "One image in decode or queue, one batch in inference or alpha, one request in render."
+        stages = "Time of one picture in decode or queue, of one batch in inference or alpha, of one request in render."
         self.stage_seconds = _times("longtail_stage_seconds", stages, ["model", "stage"], registry)
         self.batch_images = Histogram(
-            "longtail_batch_images", "Images per batch.", ["model"], buckets=IMAGES, registry=registry
+            "longtail_batch_images", "Images in a batch.", ["model"], buckets=IMAGES, registry=registry
         )
-        leaning = "How far an image leans to the head direction, mean over the heads."
-        self.head_cosine = Summary("longtail_head_cosine", leaning, ["model"], registry=registry)
+        cosine = "Cosine between an image's feature and the head direction, mean over the heads."
+        self.head_cosine = Summary("longtail_head_cosine", cosine, ["model"], registry=registry)
 
-        dropped = "Results not kept for feedback: the database was away."
+        dropped = "Results that feedback cannot refer to, because the database was unavailable."
         self.results_dropped = Counter("longtail_results_dropped", dropped, ["model"], registry=registry)
-        looked_up = "Images looked up in the response cache, by what came of it."
+        looked_up = "Pictures looked up in the response cache, by outcome: hit or miss."
         self.cache_lookups = Counter("longtail_cache_lookups", looked_up, ["model", "outcome"], registry=registry)
-        self.cache_bytes = _sum("longtail_cache_bytes", "Memory that the response cache takes.", registry)
+        self.cache_bytes = _sum("longtail_cache_bytes", "Memory used by the response cache.", registry)
 
         self.models = Gauge("longtail_models", "Models in service.", registry=registry, multiprocess_mode="livemin")
         self.model_loads = Counter(
-            "longtail_model_loads", "Bundles that were loaded or refused.", ["model", "outcome"], registry=registry
+            "longtail_model_loads", "Bundles loaded or refused, by outcome.", ["model", "outcome"], registry=registry
         )
 
         self._stages: dict[str, Stages] = {}
@@ -76,7 +80,7 @@ class Metrics:
         self._shared: list[Collector] = []
 
     def stages(self, model: str) -> "Stages":
-        """Return what counts a model's batches, looked up once."""
+        """Return the metrics of a model's batches; the labels are looked up once."""
         found = self._stages.get(model)
         if found is None:
             names = ("decode", "queue", "inference", "alpha", "render")
@@ -86,7 +90,14 @@ class Metrics:
         return found
 
     def count_answer(self, route: str, status: int, seconds: float) -> None:
-        """Count an answer of a route (its template, not the path), and how long it took."""
+        """Count an answer.
+
+        Args:
+            route: the route's template, not the path of the request.
+            status: the HTTP status.
+            seconds: from the first byte of the request to the answer.
+
+        """
         found = self._answers.get((route, status))
         if found is None:
             found = self.requests.labels(route, status), self.request_seconds.labels(route)
@@ -95,12 +106,12 @@ class Metrics:
         found[1].observe(seconds)
 
     def add_shared(self, collector: Collector) -> None:
-        """Show what a collector knows of something all processes share; whichever answers /metrics speaks for all."""
+        """Add a collector of figures that all processes share; the process that answers /metrics collects them."""
         self._shared.append(collector)
         self._registry.register(collector)
 
     def render(self) -> bytes:
-        """Return the Prometheus text format, of all processes together."""
+        """Return the metrics of all processes in Prometheus' text format."""
         if MULTIPROCESS_VARIABLE not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
@@ -115,5 +126,5 @@ def _times(name: str, text: str, labels: list[str], registry: CollectorRegistry)
 
 
 def _sum(name: str, text: str, registry: CollectorRegistry) -> Gauge:
-    """Return a gauge that is added up over the processes that live."""
+    """Return a gauge whose value is the sum over all live processes."""
     return Gauge(name, text, registry=registry, multiprocess_mode="livesum")

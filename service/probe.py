@@ -1,7 +1,7 @@
-"""`python -m service.probe [URL]`: does the service answer 200? For a container's health check, where there is no curl.
+"""`python -m service.probe [URL]`: check that the service answers 200; for health checks in containers without curl.
 
-It loads nothing but the standard library, so that asking every few seconds costs little, and takes no proxy from the
-environment: what it asks is next to it.
+It imports only the standard library, so that a check every few seconds is cheap, and ignores proxy variables, because
+the service runs on the same machine.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 __all__ = ["command_line", "default_url", "main", "problem"]
 
-EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  asked on loopback
-EPILOG = "Exits with 0 on 200, else with 1 and a sentence. Without URL: /readyz at LONGTAIL_HOST and LONGTAIL_PORT."
+ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104  the probe asks on loopback instead
+EPILOG = "Exit code 0 if the answer is 200, else 1. The default URL is /readyz at LONGTAIL_HOST and LONGTAIL_PORT."
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser."""
+    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m service.probe", description=__doc__, epilog=EPILOG)
     parser.add_argument("url", nargs="?", default=default_url(os.environ), metavar="URL", help="(default: %(default)s)")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds (default: %(default)s)")
@@ -26,16 +26,16 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Ask once; return the exit code: 0 if the answer is 200, else 1."""
-    asked = command_line().parse_args(arguments)
-    said = problem(asked.url, asked.timeout)
-    if said is not None:
-        print(f"{asked.url}: {said}", file=sys.stderr)
-    return 0 if said is None else 1
+    """Send one request; return the exit code: 0 if the answer is 200, else 1."""
+    options = command_line().parse_args(arguments)
+    reason = problem(options.url, options.timeout)
+    if reason is not None:
+        print(f"{options.url}: {reason}", file=sys.stderr)
+    return 0 if reason is None else 1
 
 
 def default_url(environment: Mapping[str, str]) -> str:
-    """Return the address of /readyz, as the service's own variables have it.
+    """Return the URL of /readyz at the address that the service's variables name.
 
     >>> default_url({"LONGTAIL_HOST": "0.0.0.0", "LONGTAIL_PORT": "9000"})
     'http://127.0.0.1:9000/readyz'
@@ -43,16 +43,16 @@ def default_url(environment: Mapping[str, str]) -> str:
     'http://[::1]:8000/readyz'
     """
     host = environment.get("LONGTAIL_HOST", "")
-    host = "127.0.0.1" if host in EVERYWHERE else f"[{host}]" if ":" in host else host
+    host = "127.0.0.1" if host in ANY_ADDRESS else f"[{host}]" if ":" in host else host
     return f"http://{host}:{environment.get('LONGTAIL_PORT', '8000')}/readyz"
 
 
 def problem(url: str, timeout: float) -> str | None:
-    """Return why the answer is not 200 within so many seconds, None where it is."""
+    """Return why the service is not healthy; None if it answers 200 within `timeout` seconds."""
     try:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
-            return "not an address that can be asked; something like http://127.0.0.1:8000/readyz works"
+            return "not a URL that can be probed; give one such as http://127.0.0.1:8000/readyz"
         connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
         try:
             connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))

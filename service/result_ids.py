@@ -1,10 +1,10 @@
-"""Ids that nobody can guess: of results, ordered by time, which a caller sends back with the right answer; of requests.
+"""Unguessable ids of results and requests. A client sends a result's id back together with the right label.
 
-A result's id is a UUID of version 7 (RFC 9562) as 32 hexadecimal digits: 48 bits of milliseconds since 1970, 74 random
-bits. The time inside tells an id that has expired from one that never was, without a table of all ids ever given.
+A result's id is a version 7 UUID (RFC 9562) as 32 hexadecimal digits: 48 bits of milliseconds since 1970 and 74 random
+bits. The time in it tells an expired id from one that never existed, without a table of all ids.
 
-Asking the system for a few random bytes lets go of the interpreter's lock, and getting it back takes a busy server much
-longer than the bytes do; so they are fetched some thousands at a time.
+Reading random bytes from the system releases the interpreter lock, and in a busy server getting the lock back takes
+much longer than the read. So each thread reads several thousand bytes at a time.
 """
 
 import os
@@ -14,12 +14,14 @@ import time
 
 __all__ = ["is_result_id", "new_request_id", "new_result_id", "time_of"]
 
-_VARIANT = {digit: "89ab"[index % 4] for index, digit in enumerate("0123456789abcdef")}  # two bits of four are fixed
+_VARIANT = {
+    digit: "89ab"[index % 4] for index, digit in enumerate("0123456789abcdef")
+}  # RFC 9562 fixes two of the four bits
 _FORM = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 
 class _Randomness(threading.local):
-    """The system's random bytes, a stock for each thread; a forked process begins with an empty one."""
+    """A buffer of the system's random bytes for each thread; a forked process starts with an empty one."""
 
     STOCK_BYTES = 8192
 
@@ -28,7 +30,7 @@ class _Randomness(threading.local):
         self.used = 0
 
     def take(self, count: int) -> bytes:
-        """Return so many bytes that were never returned before."""
+        """Return `count` random bytes; no byte is returned twice."""
         if self.used + count > len(self.stock):
             self.stock = os.urandom(self.STOCK_BYTES)
             self.used = 0
@@ -37,7 +39,7 @@ class _Randomness(threading.local):
         return self.stock[start : self.used]
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Empty the buffer."""
         self.stock = b""
         self.used = 0
 
@@ -48,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def new_result_id() -> str:
-    """Return an id that was never given before, by this process or another; about a microsecond."""
+    """Return a new id, unique across processes. Takes about a microsecond."""
     digits = _randomness.take(10).hex()
     return f"{time.time_ns() // 1_000_000:012x}7{digits[:3]}{_VARIANT[digits[3]]}{digits[4:19]}"
 
@@ -59,7 +61,7 @@ def new_request_id() -> str:
 
 
 def is_result_id(text: str) -> bool:
-    """Say whether a text has the form of a result's id.
+    """Return whether a text has the form of a result's id.
 
     >>> is_result_id("01a20dac039c7aa3912d77855a3cfdb1"), is_result_id("0")
     (True, False)
@@ -68,7 +70,7 @@ def is_result_id(text: str) -> bool:
 
 
 def time_of(result_id: str) -> float:
-    """Return when an id was given, in seconds since 1970.
+    """Return when an id was made, in seconds since 1970.
 
     >>> time_of("01a20dac039c7aa3912d77855a3cfdb1")
     1795525706.652

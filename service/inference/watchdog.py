@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.watched_clock import WatchedClock
+from service.capped_clock import CappedClock
 
 __all__ = ["Watchdog", "WorkerThread"]
 
@@ -50,7 +50,7 @@ class Watchdog:
         self._threads = threads
         self._stuck_seconds = stuck_seconds
         self._on_lost = on_lost
-        self._clock = WatchedClock(longest=2 * CHECK_SECONDS)
+        self._clock = CappedClock(max_step=2 * CHECK_SECONDS)
         self._seen: dict[WorkerThread, tuple[Any, float]] = {}  # a thread's task, and when it was first seen
         self._lost: set[WorkerThread] = set()
 
@@ -72,7 +72,7 @@ class Watchdog:
             now: seconds on a monotonic clock.
 
         """
-        watched = self._clock.at(now)
+        watched = self._clock.read(now)
         for worker_thread in self._threads:
             if worker_thread not in self._lost and (reason := self._reason(worker_thread, watched)) is not None:
                 self._lost.add(worker_thread)

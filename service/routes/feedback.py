@@ -98,10 +98,10 @@ async def describe_feedback(
     """Get label counts, the best alpha for the newest labels, and how far the alpha in force is from it."""
     context = context_of(request)
     after = parse_since(since, context.feedback.clock())
-    if context.watch.is_heavy(last):
-        return json_response(await context.heavy.run(lambda: context.watch.summary(served, since=after, last=last)))
-    read = await context.database.run(lambda connection: context.watch.read(connection, served, since=after, last=last))
-    return json_response(await asyncio.to_thread(context.watch.figures, served, read))
+    if context.drift.is_heavy(last):
+        return json_response(await context.heavy.run(lambda: context.drift.summary(served, since=after, last=last)))
+    read = await context.database.run(lambda connection: context.drift.read(connection, served, since=after, last=last))
+    return json_response(await asyncio.to_thread(context.drift.figures, served, read))
 
 
 def _item(entry: Any) -> tuple[str, str | int]:

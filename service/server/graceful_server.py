@@ -18,11 +18,11 @@ from typing import cast
 import uvicorn
 from typing_extensions import override
 
+from service.capped_clock import CappedClock
 from service.context import Context
 from service.server.connection import Connection
 from service.server.listener import Listener
 from service.server.slow_clients import SlowClients
-from service.watched_clock import WatchedClock
 
 __all__ = ["FAILED", "Server"]
 
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
         self.ticked_at = float("inf")
         self._signalled = False
         self._leaving_at = float("inf")
-        self._clock = WatchedClock(longest=2.0)
+        self._clock = CappedClock(max_step=2.0)
         self._slow_clients: SlowClients | None = None
 
     @override
@@ -119,13 +119,13 @@ class Server(uvicorn.Server):
         if now >= self._leaving_at:
             self.should_exit = True
         if self.should_exit and context is not None:
-            context.lifecycle.leave.set()
+            context.lifecycle.closed_to_new_work.set()
         return await super().on_tick(counter)
 
     def _check_slow_clients(self, now: float) -> None:
         if self._slow_clients is None:
             return
         try:
-            self._slow_clients.check(cast("set[Connection]", self.server_state.connections), self._clock.at(now))
+            self._slow_clients.check(cast("set[Connection]", self.server_state.connections), self._clock.read(now))
         except Exception:  # a fault in this check must not stop the server
             log.exception("checking for slow clients failed")

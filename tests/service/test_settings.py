@@ -14,7 +14,7 @@ def test_flags_win_over_the_environment() -> None:
 
 def test_a_misspelt_setting_is_refused_with_the_right_one() -> None:
     with pytest.raises(
-        SettingsError, match=r"LONGTAIL_MAX_BODY_MBS is not a setting; did you mean LONGTAIL_MAX_BODY_MB\?"
+        SettingsError, match=r"unknown setting LONGTAIL_MAX_BODY_MBS; did you mean LONGTAIL_MAX_BODY_MB\?"
     ):
         Settings.read({"LONGTAIL_MAX_BODY_MBS": "1"})
 

@@ -147,7 +147,7 @@ def test_check_names_every_bundle_that_is_refused(tmp_path: Path) -> None:
             {"LONGTAIL_DATABASE": "mysql://me:hunter2@host/x"},
             "LONGTAIL_DATABASE (--database) is refused: only SQLite",
         ),
-        ([], {"LONGTAIL_PROT": "9000"}, "LONGTAIL_PROT is not a setting; did you mean LONGTAIL_PORT?"),
+        ([], {"LONGTAIL_PROT": "9000"}, "unknown setting LONGTAIL_PROT; did you mean LONGTAIL_PORT?"),
         (["--port", "x"], {}, "LONGTAIL_PORT (--port) is 'x'"),
         (["--device", "cuda", "--models", "MODELS"], {}, "asked for CUDA"),
     ],
@@ -177,7 +177,7 @@ def test_a_database_that_is_away_is_said_and_its_password_is_not(tiny_bundle: Bu
     done = run("--check", "--models", str(tiny_bundle.path.parent.parent), LONGTAIL_DATABASE=away)
     assert done.returncode == 0
     assert "starting without the database" in done.stderr
-    assert "database postgresql://me:***@127.0.0.1:9/x: NOT there" in done.stdout
+    assert "database postgresql://me:***@127.0.0.1:9/x: NOT reachable" in done.stdout
     assert "hunter2" not in done.stderr + done.stdout
 
 
