@@ -1,1 +1,1 @@
-"""Access: API keys, scopes, and which pages may send requests."""
+"""Access control: API keys, scopes, and which origins may send requests from a browser."""

@@ -1,7 +1,7 @@
-"""Who may do what: which scope a call needs, and whether the key that comes with it has it.
+"""Authorization: which scope a request needs, and whether its API key has that scope.
 
-What a call needs is decided by its method and the beginning of its path, before anything else of it is read. The
-beginning, because the router's patterns let one line feed pass at the end of a path.
+The request's method and the beginning of its path decide which scope it needs, before the body is read. The rule looks
+at the beginning of the path only, because the router's patterns accept a line feed at the end.
 """
 
 from collections.abc import Iterable
@@ -15,17 +15,17 @@ from service.settings import Settings, SettingsError
 
 __all__ = ["Access", "RequiredScope", "required_scope"]
 
-RequiredScope = Literal["open", "any", "predict", "tune", "admin"]  # `open` needs no key, `any` one of whatever scope
+RequiredScope = Literal["open", "any", "predict", "tune", "admin"]  # `open` needs no key, `any` a key of any scope
 Headers = Iterable[tuple[bytes, bytes]]
 _OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/playground/", "/docs/assets/")
-_PROXIES = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_TUNED = frozenset({"alpha", "operating-points"})  # parts of a model that others than reading calls change
+_PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+_READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_TUNED = frozenset({"alpha", "operating-points"})  # parts of a model's path whose changes need the scope `tune`
 
 
 def required_scope(method: str, path: str) -> RequiredScope:
-    """Return what a call needs; a path nobody knows needs `predict`.
+    """Return the scope that a request needs; an unknown path needs `predict`.
 
     >>> required_scope("POST", "/v1/models/digits/classify")
     'predict'
@@ -33,7 +33,7 @@ def required_scope(method: str, path: str) -> RequiredScope:
     'tune'
     """
     if path.startswith("/v1/models/"):
-        if method in _READING:
+        if method in _READ_METHODS:
             return "predict"
         part = path.split("/", 5)[4:5]
         return "tune" if part and part[0] in _TUNED else "predict"
@@ -47,10 +47,10 @@ def required_scope(method: str, path: str) -> RequiredScope:
 
 
 class Access:
-    """Lets a call pass or refuses it; for REST and gRPC alike.
+    """Decides whether a request may pass, over REST and gRPC.
 
     Args:
-        settings: the keys, and the host, which decides where there are none.
+        settings: the API keys, and the host, which decides about admin requests if there are no keys.
 
     Raises:
         SettingsError: the key file cannot be used.
@@ -68,17 +68,17 @@ class Access:
                 raise SettingsError(f"LONGTAIL_API_KEYS_FILE (--api-keys-file) is refused: {error}") from error
 
     def check(self, need: RequiredScope, headers: Headers) -> None:
-        """Return where the call may pass.
+        """Check that a request may pass.
 
         Args:
-            need: what it needs.
-            headers: its headers, or gRPC's metadata; names in lower case.
+            need: the scope that it needs.
+            headers: its HTTP headers or gRPC metadata, with names in lower case.
 
         Raises:
-            UnauthenticatedError: it brings no key that is in force; the sentence is the same whatever is wrong.
+            UnauthenticatedError: it has no key that is in force; the message is the same for every reason.
             ForbiddenError: its key lacks the scope.
-            AdminNeedsKeyError: there are no keys, and the server is not bound to loopback or is called by another name,
-                as by way of a proxy, or by a page whose name somebody made point here.
+            AdminNeedsKeyError: the server has no keys, and is not bound to loopback or is called by another host name,
+                as behind a proxy or after DNS rebinding.
 
         """
         if need == "open":
@@ -86,43 +86,43 @@ class Access:
         if self._keys is None:
             if need == "admin" and not (self._local and _is_for_loopback(headers)):
                 raise AdminNeedsKeyError(
-                    "models are loaded and unloaded with an API key of the scope admin only: configure one "
+                    "loading and unloading models needs an API key with the scope admin: configure one "
                     "(--api-keys-file), or bind the server to loopback (--host 127.0.0.1) and call it by that name"
                 )
             return
-        given = _given(headers)
+        given = _key_in(headers)
         key = None if given is None else self._keys.find(given)
         if key is None:
             raise UnauthenticatedError(
-                "this call needs an API key that this server knows: send one, as `Authorization: Bearer KEY` or as "
+                "this request needs an API key that this server knows: send it as `Authorization: Bearer KEY` or "
                 "`X-API-Key: KEY`"
             )
         if need != "any" and need not in key.scopes:
-            raise ForbiddenError(f"this call needs an API key with the scope {need}, which this one has not")
+            raise ForbiddenError(f"this request needs an API key with the scope {need}; this key does not have it")
 
 
-def _given(headers: Headers) -> bytes | None:
-    """Return the one key that headers hold; None where they hold none, or two that differ."""
+def _key_in(headers: Headers) -> bytes | None:
+    """Return the key in the headers; None if there is none, or there are two different ones."""
     found: set[bytes] = set()
     for name, value in headers:
         if name == b"x-api-key":
             found.add(value.strip())
         elif name == b"authorization":
             scheme, _, key = value.partition(b" ")
-            if scheme.lower() == b"bearer":  # any other is somebody else's, a proxy's say
+            if scheme.lower() == b"bearer":  # another scheme is meant for a proxy
                 found.add(key.strip())
     return found.pop() if len(found) == 1 else None
 
 
 def _is_for_loopback(headers: Headers) -> bool:
-    """Say whether a call names a loopback address as its host, and no proxy says that it passed it on.
+    """Return whether the request names a loopback address as its host and no proxy has forwarded it.
 
-    gRPC's calls name none.
+    gRPC requests name no host.
     """
-    given = list(headers)
-    if any(name in _PROXIES for name, _ in given):
+    pairs = list(headers)
+    if any(name in _PROXY_HEADERS for name, _ in pairs):
         return False
-    for name, value in given:
+    for name, value in pairs:
         if name == b"host":
             host = value.decode("latin-1").strip()
             host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

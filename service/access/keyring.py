@@ -1,8 +1,8 @@
-"""The keys in force: the settings' own, and a file's, which may change while the server runs.
+"""The API keys in force: the keys of the settings and of a key file, which may change while the server runs.
 
-The file is looked at again at most once a second, by whichever request comes then, so a key is added or taken away
-without a restart. A file that is broken or gone takes no key away and adds none: the keys known last stay, and the log
-says so once. One that is emptied is obeyed: nobody's key opens anything then.
+The key ring checks the file for changes at most once a second, when a request comes, so keys can be added and removed
+without a restart. If the file is broken or missing, the keys that were read last stay in force and the log says so
+once. If it is empty, none of its keys is valid any more.
 """
 
 import logging
@@ -10,66 +10,66 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.keys import Key, KeysError, find_key, read_key_file
+from service.keys import ApiKey, KeysError, find_key, read_key_file
 
 __all__ = ["KeyRing"]
 
 log = logging.getLogger("longtail.keys")
-LOOK_SECONDS = 1.0
-Stamp = tuple[int, int, int, int]
+CHECK_SECONDS = 1.0
+FileVersion = tuple[int, int, int, int]
 
 
 class KeyRing:
-    """Finds a call's key among those in force.
+    """Finds a request's key among the keys in force.
 
     Args:
-        own: keys that stay as they are.
-        file: whose keys come beside them; None is no file.
-        clock: seconds, never going back.
+        own: keys that never change.
+        file: a file with more keys; None if there is none.
+        clock: a monotonic clock, in seconds.
 
     Raises:
-        KeysError: the file cannot be used, or holds no key.
+        KeysError: the file cannot be used, or has no key.
 
     """
 
-    def __init__(self, own: tuple[Key, ...], file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, own: tuple[ApiKey, ...], file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._own = own
         self._file = file
         self._clock = clock
         self._keys = own
-        self._stamp = None
-        self._next_look = clock() + LOOK_SECONDS
+        self._version = None
+        self._next_check = clock() + CHECK_SECONDS
         if file is not None:
-            self._stamp = _stamp(file)  # before it is read: what changes in between is seen at the next look
+            self._version = _file_version(file)  # before reading, so that the next check sees a change in between
             self._keys = own + read_key_file(file, own)
             if self._keys == own:
-                raise KeysError(f"{file} holds no key; `python -m service.keys NAME >> {file}` makes one")
+                raise KeysError(f"{file} has no key; `python -m service.keys NAME >> {file}` adds one")
 
-    def find(self, given: bytes) -> Key | None:
-        """Return the key that was given, or None."""
-        if self._file is not None and self._clock() >= self._next_look:
-            self._look(self._file)
+    def find(self, given: bytes) -> ApiKey | None:
+        """Return the key in force that matches the given one, or None."""
+        if self._file is not None and self._clock() >= self._next_check:
+            self._reload(self._file)
         return find_key(self._keys, given)
 
-    def _look(self, file: Path) -> None:
-        self._next_look = self._clock() + LOOK_SECONDS
-        stamp = _stamp(file)
-        if stamp == self._stamp:
+    def _reload(self, file: Path) -> None:
+        self._next_check = self._clock() + CHECK_SECONDS
+        version = _file_version(file)
+        if version == self._version:
             return
-        self._stamp = stamp
+        self._version = version
         try:
             keys = read_key_file(file, self._own)
         except KeysError as error:
-            log.error("the keys known last stay in force: %s", error)  # noqa: TRY400  the sentence is all there is
+            log.error("the API keys read last stay in force: %s", error)  # noqa: TRY400  a traceback adds nothing
             return
         self._keys = self._own + keys
-        log.info("keys of %s: %s", file, ", ".join(key.name for key in keys) or "none, so no key of it is taken")
+        log.info("API keys of %s: %s", file, ", ".join(key.name for key in keys) or "none")
 
 
-def _stamp(file: Path) -> Stamp | None:
-    """Return what changes with the file, also when only who may read it does; None where it is gone."""
+def _file_version(file: Path) -> FileVersion | None:
+    """Return numbers that change with the file's content or permissions; None if the file is missing."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -1,4 +1,4 @@
-"""What the description of the API says of keys: which scope each call needs, from the rule that decides it."""
+"""The API keys in the OpenAPI schema: which scope each operation needs, from the rule that enforces it."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ SCHEMES = {
 
 
 def describe_access(schema: dict[str, Any]) -> None:
-    """Add the ways a key comes, and to each operation that it needs one and how it is refused without.
+    """Add the security schemes, and to each operation the scope it needs and the answers if the key lacks it.
 
     Args:
-        schema: OpenAPI 3.1, changed in place; what is there already stays.
+        schema: an OpenAPI 3.1 schema, changed in place; entries that it already has stay.
 
     """
     schema.setdefault("components", {}).setdefault("securitySchemes", SCHEMES)
@@ -32,9 +32,7 @@ def describe_access(schema: dict[str, Any]) -> None:
 def _refusals(need: RequiredScope, path: str) -> dict[str, Any]:
     shape = "ProtocolError" if path == "/v2" or path.startswith("/v2/") else "ErrorResponse"
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-    refusals = {
-        "401": {"description": "The server has API keys, and this call brought none of them", "content": content}
-    }
+    refusals = {"401": {"description": "The server has API keys, and the request has none of them", "content": content}}
     if need != "any":
         refusals["403"] = {"description": f"The key lacks the scope `{need}`", "content": content}
     return refusals

@@ -1,4 +1,4 @@
-"""What several answers share: groups, errors, short texts."""
+"""The shapes that several requests and answers share: groups, errors, short texts."""
 
 from typing import Annotated, Literal
 
@@ -22,12 +22,12 @@ LineOf500 = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 class ErrorBody(BaseModel):
     """What went wrong."""
 
-    code: str = Field(description="stable, for programs", examples=["alpha_out_of_range"])
+    code: str = Field(description="for programs; a code never changes its meaning", examples=["alpha_out_of_range"])
     message: str = Field(description="for people: what is wrong and what would work")
     request_id: str = Field(description="also in the header X-Request-ID and in the server's log")
 
 
 class ErrorResponse(BaseModel):
-    """The one shape of every error."""
+    """The body of every error, except under /v2."""
 
     error: ErrorBody

@@ -1,4 +1,4 @@
-"""The shapes of labels that come back, and of what they say, as the documentation page shows them."""
+"""The shapes of feedback: labels sent for results, and their summary."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,12 +8,12 @@ __all__ = ["FeedbackAnswer", "FeedbackAnswers", "FeedbackFailure", "FeedbackItem
 
 
 class FeedbackItem(BaseModel):
-    """The right answer for one result."""
+    """The right class of one result."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(description="of a result of classify", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
-    label: str | int = Field(description="the class's name, or its index", examples=["truck"])
+    id: str = Field(description="the id of a result of classify", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
+    label: str | int = Field(description="the name of the class, or its index", examples=["truck"])
 
 
 class Label(BaseModel):
@@ -26,18 +26,18 @@ class Label(BaseModel):
 class FeedbackAnswer(BaseModel):
     """A label that is stored."""
 
-    id: str = Field(description="the result's", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
+    id: str = Field(description="the result's id", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     label: Label
     interval: tuple[float | None, float | None] | None = Field(
-        description="the alphas at which the label is the top class, null inside where unbounded; null where at none",
+        description="the alphas at which the label is the top class, null for an unbounded end; null if there are none",
         examples=[[0.31, None]],
     )
 
 
 class FeedbackFailure(BaseModel):
-    """A label of a list that could not be stored; its neighbours were."""
+    """A label of a list that could not be stored, although others may have been."""
 
     id: str | None
     error: ErrorBody
@@ -46,15 +46,17 @@ class FeedbackFailure(BaseModel):
 class FeedbackAnswers(BaseModel):
     """The answer to a list of labels."""
 
-    results: list[FeedbackAnswer | FeedbackFailure] = Field(description="one per label, in the order sent")
+    results: list[FeedbackAnswer | FeedbackFailure] = Field(description="one per label, in the order of the request")
 
 
 class FeedbackOptimum(BaseModel):
     """The alpha at which mean per-class recall is highest."""
 
     alpha: float = Field(examples=[1.2])
-    interval: tuple[float, float] = Field(description="the whole stretch that is as good", examples=[[1.1, 1.3]])
-    balanced: float = Field(description="mean per-class recall there, 0 to 1", examples=[0.83])
+    interval: tuple[float, float] = Field(
+        description="the interval of alpha with the same recall", examples=[[1.1, 1.3]]
+    )
+    balanced: float = Field(description="mean per-class recall at this alpha, 0 to 1", examples=[0.83])
 
 
 class InForce(BaseModel):
@@ -72,25 +74,25 @@ class FeedbackAccuracy(BaseModel):
 
 
 class PredictionShares(BaseModel):
-    """How many recent pictures were taken for a class of each group."""
+    """The share of recent pictures that were predicted as a class of each group."""
 
-    images: int = Field(description="pictures that are kept at present", examples=[10000])
-    many: float | None = Field(None, description="share of them, 0 to 1; absent where the model has no such class")
+    images: int = Field(description="number of results kept", examples=[10000])
+    many: float | None = Field(None, description="share of the pictures, 0 to 1; absent if the model has no such class")
     medium: float | None = None
     few: float | None = None
     at_zero: dict[Group, float] = Field(description="the same shares at alpha 0")
 
 
 class FeedbackSummary(BaseModel):
-    """What the labels that came back say."""
+    """A summary of the labels of a model."""
 
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
-    labels: int = Field(description="labels stored, since the time asked for", examples=[1234])
-    by_group: dict[Group, int] = Field(description="the same by group of the labelled class")
-    last: int = Field(description="newest of them that the optimum is of", examples=[1000])
-    optimum: FeedbackOptimum | None = Field(description="null without labels")
+    labels: int = Field(description="number of labels stored since the time asked for", examples=[1234])
+    by_group: dict[Group, int] = Field(description="number of labels by the group of the labelled class")
+    last: int = Field(description="number of the newest labels that the optimum is computed from", examples=[1000])
+    optimum: FeedbackOptimum | None = Field(description="null if there are no labels")
     in_force: InForce
-    drift: float | None = Field(description="optimum less the alpha in force", examples=[0.21])
-    accuracy: FeedbackAccuracy = Field(description="by the same labels as the optimum")
+    drift: float | None = Field(description="the optimum's alpha minus the alpha in force", examples=[0.21])
+    accuracy: FeedbackAccuracy = Field(description="measured on the same labels as the optimum")
     predictions: PredictionShares

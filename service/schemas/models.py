@@ -1,4 +1,4 @@
-"""What a server and its models say of themselves."""
+"""The shapes of model descriptions and health probes."""
 
 from typing import Any, Literal
 
@@ -14,34 +14,34 @@ class ModelSummary(BaseModel):
 
     name: str = Field(examples=["cifar10-lt"])
     version: int = Field(
-        description="the version that answers where none is asked for: the highest good one", examples=[1]
+        description="the version that answers if a request names none: the highest valid one", examples=[1]
     )
     versions: list[int] = Field(description="all versions in the models folder")
-    served_versions: list[int] = Field(description="those in service, which `version` may ask for")
+    served_versions: list[int] = Field(description="the versions in service, which `version` may name")
     classes: int = Field(description="number of classes", examples=[10])
     operating_points: dict[str, float] = Field(description="name -> alpha", examples=[{"head": 0.0, "balanced": 1.1}])
 
 
 class RefusedVersion(BaseModel):
-    """Something in the models folder that is not served; looked at again when its files change."""
+    """A version in the models folder that is not served; the server tries it again when its files change."""
 
     name: str = Field(description="the model's folder")
     version: int | str | None = Field(
-        description="its version; the name of a folder in its place; null where the model's own folder is meant"
+        description="the version, or the name of a folder that is not a version; null for the model's own folder"
     )
     reason: str = Field(examples=["bundle cifar10-lt/2: model.onnx is missing"])
-    since: str = Field(description="when it was first refused like this")
+    since: str = Field(description="when it was first refused for this reason")
 
 
 class ModelList(BaseModel):
-    """All models of this server."""
+    """The models of this server."""
 
     models: list[ModelSummary]
-    refused: list[RefusedVersion] = Field(description="what lies in the models folder and is not served")
+    refused: list[RefusedVersion] = Field(description="what is in the models folder but not served")
 
 
 class ClassInfo(BaseModel):
-    """A class and how often it was seen in training."""
+    """A class and the number of its training images."""
 
     name: str
     training_count: int
@@ -53,12 +53,12 @@ class OperatingPoint(BaseModel):
 
     alpha: float = Field(examples=[0.99])
     chosen_by: str = Field(description="how it was chosen")
-    source: Literal["bundle", "stored"] = Field(description="the model's own, or set since")
+    source: Literal["bundle", "stored"] = Field(description="`bundle`: the model's own; `stored`: set through the API")
     since: str | None = Field(description="when it was set; null for the model's own", examples=[None])
 
 
 class ModelDetail(BaseModel):
-    """Everything a caller may want to know of a model; see models/README.md for the fields."""
+    """A full description of a model; models/README.md explains the fields of the bundle."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,25 +67,24 @@ class ModelDetail(BaseModel):
     versions: list[int]
     served_versions: list[int]
     task: str
-    engine: str = Field(description="what computes it, and where")
-    max_batch_images: int = Field(
-        description="the most pictures computed at once, from a measurement when it was loaded"
-    )
+    engine: str = Field(description="what runs the network, and on which device")
+    max_batch_images: int = Field(description="the largest batch, from a measurement when the model was loaded")
     classes: list[ClassInfo]
-    input: dict[str, Any] = Field(description="how a picture is prepared: size, resize, mean, std")
+    input: dict[str, Any] = Field(description="how a picture becomes the network's input: size, resize, mean, std")
     num_heads: int
     tau: float
     gamma: float
     exempt_class: int | None
-    operating_points: dict[str, OperatingPoint] = Field(description="what the names mean now")
+    operating_points: dict[str, OperatingPoint] = Field(description="the operating points in force")
     class_effect: list[list[float]] = Field(
-        description="(K, C): what alpha takes out of each class's logit, times the picture's head cosine; sum over K"
+        description="(K, C), heads and classes: multiplied by alpha and the picture's head cosines, and summed over K, "
+        "it is subtracted from the logits"
     )
-    metrics: dict[str, Any] = Field(description="accuracy, with the protocol that produced it")
+    metrics: dict[str, Any] = Field(description="accuracy, and how it was measured")
     provenance: dict[str, Any] = Field(description="how it was trained")
 
 
 class Health(BaseModel):
-    """A probe's answer."""
+    """The answer of a health probe."""
 
     status: Literal["ok", "ready"]

@@ -6,6 +6,6 @@ __all__ = ["ProtocolError"]
 
 
 class ProtocolError(BaseModel):
-    """What went wrong, as the Open Inference Protocol words it."""
+    """The body of every error under /v2, as the Open Inference Protocol defines it."""
 
     error: str = Field(description="for people: what is wrong and what would work")

@@ -1,4 +1,4 @@
-"""The shapes of operating points and of their history, as the documentation page shows them."""
+"""The shapes of operating points and their history."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,13 +12,17 @@ __all__ = [
 
 
 class OperatingPointOrder(BaseModel):
-    """What an operating point is to be."""
+    """The new value of an operating point, and why."""
 
     model_config = ConfigDict(extra="forbid")
 
-    alpha: float = Field(strict=True, allow_inf_nan=False, description="at most the server's `max_alpha`")
+    alpha: float = Field(
+        strict=True,
+        allow_inf_nan=False,
+        description="at least -`max_alpha` and at most `max_alpha`, a setting of the server",
+    )
     chosen_by: LineOf500 = Field("set by hand", min_length=1, description="how it was chosen")
-    who: LineOf100 = Field("anonymous", description="who asks for it")
+    who: LineOf100 = Field("anonymous", description="who sets it, for the history")
     why: LineOf500 = Field("", description="the reason, for the history")
 
 
@@ -41,34 +45,36 @@ class OperatingPointDetail(OperatingPoint):
 class OperatingPointChange(BaseModel):
     """One change of a point."""
 
-    alpha: float | None = Field(description="null: the stored point was removed", examples=[1.2])
+    alpha: float | None = Field(description="null if the stored point was removed", examples=[1.2])
     chosen_by: str
     who: str = Field(examples=["ada"])
     why: str
-    from_alpha: float | None = Field(description="in force before; null: there was no such point", examples=[0.99])
+    from_alpha: float | None = Field(
+        description="the alpha in force before; null if there was no such point", examples=[0.99]
+    )
     time: str = Field(description="UTC", examples=["2026-11-23T12:00:00.000Z"])
 
 
 class OperatingPointHistory(OperatingPointDetail):
-    """One operating point and how it came about."""
+    """One operating point and its history."""
 
-    history: list[OperatingPointChange] = Field(description="newest first, at most 1,000")
+    history: list[OperatingPointChange] = Field(description="newest change first, at most 1,000")
 
 
 class OperatingPointPast(BaseModel):
-    """A point that was removed, and how that came about."""
+    """The history of an operating point that was removed."""
 
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     name: str = Field(examples=["night-shift"])
-    in_force: None = Field(description="nothing")
-    history: list[OperatingPointChange] = Field(description="newest first, at most 1,000")
+    in_force: None = Field(description="null: the name has no operating point")
+    history: list[OperatingPointChange] = Field(description="newest change first, at most 1,000")
 
 
 class OperatingPointRemoved(BaseModel):
-    """What a name means once what was stored under it is gone."""
+    """The operating point in force after a stored one was removed."""
 
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     name: str = Field(examples=["balanced"])
-    in_force: OperatingPoint | None = Field(description="the bundle's own point, or null where it has none")
+    in_force: OperatingPoint | None = Field(description="the bundle's own point; null if it has none")

@@ -1,4 +1,4 @@
-"""What alpha is chosen from and for, what comes of it, and jobs."""
+"""The shapes of tuning: requests, reports and jobs."""
 
 from typing import Annotated, Any, Literal
 
@@ -75,35 +75,42 @@ _JOB: dict[str, Any] = {
 
 
 class TuneOrder(BaseModel):
-    """What to choose alpha for, and what to do with it."""
+    """What to choose alpha for, and whether to store it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     objective: str = Field("balanced", description=f"one of {', '.join(OBJECTIVES)}; not for traffic")
     constraints: list[str] = Field(
-        default_factory=list, max_length=8, description="that must hold", examples=[["overall >= 0.7"]]
+        default_factory=list,
+        max_length=8,
+        description="constraints that the chosen alpha must meet",
+        examples=[["overall >= 0.7"]],
     )
-    low: float = Field(ALPHA_RANGE[0], description="least alpha looked at")
-    high: float = Field(ALPHA_RANGE[1], description="largest alpha looked at")
+    low: float = Field(ALPHA_RANGE[0], description="the lowest alpha to consider")
+    high: float = Field(ALPHA_RANGE[1], description="the highest alpha to consider")
     save_as: str | None = Field(None, description="store the alpha as this operating point", examples=["today"])
-    who: LineOf100 = Field("anonymous", description="for the history")
-    why: LineOf500 = Field("", description="for the history")
+    who: LineOf100 = Field("anonymous", description="who asks for it, for the history")
+    why: LineOf500 = Field("", description="the reason, for the history")
 
 
 class TuneRequest(TuneOrder):
-    """What to choose alpha from, without an archive."""
+    """What to choose alpha on, if not an archive."""
 
-    source: Literal["feedback", "traffic"] = Field(description="labels that came back, or pictures without labels")
-    since: str | float | None = Field(None, description="only what came since: a time, or so many seconds ago")
+    source: Literal["feedback", "traffic"] = Field(
+        description="`feedback`: results with labels; `traffic`: recent pictures without labels"
+    )
+    since: str | float | None = Field(
+        None, description="only data since then: a time, or a number of seconds before now"
+    )
     target: Literal["uniform", "train", "estimated"] | dict[str, float] = Field(
         "uniform",
-        description="traffic only: the class frequencies its mean prediction is to come closest to; `estimated`: "
-        "the traffic's own, by expectation maximisation; or a weight for every class",
+        description="traffic only: the class frequencies that the mean prediction should match. `estimated`: the "
+        "traffic's own, by expectation maximisation; or give a weight for every class",
     )
 
 
 class LogitAdjustment(BaseModel):
-    """The rival, tuned on the same pictures by the same code: logits − strength · log prior."""
+    """Logit adjustment (logits − strength · log prior) tuned on the same pictures, to compare with."""
 
     strength: float
     interval: Interval
@@ -121,7 +128,7 @@ class UnreadableImage(BaseModel):
 
 
 class TuneReport(BaseModel):
-    """The chosen alpha, how sure it is, and what it gains and costs."""
+    """The chosen alpha, how certain it is, and what it gains and costs."""
 
     model_config = ConfigDict(json_schema_extra={"example": _REPORT})
 
@@ -130,32 +137,34 @@ class TuneReport(BaseModel):
     source: Literal["archive", "feedback", "traffic"]
     objective: str
     constraints: list[str]
-    alpha: float = Field(description="the middle of the best interval, nearest to 0 where several are equally good")
-    interval: Interval | None = Field(description="the whole best interval; null for traffic")
-    value: float = Field(description="the objective there; for traffic the divergence in nats")
+    alpha: float = Field(
+        description="the middle of the best interval; if several are equally good, of the one nearest to 0"
+    )
+    interval: Interval | None = Field(description="the best interval; null for traffic")
+    value: float = Field(description="the objective at this alpha; for traffic, the divergence in nats")
     confidence_interval: Interval | None = Field(
-        description="of alpha, 95 %, bootstrap; null for traffic, for a class of fewer than 5 pictures, "
-        "and where most samples meet no constraint"
+        description="95 % bootstrap interval of alpha; null for traffic, if a class has fewer than 5 pictures, "
+        "or if most samples cannot meet the constraints"
     )
     before: Figures = Field(description=f"at alpha 0: {_FIGURES}; for traffic: divergence, predicted share by group")
     after: Figures = Field(description="at the chosen alpha")
-    gain: Figures = Field(description="after less before")
+    gain: Figures = Field(description="after minus before")
     cross_fitted: dict[str, Any] | None = Field(
-        description="what to expect: chosen on one half, scored on the other, both ways, averaged"
+        description="what to expect on new pictures: chosen on one half, scored on the other, averaged over both ways"
     )
     curve: Curve
-    logit_adjustment: LogitAdjustment | None = Field(description="null where only labels are known, not pictures")
-    images: int = Field(description="pictures or labels it was chosen on")
-    classes_without_images: int = Field(description="how many classes none of them is of: those count in no figure")
+    logit_adjustment: LogitAdjustment | None = Field(description="null if only labels are known, not pictures")
+    images: int = Field(description="number of pictures or labels that alpha was chosen on")
+    classes_without_images: int = Field(description="number of classes without a picture, which no figure includes")
     unreadable: list[UnreadableImage] = Field(description="the first 100 pictures that could not be read")
-    unreadable_images: int = Field(description="how many there were")
-    saved_as: str | None = Field(description="the operating point it was stored as")
+    unreadable_images: int = Field(description="number of pictures that could not be read")
+    saved_as: str | None = Field(description="the operating point that the alpha was stored as; null if none")
     target: dict[str, float] | None = Field(None, description="traffic only: the target prior")
     label_free_alpha: float | None = Field(None, description="traffic only: 1 / mean head cosine")
 
 
 class JobDescription(BaseModel):
-    """A job as it stands."""
+    """The state of a job."""
 
     model_config = ConfigDict(json_schema_extra={"example": _JOB})
 
@@ -163,15 +172,15 @@ class JobDescription(BaseModel):
     model: str
     version: int
     state: Literal["queued", "running", "done", "failed", "cancelled"]
-    done: int = Field(description="pictures so far")
-    total: int = Field(description="pictures in all; 0 while nobody knows")
-    result: TuneReport | None = Field(description="once it is done")
-    error: ErrorBody | None = Field(description="why it failed")
+    done: int = Field(description="number of pictures processed")
+    total: int = Field(description="number of pictures in total; 0 while it is unknown")
+    result: TuneReport | None = Field(description="the report of a job that is done")
+    error: ErrorBody | None = Field(description="the error of a job that failed")
     created: str
     finished: str | None
 
 
 class JobAnswer(BaseModel):
-    """The answer where a job takes longer than the request wants to wait."""
+    """The answer if a job takes longer than the request's `wait`."""
 
     job: JobDescription

@@ -57,7 +57,7 @@ def test_the_official_http_client_works_with_a_key(addresses: tuple[str, str]) -
             "tiny", [tensor("images", images)], headers={"Authorization": f"Bearer {KEYS['predict'][0]}"}
         )
         close(result.as_numpy("logits"), expected(images)["logits"])
-        with pytest.raises(InferenceServerException, match=r"\[401\] this call needs an API key"):
+        with pytest.raises(InferenceServerException, match=r"\[401\] this request needs an API key"):
             client.infer("tiny", [tensor("images", images)])
         with pytest.raises(InferenceServerException, match=r"\[403\] .* scope admin"):
             client.load_model("tiny", headers=bearer("predict"))
@@ -70,7 +70,7 @@ def test_the_official_grpc_client_works_with_a_key(addresses: tuple[str, str]) -
         for headers in (bearer("predict"), {"x-api-key": KEYS["predict"][0]}):
             result = client.infer("tiny", [grpc_tensor("images", images)], headers=headers)
             close(result.as_numpy("logits"), expected(images)["logits"])
-        with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*this call needs an API key"):
+        with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*this request needs an API key"):
             client.infer("tiny", [grpc_tensor("images", images)])
         with pytest.raises(InferenceServerException, match=r"PERMISSION_DENIED.*the scope predict"):
             client.get_model_metadata("tiny", headers=bearer("tune"))
@@ -148,9 +148,9 @@ def test_check_refuses_a_broken_key_file_in_one_sentence(tiny_bundle: Bundle, tm
     flags = ("--check", "--api-keys-file", str(tmp_path / "keys"))
     done = subprocess.run(command(tiny_bundle, *flags), cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1:] == [  # models are loaded meanwhile, and say so
-        f"error: LONGTAIL_API_KEYS_FILE (--api-keys-file) is refused: {tmp_path / 'keys'}: line 2 needs scopes, with "
-        "commas between them, of predict, tune, admin"
+    assert done.stderr.splitlines()[-1:] == [  # lines before it are about the models that are loaded meanwhile
+        f"error: LONGTAIL_API_KEYS_FILE (--api-keys-file) is refused: {tmp_path / 'keys'}: line 2 needs one or more "
+        "of the scopes predict, tune, admin, with commas between them"
     ]
 
 

@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "shared output": (wanting(PROBABILITIES | {"parameters": {"shared_memory_region": "x"}}), 501, "no shared memory"),
     "an unknown output parameter": (wanting(PROBABILITIES | {"parameters": {"top": 1}}), 422, "'top' means nothing"),
     "too many pictures": (body(ENCODED | {"shape": [65], "data": [""] * 65}), 413, "65 pictures, but at most 64"),
-    "a header beyond the body": ((body(IMAGES), {HEADER: "99999"}), 422, "is not how many of the body's"),
+    "a header beyond the body": ((body(IMAGES), {HEADER: "99999"}), 422, "is not a number from 0 to 758"),
     "a negative header": ((body(IMAGES), {HEADER: "-1"}), 422, "'-1' is not a number"),
     "a header of letters": ((body(IMAGES), {HEADER: "x" * 900}), 422, "is not a number from 0 to"),
     "a header of other digits": ((body(IMAGES), {HEADER: "²"}), 422, "is not a number from 0 to"),
