@@ -14,7 +14,7 @@ from models.alpha_path import alpha_path
 from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
-from service.context import Context, context_of
+from service.context import Context, context_of, request_id_of
 from service.errors import AlphaRangeError, NoCurveError
 from service.inference.network_output import NetworkOutput
 from service.inference.queries import OutputQuery
@@ -70,7 +70,11 @@ async def path(
     if not (low < high and low < math.inf and high > -math.inf):
         raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} is empty; `from` must be below `to`")
     query = OutputQuery(_paths, PathQuery(low, high, parse_prior(prior, served.bundle)), heavy=True)
-    return await answer_pictures(request, served, query, lambda _, steps: {"path": steps}, timeout_ms)
+    context = context_of(request)
+    request_id = request_id_of(request)
+    return await answer_pictures(
+        request, request_id, context, served, query, lambda _, steps: {"path": steps}, timeout_ms
+    )
 
 
 def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.models import Example
 
-from service.context import context_of
+from service.context import context_of, request_id_of
 from service.feedback.kept_results import KeptResult
 from service.inference.predictions import PicturePredictions, PredictionParameters, is_heavy, predict
 from service.inference.queries import OutputQuery
@@ -76,4 +76,4 @@ async def classify(
         return {"predictions": predicted.predictions, "head_cosine": predicted.head_cosine}
 
     query = OutputQuery(predict, parameters, heavy=is_heavy(served, parameters), lines=len(alphas) * parameters.top_k)
-    return await answer_pictures(request, served, query, render, timeout_ms)
+    return await answer_pictures(request, request_id_of(request), context, served, query, render, timeout_ms)

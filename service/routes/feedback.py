@@ -60,7 +60,7 @@ async def give_feedback(request: Request) -> Response:
     a list, a label that cannot be stored gets its own `error`; the others are stored.
     """
     context = context_of(request)
-    body = await read_json(request, context.settings)
+    body = await read_json(request, context.settings.max_json_mb, context.body_budget)
     if not isinstance(body, list):
         outcome = (await context.feedback.record([_item(body)]))[0]
         if isinstance(outcome, ServiceError):

@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.web.bodies import read_body
 from service.web.deadline import Deadline
 from service.web.direct_route import DirectRoute
-from service.web.picture_requests import unless_disconnected
+from service.web.disconnect import unless_disconnected
 
 __all__ = ["router"]
 
@@ -86,7 +86,7 @@ async def _answer(request: Request, context: Context, served: ServedModel) -> Re
 async def _read(request: Request, served: ServedModel, settings: Settings, body_budget: BodyBudget) -> InferRequest:
     """Return the parsed request, from its body and the header that says how many bytes of it are JSON."""
     header = request.headers.get(JSON_LENGTH_HEADER)
-    body = await read_body(request, settings.max_body_mb)
+    body = await read_body(request, settings.max_body_mb, body_budget)
     if encoding := request.headers.get("content-encoding", ""):
         body = await decompressed(body, encoding, settings.max_body_mb)
         body_budget.take(request.scope, len(body))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from service.context import context_of
+from service.context import Context, context_of
 from service.errors import NotSupportedError, RequestError
 from service.inference.registry import Registry, ServedModel
 from service.openinference import documentation as docs
@@ -24,7 +24,6 @@ from service.openinference.metadata import (
 )
 from service.openinference.paths import find_model, missing_extension, refuse_load_parameters
 from service.routes import infer
-from service.settings import Settings
 from service.web.bodies import read_body
 from service.web.json_response import json_response
 
@@ -123,7 +122,7 @@ async def model_statistics(request: Request) -> Response:
 async def index(request: Request) -> Response:
     """List all versions and why a version is not in service. With `{"ready": true}`, list those in service."""
     context = context_of(request)
-    fields = await _json_object(request, context.settings, ("ready",))
+    fields = await _json_object(request, context, ("ready",))
     return json_response(repository_index(context.catalog.index(), only_ready=fields.get("ready") is True))
 
 
@@ -137,7 +136,7 @@ async def index(request: Request) -> Response:
 async def load(request: Request) -> Response:
     """Wait until the model is in service. If it cannot be loaded, the error says why, and nothing is replaced."""
     context = context_of(request)
-    fields = await _json_object(request, context.settings, ("parameters",))
+    fields = await _json_object(request, context, ("parameters",))
     refuse_load_parameters(fields.get("parameters"))
     await context.catalog.load(request.path_params["model"])
     return Response()
@@ -153,7 +152,7 @@ async def load(request: Request) -> Response:
 async def unload(request: Request) -> Response:
     """Requests in progress still finish. Models do not depend on each other, so `unload_dependents` has no effect."""
     context = context_of(request)
-    await _json_object(request, context.settings, ("parameters",))
+    await _json_object(request, context, ("parameters",))
     await context.catalog.unload(request.path_params["model"])
     return Response()
 
@@ -181,9 +180,9 @@ def _served(request: Request, registry: Registry) -> ServedModel:
     return find_model(registry, names["model"], names.get("version"))
 
 
-async def _json_object(request: Request, settings: Settings, known: tuple[str, ...]) -> dict[str, Any]:
+async def _json_object(request: Request, context: Context, known: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields of a body, which may be empty; the protocol's clients send no content type."""
-    body = await read_body(request, settings.max_json_mb)
+    body = await read_body(request, context.settings.max_json_mb, context.body_budget)
     if not body:
         return {}
     try:

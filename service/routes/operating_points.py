@@ -103,7 +103,8 @@ async def set_point(request: Request, served: Served, name: PointName) -> Respon
     """
     context = context_of(request)
     context.operating_points.check_name(served.bundle.manifest, name)
-    order = validated(OperatingPointOrder, await read_json(request, context.settings))
+    body = await read_json(request, context.settings.max_json_mb, context.body_budget)
+    order = validated(OperatingPointOrder, body)
     check_alpha_range(order.alpha, context.settings.max_alpha)
     point = await context.operating_points.set(
         served.bundle.manifest, name, order.alpha, chosen_by=order.chosen_by, who=order.who, why=order.why

@@ -127,7 +127,7 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
     """Read the request, refuse it early if possible, and return the work of the job."""
     if media_type_of(request) == MULTIPART:
         return await _archive_work(request, context, served)
-    order = validated(TuneRequest, await read_json(request, context.settings))
+    order = validated(TuneRequest, await read_json(request, context.settings.max_json_mb, context.body_budget))
     _check_fields(order, served)
     objective = _objective(order, context.settings)
     _check_name(context, served, order)
@@ -183,7 +183,7 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
     """Return the archive and the other fields. A large archive is on disk; the caller closes the file."""
     try:
         async with asyncio.timeout(MAX_UPLOAD_SECONDS):
-            form = await limited(request, max_mb, to_disk=True).form(max_files=1, max_fields=64)
+            form = await limited(request, max_mb).form(max_files=1, max_fields=64)
     except TimeoutError as error:
         raise UploadTimeoutError(
             f"the archive took more than {MAX_UPLOAD_SECONDS:g} s to arrive; send a smaller one"

@@ -1,1 +1,1 @@
-"""Between the socket and the route: middleware, bodies, uploads, deadlines, query parameters."""
+"""What lies between the HTTP server and the routes: middleware, bodies, forms, deadlines, query parameters."""

@@ -1,18 +1,18 @@
-"""A request's body, never more of it than the limit, whatever its Content-Length says; and what its fields say.
+"""Request bodies: read up to a limit, whatever Content-Length says, parsed as JSON, and validated.
 
-JSON has a limit of its own: parsing it and looking at every part of it holds everybody else up.
+JSON has a lower limit than pictures because the event loop parses it while all other requests wait.
 """
 
 import codecs
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
+from starlette.types import Message, Receive
 
-from service.context import context_of
 from service.errors import (
     BodyTooLargeError,
     ClientDisconnectedError,
@@ -20,114 +20,143 @@ from service.errors import (
     RequestError,
     UnsupportedMediaTypeError,
 )
-from service.settings import Settings
+from service.inference.admission import BodyBudget
 
-__all__ = ["check_charset", "limited", "media_type_of", "read_body", "read_json", "validated"]
+__all__ = ["body_chunks", "check_charset", "limited", "media_type_of", "read_body", "read_json", "validated"]
 
-Receive = Callable[[], Awaitable[Any]]
 Fields = TypeVar("Fields", bound=BaseModel)
-SHOWN = 64  # characters of what was sent
-CHARSETS = {"utf-8", "ascii", "iso8859-1"}  # as Python calls them; others raise what they like, or make half characters
+MAX_SHOWN_LENGTH = 64  # characters of a value that an error message quotes
+CHARSETS = {"utf-8", "ascii", "iso8859-1"}  # Python's names; other codecs raise various errors or produce surrogates
 
 
 def media_type_of(request: Request) -> str:
-    """Return what the body says it is, without parameters; "" where it does not say."""
+    """Return the body's media type in lower case, without parameters; "" if the request has no Content-Type."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def check_charset(request: Request) -> None:
-    """Refuse a form whose names and texts are in an encoding that hardly anything but Python knows.
+    """Check that a form's names and texts are in a common encoding.
 
     Raises:
-        MultipartError: they are.
+        MultipartError: the form declares another one.
 
     """
     _, parameters = parse_options_header(request.headers.get("content-type", ""))
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
     try:
         known = codecs.lookup(charset).name in CHARSETS
-    except (LookupError, ValueError):  # no such encoding; a name that holds a zero byte
+    except (LookupError, ValueError):  # unknown, or a name with a null byte
         known = False
     if not known:
-        raise MultipartError(f"the form says that its texts are in {charset[:SHOWN]!r}; send them as utf-8")
+        raise MultipartError(f"the form declares the charset {charset[:MAX_SHOWN_LENGTH]!r}; use utf-8")
 
 
-def limited(request: Request, max_mb: float, *, to_disk: bool = False) -> Request:
-    """Return the same request, whose body is counted as it arrives and stopped at so many megabytes (10^6 bytes).
+def limited(request: Request, max_mb: float) -> Request:
+    """Return the request with a limit on its body. The body does not count as memory, for forms that go to disk.
 
     Args:
-        request: of which nothing has been read.
-        max_mb: the limit.
-        to_disk: its files go to disk, so it takes no room in memory.
+        request: a request whose body has not been read yet.
+        max_mb: megabytes (10^6 bytes).
 
     Raises:
-        BodyTooLargeError: it says itself that it is too large; or later, when too much of it has come.
-        OverloadedError: likewise, when too much of all requests is in memory.
+        BodyTooLargeError: Content-Length exceeds the limit; raised later if the body itself does.
 
     """
-    _check_declared(request, max_mb)
-    return Request(request.scope, _counted(request, max_mb, to_disk))
+    _check_content_length(request, max_mb)
+    return Request(request.scope, _limited_receive(request.receive, max_mb))
 
 
-async def read_body(request: Request, max_mb: float) -> bytes:
-    """Return the body, of at most so many megabytes (10^6 bytes).
+async def read_body(request: Request, max_mb: float, body_budget: BodyBudget) -> bytes:
+    """Return the body.
+
+    Args:
+        request: a request whose body has not been read yet.
+        max_mb: megabytes (10^6 bytes).
+        body_budget: counts the body as memory.
 
     Raises:
-        BodyTooLargeError: it says itself that it is too large, or more of it has come.
-        OverloadedError: there is no room for it, beside all others'.
-        ClientDisconnectedError.
+        BodyTooLargeError: the body, or its Content-Length, exceeds the limit.
+        OverloadedError: the bodies of all requests would exceed the memory for them.
+        ClientDisconnectedError: the client disconnected before the body was complete.
 
     """
-    _check_declared(request, max_mb)
-    room = context_of(request).body_budget
+    _check_content_length(request, max_mb)
     parts = []
     received = 0
     more = True
     while more:
         message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError("the client hung up while it was sending")
-        parts.append(message.get("body", b""))
+        parts.append(_chunk_of(message))
         received += len(parts[-1])
         if received > max_mb * 1e6:
             raise _too_large(max_mb)
-        room.take(request.scope, len(parts[-1]))
+        body_budget.take(request.scope, len(parts[-1]))
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-async def read_json(request: Request, settings: Settings) -> Any:
-    """Return the body's JSON; NaN, infinities and nesting without end are none.
+async def body_chunks(request: Request, max_mb: float, body_budget: BodyBudget) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives; see `read_body` for arguments and errors."""
+    _check_content_length(request, max_mb)
+    received = 0
+    more = True
+    while more:
+        message = await request.receive()
+        chunk = _chunk_of(message)
+        received += len(chunk)
+        if received > max_mb * 1e6:
+            raise _too_large(max_mb)
+        body_budget.take(request.scope, len(chunk))
+        yield chunk
+        more = message.get("more_body", False)
+
+
+async def read_json(request: Request, max_mb: float, body_budget: BodyBudget) -> Any:
+    """Return the body's JSON. NaN, infinities and very deep nesting are refused.
+
+    The Content-Type must be JSON: a browser would let another site send any other type in the user's name.
+
+    Args:
+        request: a request whose body has not been read yet.
+        max_mb: megabytes (10^6 bytes).
+        body_budget: counts the body as memory.
 
     Raises:
-        BodyTooLargeError, ClientDisconnectedError.
-        UnsupportedMediaTypeError: it does not say that it is JSON, which a foreign page could send in a user's name.
-        RequestError: it is not JSON.
+        UnsupportedMediaTypeError: the Content-Type is not JSON.
+        RequestError: the body is not JSON.
+        BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
 
     """
     media_type = media_type_of(request)
     if media_type != "application/json":
-        raise UnsupportedMediaTypeError(f"content type {media_type[:64]!r} is not JSON; send it as application/json")
+        raise UnsupportedMediaTypeError(
+            f"content type {media_type[:MAX_SHOWN_LENGTH]!r} is not JSON; send application/json"
+        )
     try:
-        return orjson.loads(await read_body(request, settings.max_json_mb))
+        return orjson.loads(await read_body(request, max_mb, body_budget))
     except orjson.JSONDecodeError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
 
 
-def validated(kind: type[Fields], fields: Any) -> Fields:
-    """Return what the fields of a body ask for.
+def validated(model: type[Fields], fields: Any) -> Fields:
+    """Return the fields of a body as an object.
+
+    Args:
+        model: its pydantic model.
+        fields: the parsed body.
 
     Raises:
-        RequestError: a field missing, unknown, or of another type; the sentence names the first of them.
+        RequestError: a field is missing, unknown or invalid; the message names the first such field.
 
     """
+    names = ", ".join(model.model_fields)
     if not isinstance(fields, dict):
-        raise RequestError(f"the body is no JSON object; its fields may be: {', '.join(kind.model_fields)}")
-    unknown = next((name for name in fields if name not in kind.model_fields), None)
+        raise RequestError(f"the body must be a JSON object; its fields are: {names}")
+    unknown = next((name for name in fields if name not in model.model_fields), None)
     if unknown is not None:
-        raise RequestError(f"{unknown[:SHOWN]!r} is no field; there are: {', '.join(kind.model_fields)}")
+        raise RequestError(f"unknown field {unknown[:MAX_SHOWN_LENGTH]!r}; the fields are: {names}")
     try:
-        return kind.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(f"{part!s:.64}" for part in first["loc"][:2]) or "the body"
@@ -136,34 +165,38 @@ def validated(kind: type[Fields], fields: Any) -> Fields:
 
 
 def _shown(value: Any) -> str:
-    """Show what was sent, however large it is."""
+    """Return a short form of a value for an error message."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    return repr(value[:SHOWN] if isinstance(value, str) else value)[: SHOWN + 2]
+    return repr(value[:MAX_SHOWN_LENGTH] if isinstance(value, str) else value)[: MAX_SHOWN_LENGTH + 2]
 
 
-def _check_declared(request: Request, max_mb: float) -> None:
+def _check_content_length(request: Request, max_mb: float) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_mb * 1e6:
         raise _too_large(max_mb)
 
 
-def _counted(request: Request, max_mb: float, to_disk: bool) -> Receive:
-    room = context_of(request).body_budget
-    receive = request.receive
+def _chunk_of(message: Message) -> bytes:
+    """Return the part of the body that a message carries."""
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnectedError("the client disconnected before the body was complete")
+    chunk: bytes = message.get("body", b"")
+    return chunk
+
+
+def _limited_receive(receive: Receive, max_mb: float) -> Receive:
     received = 0
 
-    async def counted() -> Any:
+    async def receive_within_limit() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
         if received > max_mb * 1e6:
             raise _too_large(max_mb)
-        if not to_disk:
-            room.take(request.scope, len(message.get("body", b"")))
         return message
 
-    return counted
+    return receive_within_limit
 
 
 def _too_large(max_mb: float) -> BodyTooLargeError:

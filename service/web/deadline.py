@@ -1,7 +1,7 @@
-"""How long a request gives itself: what is not answered by then leaves the line uncomputed, and is answered with 504.
+"""Deadlines that requests set themselves. A request that misses its deadline leaves the queue and is answered with 504.
 
-A client says so with `timeout_ms`, or with the header `X-Request-Timeout` in seconds, which a proxy may add; the
-earlier one counts.
+A client sets one with `timeout_ms` or with the header `X-Request-Timeout`, in seconds, which a proxy may add. The
+earlier one applies.
 """
 
 import asyncio
@@ -20,15 +20,17 @@ MAX_SECONDS = 86_400
 
 
 class Deadline:
-    """The time a request gives itself, from `async with` on. A generator would cost three times as much.
+    """An async context manager that ends its block when the request's time is over.
+
+    It is a class because a generator would take three times as long.
 
     Args:
-        request: whose header may say how many seconds.
-        timeout_ms: milliseconds that it says elsewhere.
+        request: its header may set a deadline.
+        timeout_ms: milliseconds; None if the request does not set this parameter.
 
     Raises:
-        RequestError: that is no time; the sentence says what would be.
-        DeadlineError: from `async with`, the time is over.
+        RequestError: a deadline is not a number of seconds up to a day.
+        DeadlineError: on leaving the block, if the time is over.
 
     """
 
@@ -47,24 +49,24 @@ class Deadline:
             return
         try:
             await self._timeout.__aexit__(*error)
-        except TimeoutError as over:
-            raise DeadlineError(f"not answered within {1000 * self._seconds:g} ms, as the request asked") from over
+        except TimeoutError as timeout:
+            raise DeadlineError(f"not answered within {1000 * self._seconds:g} ms, as the request asked") from timeout
 
 
 def _seconds(request: Request, timeout_ms: float | None) -> float | None:
-    given = []
+    deadlines = []
     if timeout_ms is not None:
-        given.append(_checked(timeout_ms / 1000, "timeout_ms", timeout_ms))
+        deadlines.append(_checked(timeout_ms / 1000, "timeout_ms", timeout_ms))
     if (text := request.headers.get(HEADER)) is not None:
         try:
             seconds = float(text) if len(text) <= MAX_TEXT_LENGTH else math.nan
         except ValueError:
             seconds = math.nan
-        given.append(_checked(seconds, "X-Request-Timeout", repr(text[:MAX_TEXT_LENGTH])))
-    return min(given, default=None)
+        deadlines.append(_checked(seconds, "X-Request-Timeout", repr(text[:MAX_TEXT_LENGTH])))
+    return min(deadlines, default=None)
 
 
 def _checked(seconds: float, name: str, shown: object) -> float:
     if not 0 < seconds <= MAX_SECONDS:
-        raise RequestError(f"{name} is {shown}; give a number above 0, at most a day, or leave it out")
+        raise RequestError(f"{name} is {shown}; give a number above 0, up to one day, or leave it out")
     return seconds

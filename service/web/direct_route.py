@@ -1,8 +1,9 @@
-"""Routes on the hot path: FastAPI documents them, and stays out of the way of their requests.
+"""Direct routes: routes on the hot path that FastAPI documents but does not run.
 
-FastAPI's layers (middleware, dependencies, validation by pydantic) cost a good part of what a small network takes to
-answer. A thin route is called with its parameters straight from the request; what it
-documents is its signature, as of any other route, so neither can say something the other does not.
+FastAPI's layers (middleware, dependencies, validation by pydantic) take a good part of the time that a small network
+takes to answer. `RequestEnvelope` therefore calls the function of a direct route itself, with its parameters parsed
+from the path and the query. FastAPI still makes the OpenAPI document from the function's signature, so document and
+behaviour cannot disagree.
 """
 
 import inspect
@@ -14,63 +15,67 @@ from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from typing_extensions import override
 
 from service.errors import RequestError
 
 __all__ = ["DirectRoute"]
 
-KEPT_QUERIES = 256  # whose meaning is remembered; clients send the same few again and again
-MAX_CACHED_BYTES = 2048  # bytes: a hundred alphas
+MAX_CACHED_QUERIES = 256  # clients send the same few query strings again and again
+MAX_CACHED_BYTES = 2048  # of one query string; enough for a hundred alphas
 
 
 class DirectRoute(APIRoute):
-    """A route whose function takes the request, then path and query parameters: `str`, `int`, `float`, `list[str]`.
+    """A route whose function takes the request, the path's parameters, and the query's.
 
-    In a query the last one counts where one is repeated, and an unknown one is ignored, as in every route.
+    Query parameters have a default and the type `str`, `int`, `float` or `list[str]`, each with or without None. As in
+    every route of FastAPI, the last value of a repeated parameter counts, and unknown parameters are ignored.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._kinds = _kinds(self.endpoint)
-        self._short = lru_cache(KEPT_QUERIES)(self._read)
+        self._parameters = _query_parameters(self.endpoint)
+        self._parse_cached = lru_cache(MAX_CACHED_QUERIES)(self._parse)
 
+    @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what FastAPI calls, should a request come by way of it."""
+        """Return what FastAPI calls if a request reaches this route through FastAPI's own router."""
         return self.answer
 
     async def answer(self, request: Request) -> Response:
-        """Call the function with what the request says.
+        """Call the function and return its response.
 
         Raises:
-            RequestError: a parameter is not what it should be; and whatever the function raises.
+            RequestError: a query parameter has the wrong type.
+            Exception: any error that the function raises.
 
         """
         query = request.scope["query_string"]
-        parameters = self._short(query) if len(query) <= MAX_CACHED_BYTES else self._read(query)
+        parameters = self._parse_cached(query) if len(query) <= MAX_CACHED_BYTES else self._parse(query)
         response: Response = await self.endpoint(request, **request.path_params, **parameters)
         return response
 
-    def _read(self, query: bytes) -> Mapping[str, Any]:
-        """Return a query string's parameters; the same one may be handed out many times."""
+    def _parse(self, query: bytes) -> Mapping[str, Any]:
+        """Return the function's arguments in a query string. The cache hands out the same mapping many times."""
         try:
             given = parse_qs(query.decode(), keep_blank_values=True)
         except UnicodeDecodeError as error:
-            raise RequestError(f"the address is not UTF-8: {error}") from error
+            raise RequestError(f"the query string is not UTF-8: {error}") from error
         except ValueError as error:
-            raise RequestError(f"the address cannot be read: {error}") from error
+            raise RequestError(f"the query string cannot be parsed: {error}") from error
         return {
             name: _converted(alias, values, kind)
-            for name, (alias, kind) in self._kinds.items()
+            for name, (alias, kind) in self._parameters.items()
             if (values := given.get(alias)) is not None
         }
 
 
-def _kinds(function: Callable[..., Any]) -> dict[str, tuple[str, Any]]:
-    """Return how each query parameter is called in the address, and what it is to become."""
-    kinds = {}
+def _query_parameters(function: Callable[..., Any]) -> dict[str, tuple[str, Any]]:
+    """Return each query parameter's name in the query string, and its type, by its name in the function."""
+    parameters = {}
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is inspect.Parameter.empty:  # the request, or a part of the path
+        if parameter.default is inspect.Parameter.empty:  # the request, or a parameter of the path
             continue
         kind = hints[name]
         alias = name
@@ -78,11 +83,11 @@ def _kinds(function: Callable[..., Any]) -> dict[str, tuple[str, Any]]:
             kind, *notes = get_args(kind)
             alias = next((note.alias for note in notes if getattr(note, "alias", None)), name)
         if get_origin(kind) is UnionType:
-            kind = next(each for each in get_args(kind) if each is not NoneType)
+            kind = next(member for member in get_args(kind) if member is not NoneType)
         if kind not in (str, int, float, list[str]):
-            raise TypeError(f"{function.__name__}: a thin route cannot read {name}, a {kind}")
-        kinds[name] = alias, kind
-    return kinds
+            raise TypeError(f"{function.__name__}: a direct route cannot parse parameter {name} of type {kind}")
+        parameters[name] = alias, kind
+    return parameters
 
 
 def _converted(name: str, values: list[str], kind: Any) -> Any:
@@ -90,10 +95,10 @@ def _converted(name: str, values: list[str], kind: Any) -> Any:
         return values
     text = values[-1]
     try:
-        value = kind(text) if "_" not in text or kind is str else None  # 1_0, which only Python takes for a number
+        value = kind(text) if "_" not in text or kind is str else None  # Python alone reads 1_0 as a number
     except ValueError:
         value = None
     if value is None:
-        what = {int: "a whole number", float: "a number"}[kind]
-        raise RequestError(f"{name} must be {what}, not {text[:64]!r}")
+        expected = {int: "a whole number", float: "a number"}[kind]
+        raise RequestError(f"{name} must be {expected}, not {text[:64]!r}")
     return value

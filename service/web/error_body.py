@@ -1,4 +1,4 @@
-"""How errors are worded where the protocol is spoken: as {"error": "text"}, whatever went wrong and whoever noticed."""
+"""The JSON of an error, in the form that the path's API uses."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __all__ = ["error_body"]
 
 
 def error_body(path: str, code: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return an error's JSON in the dialect of the path it happened on.
+    """Return an error's JSON: a text under /v2, as the Open Inference Protocol has it, and an object elsewhere.
 
     >>> error_body("/v2/models/x", "unknown_model", "there is no model 'x'", "1")
     {'error': "there is no model 'x'"}

@@ -1,4 +1,4 @@
-"""Around every request: an id, a key, a time, a count, headers for browsers, and one shape for whatever goes wrong."""
+"""The middleware around every request: ids, access checks, metrics, security headers, and one form for all errors."""
 
 import logging
 import re
@@ -26,29 +26,29 @@ from service.web.error_body import error_body
 __all__ = ["RequestEnvelope", "add_error_handlers", "error_answer"]
 
 log = logging.getLogger("longtail.request")
-_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_HEADER = b"x-request-id"
-_POLICY = b"content-security-policy"
-_CACHE = b"cache-control"
-_ALWAYS = (
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ID_HEADER = b"x-request-id"
+_POLICY_HEADER = b"content-security-policy"
+_CACHE_HEADER = b"cache-control"
+_SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
-_NOT_KEPT = (_CACHE, b"no-store")
+_STRICT_POLICY = (_POLICY_HEADER, b"default-src 'none'; frame-ancestors 'none'")
+_NO_STORE = (_CACHE_HEADER, b"no-store")
 
 
 class RequestEnvelope:
-    """The outermost middleware: request ids, cross-site and key checks, counters and times.
+    """The outermost middleware: request ids, cross-site and key checks, counters and durations.
 
-    A request for a direct route is answered here; all others are passed on.
+    It answers a request for a direct route itself and passes all others to the application.
 
     Args:
-        app: whom they are passed on to.
-        access: whether a call may pass.
-        metrics: where answers are counted.
-        direct_routes: the first that fits answers.
+        app: the application.
+        access: decides whether a request may pass.
+        metrics: counts the answers.
+        direct_routes: the first one that matches a request answers it.
 
     """
 
@@ -61,31 +61,31 @@ class RequestEnvelope:
         self.direct_routes = [(route.path_regex, route.methods or set(), route) for route in direct_routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, or pass it on."""
+        """Answer the request, or pass it to the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        brought = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        request_id = brought.decode() if _SANE_ID.fullmatch(brought) else new_request_id()
+        client_id = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"")
+        request_id = client_id.decode() if _VALID_ID.fullmatch(client_id) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         request = Request(scope, receive)
         try:
             refuse_other_sites(request)
             self.access.check(required_scope(scope["method"], scope["path"]), scope["headers"])
-            route = self._thin_route(scope)
+            route = self._direct_route(scope)
             response = await route.answer(request) if route is not None else None
-        except Exception as error:  # noqa: BLE001  whatever it is, it is logged and answered
+        except Exception as error:  # noqa: BLE001  every error is logged and answered
             response = error_answer(request, error, self.metrics)
         if response is None:
             await self._pass_on(scope, receive, send, started)
             return
-        _complete(response.raw_headers, request_id)
+        _add_headers(response.raw_headers, request_id)
         self._count(scope, response.status_code, started)
         await response(scope, receive, send)
 
-    def _thin_route(self, scope: Scope) -> DirectRoute | None:
-        """Return the thin route that a request is for, if it is for one."""
+    def _direct_route(self, scope: Scope) -> DirectRoute | None:
+        """Return the direct route that matches the request, None if there is none."""
         for regex, methods, route in self.direct_routes:
             match = regex.match(scope["path"])
             if match and scope["method"] in methods:
@@ -97,7 +97,7 @@ class RequestEnvelope:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _complete(message["headers"], scope["state"]["request_id"])
+                _add_headers(message["headers"], scope["state"]["request_id"])
                 self._count(scope, message["status"], started)
             await send(message)
 
@@ -108,18 +108,18 @@ class RequestEnvelope:
         self.metrics.count_answer(route, status, time.perf_counter() - started)
 
 
-def _complete(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
-    """Add what every answer says; a page brings its own policy, and says for how long it may be kept."""
+def _add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+    """Add the headers of every answer, except a policy or a cache lifetime that the answer sets itself, as pages do."""
     names = {name for name, _ in headers}
-    headers += ((_HEADER, request_id.encode()), *_ALWAYS)
-    if _POLICY not in names:
-        headers.append(_NO_PAGE)
-    if _CACHE not in names:
-        headers.append(_NOT_KEPT)
+    headers += ((_ID_HEADER, request_id.encode()), *_SECURITY_HEADERS)
+    if _POLICY_HEADER not in names:
+        headers.append(_STRICT_POLICY)
+    if _CACHE_HEADER not in names:
+        headers.append(_NO_STORE)
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Make every error leave in one shape: ours, the validator's, the router's, and those nobody expected."""
+    """Answer every error in one form: the service's, the validator's, the router's, and unexpected ones."""
 
     async def answer(request: Request, error: Exception) -> Response:
         return error_answer(request, error, metrics)
@@ -129,7 +129,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 
 def error_answer(request: Request, error: Exception, metrics: Metrics) -> Response:
-    """Return what the client is told of an error; what nobody expected is logged under the request's id."""
+    """Return the answer to an error, and log an unexpected one with the request's id."""
     if isinstance(error, HTTPException):
         answer = _describe_http(request, error)
     elif isinstance(error, RequestValidationError):
@@ -138,7 +138,7 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
         answer = describe(error)
     if not isinstance(error, ServiceError | LongtailError | RequestValidationError | HTTPException):
         log.error("request %s failed", request_id_of(request), exc_info=error)
-    error.__traceback__ = None  # whose frames may hold the error, and with it pictures and models
+    error.__traceback__ = None  # its frames may refer to the error, which would keep pictures and models in memory
     metrics.errors.labels(answer.code).inc()
     body = error_body(request.scope["path"], answer.code, answer.message, request_id_of(request))
     return Response(orjson.dumps(body), answer.status, headers=answer.headers, media_type="application/json")
@@ -153,7 +153,7 @@ def _describe_http(request: Request, error: HTTPException) -> ErrorAnswer:
 
 
 def _allowed(request: Request, status: int) -> dict[str, str]:
-    """Return which methods a path has; the router tells those of its first route only."""
+    """Return the Allow header of a 405 answer; the router's own names only the methods of the path's first route."""
     path = getattr(request.scope.get("route"), "path", None)
     methods = request.app.openapi()["paths"].get(path) if status == HTTPStatus.METHOD_NOT_ALLOWED else None
     return {"Allow": ", ".join(sorted(map(str.upper, methods)))} if methods else {}

@@ -156,7 +156,7 @@ def infer_requests() -> list[bytes]:
         request(path + "?x=1", bytes(192), **{JSON_LENGTH_HEADER: 0}),
         request("POST /v2/models/tiny/versions/1/infer", nested),
     ]
-    for encoding, body in (("gzip", gzip.compress(binary)), ("deflate", zlib.compress(binary))):
+    for encoding, body in (("gzip", gzip.compress(binary, mtime=0)), ("deflate", zlib.compress(binary))):
         made.append(
             request(
                 path,
@@ -164,7 +164,10 @@ def infer_requests() -> list[bytes]:
                 **{JSON_LENGTH_HEADER: len(whole), "Content-Encoding": encoding, "Accept-Encoding": encoding},
             )
         )
-    for encoding, bomb in (("gzip", gzip.compress(bytes(3_000_000))), ("deflate", zlib.compress(b" " * 3_000_000))):
+    for encoding, bomb in (
+        ("gzip", gzip.compress(bytes(3_000_000), mtime=0)),
+        ("deflate", zlib.compress(b" " * 3_000_000)),
+    ):
         made.append(request(path, bomb, **{"Content-Encoding": encoding}))
     return made
 

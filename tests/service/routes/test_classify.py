@@ -21,8 +21,7 @@ from models.preprocess import decode_image
 from service.errors import ClientDisconnectedError, InferenceError
 from service.inference.picture import Picture
 from service.inference.queries import OutputQuery
-from service.web.disconnect import DISCONNECT, ClientDisconnect
-from service.web.picture_requests import unless_disconnected
+from service.web.disconnect import DISCONNECT, ClientDisconnect, unless_disconnected
 from tests.service.conftest import CLASSIFY, Running, picture
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
