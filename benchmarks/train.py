@@ -42,10 +42,12 @@ from training.data.augmentation.random_crops import RandomCrops
 from training.data.labelled_images import LabelledImages
 from training.errors import TrainingError
 from training.model.classifier import Classifier
-from training.recipe.recipe import Recipe, load_recipe
+from training.recipe.named_recipes import load_recipe
+from training.recipe.recipe import Recipe
+from training.run.batches import CHUNK_BYTES
 from training.run.device import check_compiling, describe_hardware, keep_memory, pick_device, pick_precision
-from training.run.loop import CHUNK_BYTES, Trainer
 from training.run.schedule import image_size_at
+from training.run.trainer import Trainer
 
 # the bars
 FASTER_THAN_PLAIN = 1.9
@@ -60,9 +62,9 @@ class Ours:
         self, recipe: Recipe, data: LabelledImages, device: torch.device, precision: torch.dtype, *, compiled: bool
     ) -> None:
         self.trainer = Trainer(recipe, data, seed=0, device=device, precision=precision, compiled=compiled)
-        self.batches = self.trainer.augmented_batches
+        self.batches = self.trainer.batches.of_epoch
         self.input_seconds = 0.0
-        self.trainer.augmented_batches = self._timed  # type: ignore[method-assign]  # to time it
+        self.trainer.batches.of_epoch = self._timed  # type: ignore[method-assign]  # to time it
 
     def _timed(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         batches = self.batches(epoch, generator)
@@ -81,7 +83,7 @@ class Ours:
         """Train one epoch; return images/s and the share of the time that its input took."""
         self.input_seconds = 0.0
         seconds = seconds_of(lambda: self.trainer.train_epoch(epoch), self.trainer.device)
-        return self.trainer.images_per_epoch / seconds, self.input_seconds / seconds
+        return self.trainer.batches.images_per_epoch / seconds, self.input_seconds / seconds
 
 
 def bare(ours: Ours, steps: int, size: tuple[int, int]) -> float:

@@ -11,7 +11,9 @@ from training.argument_types import seed, threads
 from training.data.options import add_data_arguments, data_options
 from training.output_files import check_output_folder
 from training.recipe.methods import METHODS, with_method
-from training.recipe.recipe import Recipe, load_recipe, recipe_names
+from training.recipe.named_recipes import load_recipe, recipe_names
+from training.recipe.recipe import Recipe
+from training.recipe.settings import with_settings
 
 if TYPE_CHECKING:
     from training.run.distributed import World
@@ -92,7 +94,8 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 def run_train(options: argparse.Namespace) -> None:
     """Train what the command line says, alone or as one of the processes of `options.world`."""
     from training.run.device import keep_memory  # noqa: PLC0415  loads torch
-    from training.run.train import TrainOptions, train  # noqa: PLC0415  loads torch
+    from training.run.options import TrainOptions  # noqa: PLC0415
+    from training.run.train import train  # noqa: PLC0415  loads torch
 
     world: World = options.world
     keep_memory()
@@ -140,4 +143,4 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         recipe = replace(recipe, network=options.network)
     if options.freeze:
         recipe = replace(recipe, frozen=tuple(options.freeze))
-    return recipe.with_settings(options.settings)
+    return with_settings(recipe, options.settings)

@@ -16,7 +16,6 @@ __all__ = [
     "changed_options",
     "data_options",
     "given_options",
-    "options_of",
     "path_name",
 ]
 
@@ -230,10 +229,3 @@ def _options(given: dict[str, Any]) -> DataOptions:
     if data is None:
         raise DataError("name the pictures with --data or --test")
     return DataOptions(**given | {"data": data})
-
-
-def options_of(state: dict[str, Any]) -> DataOptions:
-    """Return the data options that a run was trained with."""
-    if "data_options" not in state:  # written by version 0.4 or before
-        return DataOptions(data=Path(state["data_path"]))
-    return DataOptions.from_dict(state["data_options"])

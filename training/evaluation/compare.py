@@ -28,16 +28,16 @@ from models import tde
 from models.metrics import summarise
 from models.scores import Scores
 from models.tuning import halves
-from training.data.options import options_of
 from training.evaluation.evaluation_protocol import evaluate_scores, figures_at
 from training.evaluation.graph_scores import load_test_images
-from training.model.classifier import Classifier, clean_batches, restore_classifier
+from training.model.classifier import Classifier, clean_batches
 from training.model.direction import MIN_MEAN_COSINE, class_effect_of
 from training.model.heads import LinearHead, NormalisedHead
 from training.output_files import check_output_file, write_together
 from training.recipe.recipe import Recipe
-from training.run.checkpoint import load_checkpoint
-from training.run.features import RunFeatures, compute_features, load_features, save_features
+from training.run.run_features import RunFeatures, compute_features, load_features, save_features
+from training.run.run_state import RunState, load_run
+from training.run.trained_model import final_means, restore_classifier
 
 __all__ = ["Row", "compare", "rows_of", "tau_norm"]
 
@@ -122,51 +122,51 @@ def compare(
 
 def rows_of(run: Path, data: Path | None = None) -> list[Row]:
     """Return a run's rows, one for each way of inference."""
-    state = load_checkpoint(run)
-    recipe = Recipe.from_dict(state["recipe"])
-    model = restore_classifier(state, recipe)
-    found = _features(run, state, recipe, model, data)
-    about = (run.resolve().name, recipe, state["seed"], state["seconds"] / 60, len(found.labels), len(state["classes"]))
-    return [Row(*about, inference, knob, figures) for inference, knob, figures in _ways(state, recipe, model, found)]
+    state = load_run(run)
+    model = restore_classifier(state)
+    found = _features(run, state, model, data)
+    name = run.resolve().name
+    about = (name, state.recipe, state.seed, state.seconds / 60, len(found.labels), len(state.data.classes))
+    return [Row(*about, inference, knob, figures) for inference, knob, figures in _ways(state, model, found)]
 
 
-def _features(run: Path, state: dict[str, Any], recipe: Recipe, model: Classifier, data: Path | None) -> RunFeatures:
+def _features(run: Path, state: RunState, model: Classifier, data: Path | None) -> RunFeatures:
     """Return the features of the run's own test part, kept or to be kept, or of other pictures, which are not."""
-    if data is None and (kept := load_features(run, model, state)):
+    if data is None and (kept := load_features(run, model, state.data.test_fingerprint)):
         return kept
-    where, kept_part = (options_of(state), state.get("test_fingerprint")) if data is None else (data, None)
-    images, _ = load_test_images(where, tuple(state["classes"]), recipe.image_recipe, kept=kept_part)
+    where, kept_part = (state.data.options, state.data.test_fingerprint) if data is None else (data, None)
+    images, _ = load_test_images(where, state.data.classes, state.recipe.image_recipe, kept=kept_part)
     found = compute_features(model, clean_batches(model, images), images.labels)
     if data is None:
-        save_features(run, model, found, state)
+        save_features(run, model, found, state.data.test_fingerprint)
     return found
 
 
 @torch.inference_mode()
-def _ways(
-    state: dict[str, Any], recipe: Recipe, model: Classifier, found: RunFeatures
-) -> list[tuple[str, float | None, Figures]]:
+def _ways(state: RunState, model: Classifier, found: RunFeatures) -> list[tuple[str, float | None, Figures]]:
     head = model.head
-    counts = np.asarray(state["class_counts"])
+    counts = np.asarray(state.data.class_counts)
     logits = head(found.features).numpy()
-    exempt = options_of(state).exempt_index(tuple(state["classes"]))
-    plain = Scores(logits, np.zeros(logits.shape[1], np.float32), found.labels, tuple(state["groups"]), exempt)
+    exempt = state.data.options.exempt_index(state.data.classes)
+    plain = Scores(logits, np.zeros(logits.shape[1], np.float32), found.labels, state.data.groups, exempt)
     adjusted = evaluate_scores(plain.logit_adjustment(counts), 1.0)
     rows: list[tuple[str, float | None, Figures]] = [("none", None, adjusted["zero"])]
     if isinstance(head, LinearHead):
         rows.append(("tau-norm", *tau_norm(head, found, plain)))
     rows.append(("logit adjustment", adjusted["cross_fitted"]["alpha"], adjusted["cross_fitted"]))
-    if isinstance(head, NormalisedHead):
-        cosine = head.projection(found.features, state["mean_feature"]).numpy()
-        effect = tde.head_effect(cosine, class_effect_of(model, state["mean_feature"]))
-        mean_cosine = float(state["mean_head_cosine"].mean())
+    means = final_means(state)
+    if isinstance(head, NormalisedHead) and means.head_cosine is not None:
+        cosine = head.projection(found.features, means.mean_feature).numpy()
+        effect = tde.head_effect(cosine, class_effect_of(head, means.mean_feature))
+        mean_cosine = float(means.head_cosine.mean())
         label_free = None if mean_cosine < MIN_MEAN_COSINE else 1.0 / mean_cosine
         protocol = evaluate_scores(replace(plain, slope=effect), label_free or 0.0)
         if label_free is not None:
             rows.append(("TDE, label-free", label_free, protocol["label_free"]))
-        if recipe.authors_alpha is not None:
-            at_theirs = figures_at(replace(plain, slope=effect), recipe.authors_alpha)
-            rows.append(("TDE, authors' α", recipe.authors_alpha, at_theirs))
+        authors_alpha = state.recipe.authors_alpha
+        if authors_alpha is not None:
+            at_theirs = figures_at(replace(plain, slope=effect), authors_alpha)
+            rows.append(("TDE, authors' α", authors_alpha, at_theirs))
         rows.append(("TDE", protocol["cross_fitted"]["alpha"], protocol["cross_fitted"]))
     return rows
 

@@ -4,6 +4,7 @@ The ONNX graph must give what torch gives, on real images; then it is scored on 
 chosen, and the bundle is saved with its card and curve (`write_bundle.py`).
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,14 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, OperatingPoint
 from training.data.classes import check_exempt_class
 from training.data.labelled_images import MAX_PIXEL_BYTES
-from training.data.options import changed_options, options_of
+from training.data.options import changed_options
 from training.errors import ExportError
 from training.evaluation.graph_scores import load_test_images
 from training.export.write_bundle import Trained, bundle_place, label_free_point, write_bundle
-from training.model.classifier import restore_classifier
 from training.model.heads import NormalisedHead
-from training.recipe.recipe import Recipe
-from training.run.checkpoint import load_checkpoint
-from training.run.features import load_features
+from training.run.run_features import load_features
+from training.run.run_state import Means, RunState, load_run
+from training.run.trained_model import final_means, restore_classifier
 
 __all__ = ["export"]
 
@@ -42,30 +42,32 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
 
     """
     place = bundle_place(out)
-    state = load_checkpoint(run)
-    recipe = Recipe.from_dict(state["recipe"])
-    model = restore_classifier(state, recipe)
+    state = load_run(run)
+    recipe = state.recipe
+    model = restore_classifier(state)
+    means = final_means(state)
     if not isinstance(model.head, NormalisedHead):
         raise ExportError(
             f"head {recipe.head!r} does not normalise features, so TDE is not defined for it; train another head"
         )
-    data = changed_options(options_of(state), given or {})
-    names = tuple(state["classes"])
+    data = changed_options(state.data.options, given or {})
+    names = state.data.classes
     check_exempt_class(data, names)
-    found = load_features(run, model, state) if data == options_of(state) else None
+    fingerprint = state.data.test_fingerprint
+    found = load_features(run, model, fingerprint) if data == state.data.options else None
     images, part = load_test_images(
         data,
         names,
         recipe.image_recipe,
-        kept=state.get("test_fingerprint"),
+        kept=fingerprint,
         memory_bytes=MAX_PIXEL_BYTES if found is None else 0,  # then few are looked at: graph against torch
     )
     trained = Trained(
         model=model,
         recipe=recipe,
-        mean_feature=state["mean_feature"],
-        classes=tuple(map(ClassInfo, names, state["class_counts"], state["groups"])),
-        provenance=_provenance(recipe, state) | {"test_split": data.split_settings if part.is_split_off else None},
+        mean_feature=means.mean_feature,
+        classes=tuple(map(ClassInfo, names, state.data.class_counts, state.data.groups)),
+        provenance=_provenance(state) | {"test_split": data.split_settings if part.is_split_off else None},
         exempt_class=data.exempt_index(names),
     )
     if found is not None and not np.array_equal(found.labels, images.labels):
@@ -73,7 +75,7 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     return write_bundle(
         place,
         trained,
-        _points(recipe, state),
+        _points(state, means),
         images,
         part.files.source,
         arguments=data.arguments,
@@ -81,34 +83,38 @@ def export(run: Path, out: Path, given: dict[str, Any] | None = None) -> Bundle:
     )
 
 
-def _points(recipe: Recipe, state: dict[str, Any]) -> dict[str, OperatingPoint]:
-    points = {"label_free": label_free_point(float(state["mean_head_cosine"].mean()))}
+def _points(state: RunState, means: Means) -> dict[str, OperatingPoint]:
+    recipe = state.recipe
+    points: dict[str, OperatingPoint] = {}
+    if means.head_cosine is not None:
+        points["label_free"] = label_free_point(float(means.head_cosine.mean()))
     if recipe.authors_alpha is not None:
         words = f"the authors' alpha, of recipe {recipe.name}; not tuned on any picture"
         points["authors"] = OperatingPoint(recipe.authors_alpha, words)
     return points
 
 
-def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
+def _provenance(state: RunState) -> dict[str, Any]:
+    recipe = state.recipe
     return {
         "recipe": recipe.name,
-        "seed": state["seed"],
-        "data": f"{state['data']}, train split",
-        "test_fingerprint": state.get("test_fingerprint", ""),
-        "data_note": state.get("data_note", ""),
-        "unreadable_images": state.get("unreadable_images", {}),
+        "seed": state.seed,
+        "data": f"{state.data.name}, train split",
+        "test_fingerprint": state.data.test_fingerprint or "",
+        "data_note": state.data.note,
+        "unreadable_images": state.data.unreadable_images,
         "imbalance_ratio": recipe.imbalance_ratio,
         "epochs": recipe.epochs,
         "network": recipe.network,
         "head": recipe.head,
         "method": recipe.method,
-        "started_from": state.get("started_from"),
+        "started_from": state.started_from and asdict(state.started_from),
         "mean_feature": recipe.mean_feature,
         "weights": "moving average" if recipe.ema_decay is not None else "last epoch",
-        "commit": state["commit"],
-        "date": state["date"],
-        "hardware": state["hardware"],
-        "precision": state["precision"],
-        "training_seconds": round(state["seconds"]),
-        "command": state["command"],
+        "commit": state.place.commit,
+        "date": state.date,
+        "hardware": state.place.hardware,
+        "precision": state.place.precision,
+        "training_seconds": round(state.seconds),
+        "command": state.place.command,
     }

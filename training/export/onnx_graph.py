@@ -123,7 +123,7 @@ def compare_with_torch(graph: bytes, model: Classifier, mean_feature: Tensor, pi
     session = open_graph(graph)
     given = session.run(["logits", "head_cosine"], {"images": pixels})
     (alone,) = session.run(["logits"], {"images": pixels[:1]})
-    effect = class_effect_of(model, mean_feature)
+    effect = class_effect_of(head, mean_feature)
     difference = max(
         float(np.abs(tde.tde_logits(*given, effect, alpha) - tde.tde_logits(*expected, effect, alpha)).max())
         for alpha in COMPARED_ALPHAS

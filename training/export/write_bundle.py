@@ -96,7 +96,7 @@ def write_bundle(
     graph = to_onnx(trained.model, trained.mean_feature, trained.recipe)
     pixels = pixels_to_compare(images, trained.recipe)
     difference = compare_with_torch(graph, trained.model, trained.mean_feature, pixels)
-    effect = class_effect_of(trained.model, trained.mean_feature)
+    effect = class_effect_of(trained.model.head, trained.mean_feature)
     metrics: dict[str, Any] = {}
     pictures: dict[str, bytes] = {}
     if images is not None:

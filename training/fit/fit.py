@@ -210,7 +210,7 @@ def _scores(trained: Trained, part: Extracted) -> Scores:
     with torch.inference_mode():
         logits = head(features).numpy()
         cosine = head.projection(features, trained.mean_feature).numpy()
-    effect = tde.head_effect(cosine, class_effect_of(trained.model, trained.mean_feature))
+    effect = tde.head_effect(cosine, class_effect_of(head, trained.mean_feature))
     groups = tuple(info.group for info in trained.classes)
     return Scores(logits, effect, part.files.labels, groups, trained.exempt_class)
 

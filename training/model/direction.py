@@ -1,9 +1,9 @@
 """The mean training feature: where the classifier's preference for frequent classes points.
 
-Default: one clean pass over the training set when training has ended, in evaluation mode, without augmentation, with
-every image counted once. The authors keep a running sum during training instead (m ← μ·m + batch mean, μ = 0.9), which
-mixes augmented images, train-mode batch norm and the last few dozen batches; it is kept here as an option. Only the
-direction matters: TDE does not change when m is scaled.
+By default it is computed in one pass over the training set after training, in evaluation mode and without augmentation,
+so that every image counts once. The authors instead keep a running sum during training (m ← μ·m + batch mean, μ = 0.9),
+which mixes augmented images, train-mode batch norm and only the last few dozen batches; recipes can choose it. Only the
+direction matters: scaling m does not change TDE.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from training.model.heads import NormalisedHead
 
 __all__ = ["MIN_MEAN_COSINE", "RunningMean", "class_effect_of", "clean_means"]
 
-MIN_MEAN_COSINE = 1.0 / ALPHA_RANGE[1]  # below it, the label-free alpha is larger than any that is ever chosen
+MIN_MEAN_COSINE = 1.0 / ALPHA_RANGE[1]  # below it, the label-free alpha lies above the range of alpha
 
 
 @torch.inference_mode()
@@ -29,15 +29,16 @@ def clean_means(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the mean feature and the mean normalised feature over all images.
 
-    The second gives the mean head cosine without another pass, for any direction d: mean(x̂_k·d̂_k) = mean(x̂_k)·d̂_k.
+    From the second follows the mean head cosine for any direction d, without another pass:
+    mean(x̂_k·d̂_k) = mean(x̂_k)·d̂_k.
 
     Args:
         model: in evaluation mode.
         batches: normalised images (B, 3, H, W), each training image exactly once.
-        sum_of_shares: where several processes share the images, their sum of a tensor.
+        sum_of_shares: if several processes share the images, sums a tensor over the processes.
 
     Returns:
-        mean x, (D,) float32 on the CPU; mean x̂, (K, D/K) float32 on the CPU, None for a head that does not normalise.
+        The mean x, (D,) float32 on the CPU; the mean x̂, (K, D/K) float32 on the CPU, or None for a linear head.
 
     """
     feature_sum = torch.zeros(model.feature_dim, dtype=torch.float64)
@@ -45,7 +46,7 @@ def clean_means(
     normalised_sum = torch.zeros(heads, model.feature_dim // heads, dtype=torch.float64)
     count = torch.zeros((), dtype=torch.float64)
     for images in batches:
-        features = model.backbone(images).float()
+        features: Tensor = model.backbone(images).float()
         feature_sum += features.double().sum(dim=0).cpu()
         count += len(features)
         if isinstance(model.head, NormalisedHead):
@@ -56,12 +57,12 @@ def clean_means(
 
 
 class RunningMean:
-    """The authors' running mean: m ← μ·m + mean of the batch's features.
+    """The authors' running mean: m ← μ·m + the mean of the batch's features.
 
     Args:
         feature_dim: D.
         momentum: μ.
-        mean_of_shares: where several processes share a batch, their mean of a tensor.
+        mean_of_shares: if several processes share a batch, averages a tensor over the processes.
 
     """
 
@@ -76,13 +77,18 @@ class RunningMean:
         self.value = torch.zeros(feature_dim)
 
     def update(self, features: Tensor) -> None:
-        """Take in a batch of features, (B, D), or one's share of it."""
+        """Add a batch of features, (B, D), or this process's share of it."""
         self.value = self.momentum * self.value + self.mean_of_shares(features.detach().float().mean(dim=0)).cpu()
 
 
-def class_effect_of(model: Classifier, mean_feature: Tensor) -> npt.NDArray[np.float32]:
-    """Return the (K, C) table that a bundle stores, see models/tde.py."""
-    head = model.head
+def class_effect_of(head: NormalisedHead, mean_feature: Tensor) -> npt.NDArray[np.float32]:
+    """Return the (K, C) class effects that a bundle stores, see `models/tde.py`.
+
+    Args:
+        head: the trained head.
+        mean_feature: (D,).
+
+    """
     return tde.class_effect(
         head.weight.detach().numpy(), mean_feature.numpy(), num_heads=head.num_heads, tau=head.tau, gamma=head.gamma
     )

@@ -41,7 +41,7 @@ def with_method(recipe: Recipe, name: str) -> Recipe:
 
     """
     if name not in METHODS:
-        raise RecipeError(f"method {name!r} is unknown; there are: {', '.join(METHODS)}")
+        raise RecipeError(f"unknown method {name!r}; methods: {', '.join(METHODS)}")
     changes = {
         field: max(1, round(value * recipe.epochs)) if field in _SHARES_OF_EPOCHS else value
         for field, value in METHODS[name].items()

@@ -1,120 +1,253 @@
-"""A recipe is everything that decides a result besides the data and the seed, as one frozen value.
+"""A recipe: everything that decides a result besides the data and the seed, as one frozen value.
 
-Recipes live in `training/recipe/recipes/`, one file per result, each with a module-level `RECIPE`; the file's name with
-dashes is the recipe's name. A run stores its recipe in the checkpoint, so what was trained stays readable.
+Recipes live in `training/recipe/recipes/`, one file per result (`named_recipes.py`). A run stores its recipe in the
+checkpoint, so it stays known what was trained.
 """
 
-import ast
-import importlib
-import pkgutil
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
-from typing import Any, Literal, Self
+from dataclasses import asdict, fields, replace
+from itertools import pairwise
+from typing import Annotated, Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from models.manifest import ImageRecipe
 from training.errors import RecipeError
-from training.recipe import recipes
-from training.recipe.recipe_checks import MAX_EPOCHS, check_recipe, check_used
+from training.recipe.choices import AutoAugmentPolicy, Head, Loss, MeanFeature, Schedule, SecondStage
+from training.recipe.field_errors import describe
 
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
+__all__ = ["Recipe"]
+
+MIN_POSITIVE = 1e-9
+MAX_EPOCHS = 999_999
+MAX_BATCH_SIZE = 999_999
+MAX_SIDE = 4096  # pixels of the network's input
+MAX_RESIZE = 8192  # pixels
+
+Mean = Annotated[float, Field(ge=-10, lt=10)]
+Std = Annotated[float, Field(ge=MIN_POSITIVE, lt=10)]
+Epoch = Annotated[float, Field(ge=0)]
+SmallSide = Annotated[int, Field(ge=4, le=MAX_SIDE)]
+SmallSideStart = Annotated[float, Field(ge=0, le=MAX_SIDE)]
+LearningRate = Annotated[float, Field(ge=MIN_POSITIVE, lt=1e6)]
+OperationCount = Annotated[int, Field(ge=1, le=14)]
+Magnitude = Annotated[int, Field(ge=0, le=30)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Recipe:
-    """One training result's settings.
+    """The settings of one training result. Each field states its type, bounds and meaning.
 
-    Attributes:
-        name: as on the command line.
-        method: what `training/recipe/methods.py` changed in it; by itself a recipe is the de-confounded one.
-        network: see `training.model.networks.backbone_names`.
-        pretrained: starts from `--weights`, or from those an installed package brings, never from random ones; height,
-            width, resize, mean and std are then as the network's publisher says (`networks/published_input.py`).
-        frozen: modules of the network that keep the weights they came with, such as `layer1`; see `freezing.py`.
-        head: linear, cosine, capsule or deconfounded; `num_heads`, `tau`, `gamma` as in `training/model/heads.py`.
-        loss: see `run/losses.py`, with `focal_gamma`, `ldam_margin`, `logit_adjustment` (t), `reweight_beta` (β).
-        reweight_from: epoch from which on classes are weighed (DRW); None for never.
-        second_stage, second_stage_epochs: over the last so many epochs the network stands still, classes are drawn
-            equally often, and only the head learns: anew (`crt`) or a factor for each class (`lws`).
-            Kang et al. 2020, arXiv:1910.09217.
-        height, width, resize: pixels; an image's shorter side becomes `resize`, then the centre is cropped.
-        mean, std: per channel, of pixel / 255.
-        imbalance_ratio: of the long-tail cut; None takes the data as they are.
-        epochs, batch_size, learning_rate, momentum, nesterov, weight_decay: of SGD.
-        warmup_epochs: the learning rate rises linearly over these.
-        schedule: `milestones` multiplies the rate by `milestone_factor` at each of `milestones` (epochs), `cosine` lets
-            it fall to 0.
-        restarts: (epoch, learning rate) from which the cosine falls anew, to 0 at the next one or the end (SGDR).
-        crop_padding: pixels a random crop may shift; 0 turns crop and flip off.
-        random_resized_crop: cut out a random part, at least 8 % of the picture, and flip; not with `crop_padding`.
-        color_jitter: brightness, contrast and saturation change by up to this share.
-        auto_augment, auto_augment_policy: AutoAugment, and the data set its policy was found on.
-        rand_augment: how many operations of RandAugment, and how strong (0..30); None for none.
-        cutout: the side of the blank square in pixels, 0 for none.
-        mixup: α of the Beta distribution that pictures are blended by, 0 for none.
-        progressive_sizes: (epoch from which on, pixels): train on smaller pictures first.
-        ema_decay: of the weights' moving average, which is then what is evaluated and exported; None for none.
-        mean_feature: `clean` (one pass in evaluation mode after training) or `running` (the authors' running mean).
-        authors_alpha: the α that the paper's authors configured for the recipe's data set; shown by `compare`, and
-            exported as the operating point `authors`. None for none.
-        evaluate_every: epochs between looks at the test set (never used to choose anything); 0 only looks at the end.
+    Raises:
+        RecipeError: a value is out of bounds, or two fields contradict each other.
 
     """
 
-    name: str
-    method: str = "deconfounded"
-    network: str = "cifar_resnet32"
-    pretrained: bool = False
-    frozen: tuple[str, ...] = ()
-    head: str = "deconfounded"
-    num_heads: int = 2
-    tau: float = 16.0
-    gamma: float = 1 / 32
-    loss: str = "cross_entropy"
-    focal_gamma: float = 2.0
-    ldam_margin: float = 0.5
-    logit_adjustment: float = 1.0
-    reweight_from: float | None = None
-    reweight_beta: float = 0.9999
-    second_stage: Literal["none", "crt", "lws"] = "none"
-    second_stage_epochs: int = 0
-    second_stage_learning_rate: float = 0.1
-    height: int = 32
-    width: int = 32
-    resize: int = 32
-    mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
-    std: tuple[float, float, float] = (0.2023, 0.1994, 0.2010)
-    imbalance_ratio: float | None = 100.0
-    epochs: int = 200
-    batch_size: int = 256
-    learning_rate: float = 0.2
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 5.0
-    schedule: Literal["milestones", "cosine"] = "milestones"
-    milestones: tuple[float, ...] = (120.0, 160.0)
-    milestone_factor: float = 0.01
-    restarts: tuple[tuple[float, float], ...] = ()
-    crop_padding: int = 4
-    random_resized_crop: bool = False
-    color_jitter: float = 0.0
-    auto_augment: bool = False
-    auto_augment_policy: Literal["cifar10", "imagenet"] = "cifar10"
-    rand_augment: tuple[int, int] | None = None
-    cutout: int = 0
-    mixup: float = 0.0
-    progressive_sizes: tuple[tuple[float, int], ...] = ()
-    ema_decay: float | None = None
-    mean_feature: Literal["clean", "running"] = "clean"
-    authors_alpha: float | None = None
-    evaluate_every: int = 10
+    name: str = Field(description="The recipe's name on the command line.")
+    method: str = Field(
+        default="deconfounded",
+        description="The name of the method that changed the recipe (`--method`); `deconfounded` changes nothing.",
+    )
+    network: str = Field(
+        default="cifar_resnet32",
+        description="The backbone: `cifar_resnet32`, `efficientnet_lite0`, a torchvision name or `timm/NAME`.",
+    )
+    pretrained: bool = Field(
+        default=False,
+        description="Start from pretrained weights: `--weights`, or those that an installed package brings. "
+        "`height`, `width`, `resize`, `mean` and `std` then default to what the network's publisher used.",
+    )
+    frozen: tuple[str, ...] = Field(
+        default=(), description="Modules of the network that keep their initial weights, such as `layer1`."
+    )
+    head: Head = Field(default="deconfounded", description="The classifier on top of the features.")
+    num_heads: int = Field(
+        default=2, ge=1, le=1024, description="K: into how many parts the de-confounded head splits a feature."
+    )
+    tau: float = Field(
+        default=16.0, ge=MIN_POSITIVE, lt=1e6, description="τ: the scale of the logits of a normalising head."
+    )
+    gamma: float = Field(
+        default=1 / 32, ge=0, lt=1e6, description="γ: added to the weights' norms by the de-confounded head."
+    )
+    loss: Loss = Field(default="cross_entropy", description="The loss that training minimises.")
+    focal_gamma: float = Field(default=2.0, ge=0, lt=100, description="The exponent of the focal loss.")
+    ldam_margin: float = Field(default=0.5, ge=0, lt=100, description="LDAM's largest margin, as a cosine.")
+    logit_adjustment: float = Field(default=1.0, ge=-100, lt=100, description="t: the strength of `logit_adjusted`.")
+    reweight_from: float | None = Field(
+        default=None,
+        ge=0,
+        description="The epoch from which classes are weighted by rarity (deferred re-weighting); None for never.",
+    )
+    reweight_beta: float = Field(
+        default=0.9999, ge=0, lt=1, description="β: how strongly `class_balanced` and `reweight_from` weight classes."
+    )
+    second_stage: SecondStage = Field(
+        default="none",
+        description="What the head learns in the last epochs, while the backbone is frozen and classes are drawn "
+        "equally often: all weights anew (`crt`) or one factor per class (`lws`). Kang et al. 2020, arXiv:1910.09217.",
+    )
+    second_stage_epochs: int = Field(default=0, ge=0, description="The length of the second stage, in epochs.")
+    second_stage_learning_rate: float = Field(
+        default=0.1, ge=MIN_POSITIVE, lt=1e6, description="The initial learning rate of the second stage."
+    )
+    height: int = Field(default=32, ge=1, le=MAX_SIDE, description="The height of the network's input, in pixels.")
+    width: int = Field(default=32, ge=1, le=MAX_SIDE, description="The width of the network's input, in pixels.")
+    resize: int = Field(
+        default=32,
+        ge=1,
+        le=MAX_RESIZE,
+        description="The shorter side of a picture after resizing, in pixels, before the centre is cropped.",
+    )
+    mean: tuple[Mean, Mean, Mean] = Field(
+        default=(0.4914, 0.4822, 0.4465), description="The mean of each channel, of pixel values divided by 255."
+    )
+    std: tuple[Std, Std, Std] = Field(
+        default=(0.2023, 0.1994, 0.2010),
+        description="The standard deviation of each channel, of pixel values divided by 255.",
+    )
+    imbalance_ratio: float | None = Field(
+        default=100.0,
+        description="The long-tail cut: how many times more pictures the largest class has than the smallest; "
+        "None keeps all pictures.",
+    )
+    epochs: int = Field(default=200, ge=1, le=MAX_EPOCHS, description="The length of training, in epochs.")
+    batch_size: int = Field(default=256, ge=2, le=MAX_BATCH_SIZE, description="Images per step of SGD.")
+    learning_rate: float = Field(default=0.2, ge=MIN_POSITIVE, lt=1e38, description="The peak learning rate.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="The momentum of SGD.")
+    nesterov: bool = Field(default=False, description="Use Nesterov momentum.")
+    weight_decay: float = Field(default=5e-4, ge=0, lt=1e6, description="The weight decay of SGD.")
+    warmup_epochs: float = Field(
+        default=5.0, ge=0, description="Epochs over which the learning rate rises linearly from 0."
+    )
+    schedule: Schedule = Field(
+        default="milestones",
+        description="How the learning rate falls: by `milestone_factor` at each of `milestones`, or along a cosine to "
+        "0.",
+    )
+    milestones: tuple[Epoch, ...] = Field(
+        default=(120.0, 160.0), description="Epochs at which the learning rate is multiplied by `milestone_factor`."
+    )
+    milestone_factor: float = Field(
+        default=0.01, ge=0, lt=1e6, description="The factor on the learning rate at each milestone."
+    )
+    restarts: tuple[tuple[float, LearningRate], ...] = Field(
+        default=(),
+        description="Warm restarts (SGDR) as pairs of an epoch and a learning rate, from which the cosine falls again.",
+    )
+    crop_padding: int = Field(
+        default=4,
+        ge=0,
+        le=MAX_SIDE,
+        description="How many pixels a random crop may shift an image; 0 turns off crops and flips.",
+    )
+    random_resized_crop: bool = Field(
+        default=False,
+        description="Crop a random part of at least 8 % of the picture and flip it; excludes `crop_padding`.",
+    )
+    color_jitter: float = Field(
+        default=0.0, ge=0, le=1, description="The largest change of brightness, contrast and saturation, as a share."
+    )
+    auto_augment: bool = Field(default=False, description="Use AutoAugment.")
+    auto_augment_policy: AutoAugmentPolicy = Field(
+        default="cifar10", description="The data set that AutoAugment's policy was found on."
+    )
+    rand_augment: tuple[OperationCount, Magnitude] | None = Field(
+        default=None, description="RandAugment's number of operations and their magnitude (0 to 30); None for none."
+    )
+    cutout: int = Field(
+        default=0, ge=0, le=MAX_SIDE, description="The side of Cutout's blank square, in pixels; 0 for none."
+    )
+    mixup: float = Field(default=0.0, ge=0, lt=1e6, description="α of mixup's Beta distribution; 0 for none.")
+    progressive_sizes: tuple[tuple[SmallSideStart, SmallSide], ...] = Field(
+        default=(),
+        description="Smaller images first: pairs of an epoch and the side in pixels that is trained on from then on.",
+    )
+    ema_decay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="The decay of a moving average of the weights, which is then evaluated and exported; None for "
+        "none.",
+    )
+    mean_feature: MeanFeature = Field(
+        default="clean",
+        description="How the mean feature is computed: in one pass without augmentation after training (`clean`), or "
+        "as the authors' running mean during training (`running`).",
+    )
+    authors_alpha: float | None = Field(
+        default=None,
+        ge=-100,
+        lt=100,
+        description="The α that the paper's authors used for this data set. `compare` shows it and `export` writes it "
+        "as the operating point `authors`. None for none.",
+    )
+    evaluate_every: int = Field(
+        default=10,
+        ge=0,
+        description="Epochs between evaluations on the test set, which choose nothing; 0 evaluates only at the end.",
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse a recipe that contradicts itself."""
-        check_recipe(self)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _report_in_one_sentence(cls, given: ArgsKwargs, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            name = (given.kwargs or {}).get("name")
+            raise RecipeError(f"recipe {name}: {describe(error, vars(cls)['__pydantic_fields__'])}") from error
+
+    @model_validator(mode="after")
+    def _check_nesterov_has_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise RecipeError(f"recipe {self.name}: nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_restarts_ascend(self) -> Self:
+        starts = [self.warmup_epochs, *(start for start, _ in self.restarts), self.epochs]
+        if self.restarts and not all(one < other for one, other in pairwise(starts)):
+            raise RecipeError(
+                f"recipe {self.name}: restarts {self.restarts!r} must be in ascending order, after the warm-up "
+                f"({self.warmup_epochs:g} epochs) and before the end ({self.epochs} epochs)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_one_crop(self) -> Self:
+        if self.resize < max(self.height, self.width):
+            raise RecipeError(
+                f"recipe {self.name}: resize {self.resize} is smaller than the crop {self.height}x{self.width}"
+            )
+        if self.random_resized_crop and self.crop_padding:
+            raise RecipeError(
+                f"recipe {self.name}: random_resized_crop and crop_padding {self.crop_padding} both crop; "
+                "set crop_padding=0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_head_fits_loss(self) -> Self:
+        if self.loss == "ldam" and self.head not in ("cosine", "deconfounded"):
+            raise RecipeError(
+                f"recipe {self.name}: LDAM's margin is subtracted from a cosine; use head cosine or deconfounded"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_second_stage(self) -> Self:
+        if self.second_stage == "lws" and self.head != "linear":
+            raise RecipeError(
+                f"recipe {self.name}: lws scales each class's weights, which head {self.head} normalises away; "
+                "use head linear"
+            )
+        if self.second_stage != "none" and not 0 < self.second_stage_epochs < self.epochs:
+            raise RecipeError(
+                f"recipe {self.name}: second_stage_epochs {self.second_stage_epochs} leaves one of the two stages "
+                f"without epochs; it must be between 0 and epochs ({self.epochs})"
+            )
+        return self
 
     @property
     def first_stage_epochs(self) -> int:
@@ -123,85 +256,38 @@ class Recipe:
 
     @property
     def image_recipe(self) -> ImageRecipe:
-        """How a file becomes pixels, as the bundle will state it."""
+        """How a picture becomes an image, as the bundle states it."""
         return ImageRecipe(height=self.height, width=self.width, resize=self.resize, mean=self.mean, std=self.std)
 
     def with_epochs(self, epochs: int) -> Self:
-        """The same recipe stretched or shortened: all that happens at an epoch moves in proportion."""
-        if not 1 <= epochs < MAX_EPOCHS:
-            raise RecipeError(f"--epochs {epochs}: at least 1, and below {MAX_EPOCHS:,}")
+        """Return the recipe with another length; everything that happens at an epoch moves in proportion."""
+        if not 1 <= epochs <= MAX_EPOCHS:
+            raise RecipeError(f"--epochs {epochs}: must be at least 1 and at most {MAX_EPOCHS:,}")
         scale = epochs / self.epochs
-        milestones = tuple(epoch * scale for epoch in self.milestones)
         return replace(
             self,
             epochs=epochs,
             warmup_epochs=self.warmup_epochs * scale,
             reweight_from=None if self.reweight_from is None else self.reweight_from * scale,
             second_stage_epochs=max(1, round(self.second_stage_epochs * scale)) if self.second_stage_epochs else 0,
-            milestones=milestones,
+            milestones=tuple(epoch * scale for epoch in self.milestones),
             restarts=tuple((epoch * scale, rate) for epoch, rate in self.restarts),
-            progressive_sizes=tuple((epoch * scale, pixels) for epoch, pixels in self.progressive_sizes),
+            progressive_sizes=tuple((epoch * scale, side) for epoch, side in self.progressive_sizes),
         )
 
-    def with_settings(self, settings: Iterable[str]) -> Self:
-        """The same recipe with some fields changed, each as `FIELD=VALUE`, the value in Python's own spelling.
-
-        Raises:
-            RecipeError: no such field, a value of another kind, or a field that has no effect in this recipe.
-
-        """
-        known = [each.name for each in fields(self) if each.name not in {"name", "method"}]
-        changes: dict[str, Any] = {}
-        for setting in settings:
-            field, equals, text = setting.partition("=")
-            if not equals:
-                raise RecipeError(f"--set {setting}: must be FIELD=VALUE, such as learning_rate=0.1")
-            if field not in known:
-                near = get_close_matches(field, known, cutoff=0.5) or known
-                raise RecipeError(f"--set {setting}: a recipe has no field {field!r}; there are: {', '.join(near)}")
-            if field == "epochs":
-                raise RecipeError(f"--set {setting}: use --epochs, which moves all that happens at an epoch with it")
-            try:
-                changes[field] = ast.literal_eval(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                changes[field] = text
-        try:
-            changed = TypeAdapter(type(self)).validate_python(self.to_dict() | changes)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0])
-            raise RecipeError(
-                f"--set {field}={changes[field]}: {first['msg']}; the recipe has {getattr(self, field)!r}"
-            ) from error
-        check_used(changed, changes)
-        return changed
-
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return all fields as plain values, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
+        """Return the recipe that `to_dict` wrote.
+
+        Raises:
+            RecipeError: a field is unknown, or the values are not a recipe's.
+
+        """
         unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
-            raise RecipeError(f"the recipe has fields this version does not know: {sorted(unknown)}")
+            raise RecipeError(f"the recipe has fields that this version does not know: {', '.join(sorted(unknown))}")
         return cls(**values)
-
-
-def recipe_names() -> list[str]:
-    """Return the name of every file in `training/recipe/recipes/`."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(recipes.__path__))
-
-
-def load_recipe(name: str) -> Recipe:
-    """Return a recipe by its name.
-
-    Raises:
-        RecipeError: no such recipe; the message lists those there are.
-
-    """
-    if name not in recipe_names():
-        raise RecipeError(f"recipe {name!r} is unknown; there are: {', '.join(recipe_names())}")
-    recipe: Recipe = importlib.import_module(f"training.recipe.recipes.{name.replace('-', '_')}").RECIPE
-    return recipe

@@ -1,6 +1,6 @@
-"""A run on disk: everything needed to continue it or to export it, in one file that is whole or absent.
+"""The checkpoint file of a run: everything needed to continue or export it, in one file that is whole or absent.
 
-Only tensors and plain values go in, and it is read with `weights_only`, so a checkpoint can carry no code.
+The file holds only tensors and plain values and is read with `weights_only`, so a checkpoint cannot carry code.
 """
 
 import io
@@ -19,26 +19,26 @@ CHECKPOINT_NAME = "checkpoint.pt"
 FORMAT = 1
 
 
-def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
-    """Write the state to `RUN/checkpoint.pt`; a crash leaves the one before untouched."""
+def save_checkpoint(run: Path, values: dict[str, Any]) -> None:
+    """Write the values to `RUN/checkpoint.pt`; a crash leaves the previous file untouched."""
     target = run / CHECKPOINT_NAME
     part = target.with_suffix(".part")
     with part.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        torch.save({"format": FORMAT, **values}, file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(target)
 
 
 def load_checkpoint(run: Path, content: bytes | None = None) -> dict[str, Any]:
-    """Read a run's state, tensors on the CPU.
+    """Read a run's values, with tensors on the CPU.
 
     Args:
-        run: the folder.
-        content: of its checkpoint, where another process has read it.
+        run: the run folder.
+        content: its checkpoint, if another process has read it.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, or it is not one of ours.
+        CheckpointError: there is no checkpoint, it cannot be read, or it is of another format.
 
     """
     path = run / CHECKPOINT_NAME
@@ -46,18 +46,18 @@ def load_checkpoint(run: Path, content: bytes | None = None) -> dict[str, Any]:
         raise CheckpointError(f"{run}: no {CHECKPOINT_NAME} here; is this the folder given to `train --out`?")
     source = path if content is None else io.BytesIO(content)
     try:
-        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        values: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); train again or restore it"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} written by `python -m training train`")
-    return state
+    return values
 
 
 def source_commit() -> str:
-    """Return the commit this code is at, `-dirty` where files differ from it, `unknown` outside a git checkout."""
+    """Return this code's git commit, with `-dirty` if files were changed; `unknown` outside a git checkout."""
     root = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(

@@ -19,13 +19,14 @@ from training.evaluation import compare as comparing
 from training.evaluation.compare import compare, rows_of, tau_norm
 from training.evaluation.evaluate import evaluate, same_figures
 from training.export.export import export
-from training.model.classifier import restore_classifier
 from training.model.heads import LinearHead
 from training.recipe.methods import with_method
 from training.recipe.recipe import Recipe
-from training.run.checkpoint import load_checkpoint
-from training.run.features import FILE_NAME, RunFeatures, load_features
-from training.run.train import TrainOptions, train
+from training.run.options import TrainOptions
+from training.run.run_features import FILE_NAME, RunFeatures, load_features
+from training.run.run_state import load_run
+from training.run.train import train
+from training.run.trained_model import restore_classifier
 
 
 @pytest.fixture
@@ -118,8 +119,8 @@ def test_features_that_cannot_be_used_are_computed_anew(linear: Path, deconfound
     if damage == "other weights":
         file.write_bytes((deconfounded / FILE_NAME).read_bytes())
     assert [row.figures["overall"] for row in rows_of(linear)] == expected
-    state = load_checkpoint(linear)
-    assert load_features(linear, restore_classifier(state, Recipe.from_dict(state["recipe"])), state) is not None
+    state = load_run(linear)
+    assert load_features(linear, restore_classifier(state), state.data.test_fingerprint) is not None
 
 
 def linear_scores(head: LinearHead, found: RunFeatures, exempt: int | None = None) -> Scores:

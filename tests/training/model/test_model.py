@@ -13,7 +13,8 @@ from training.model.direction import RunningMean, clean_means
 from training.model.heads import NormalisedHead, build_head
 from training.model.networks import build_backbone
 from training.model.networks.cifar_resnet import CifarResNet32
-from training.recipe.recipe import Recipe, load_recipe, recipe_names
+from training.recipe.named_recipes import load_recipe, recipe_names
+from training.recipe.recipe import Recipe
 from training.run.schedule import image_size_at, learning_rate_at
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "tde_classifier.npz")
@@ -68,7 +69,7 @@ def test_features_that_are_all_zero_give_no_nan(kind: str) -> None:
 def test_features_that_cannot_be_split_and_unknown_heads_are_refused() -> None:
     with pytest.raises(RecipeError, match="10 features cannot be split into 4"):
         NormalisedHead(10, 3, num_heads=4)
-    with pytest.raises(RecipeError, match="there are: linear, cosine, capsule, deconfounded"):
+    with pytest.raises(RecipeError, match="unknown head 'magic'; heads: linear, cosine, capsule, deconfounded"):
         build_head("magic", 8, 3, num_heads=2, tau=1.0, gamma=0.0)
 
 
@@ -142,5 +143,5 @@ def test_every_recipe_loads_under_its_name_and_survives_a_checkpoint() -> None:
         recipe = load_recipe(name)
         assert recipe.name == name
         assert Recipe.from_dict(recipe.to_dict()) == recipe
-    with pytest.raises(RecipeError, match="there are: cifar10-lt"):
+    with pytest.raises(RecipeError, match="unknown recipe 'cifar11'; recipes: cifar10-lt"):
         load_recipe("cifar11")

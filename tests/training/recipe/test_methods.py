@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,27 +12,29 @@ from tests.training.run.test_run import options, same
 from training.data.options import DataOptions
 from training.errors import RecipeError
 from training.recipe.methods import METHODS, with_method
-from training.recipe.recipe import Recipe, load_recipe
-from training.run.checkpoint import save_checkpoint
-from training.run.loop import Trainer
+from training.recipe.named_recipes import load_recipe
+from training.recipe.recipe import Recipe
+from training.recipe.settings import with_settings
+from training.run.run_state import RunState, save_run
 from training.run.schedule import learning_rate_at
 from training.run.train import load_splits, train
+from training.run.trainer import Trainer
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
 
 
 def stopped_and_resumed(
-    recipe: Recipe, data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
+    recipe: Recipe, data: Path, run: Path, monkeypatch: pytest.MonkeyPatch, whole: RunState
 ) -> bool:
     """A run stopped before its last epoch, then resumed, ends as the whole one did."""
 
-    def stop_before_the_last(run: Path, state: dict[str, Any]) -> None:
-        save_checkpoint(run, state)
-        if state["epochs_done"] == recipe.epochs - 1:
+    def stop_before_the_last(run: Path, state: RunState) -> None:
+        save_run(run, state)
+        if state.epochs_done == recipe.epochs - 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.run.train.save_checkpoint", stop_before_the_last)
+        patched.setattr("training.run.train.save_run", stop_before_the_last)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, options(data, run))
     return same(whole, train(recipe, options(data, run, resume=True)))
@@ -89,11 +90,11 @@ def test_the_second_stage_draws_classes_equally_often(folder: Path, recipe: Reci
     trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], **CPU)
     drawn: Counter[int] = Counter()
     for seed in range(40):
-        order = trainer.epoch_order(9, torch.Generator().manual_seed(seed))
-        drawn.update(trainer.data.labels[order].tolist())
+        order = trainer.batches.order(9, torch.Generator().manual_seed(seed))
+        drawn.update(trainer.batches.data.labels[order].tolist())
     shares = [drawn[label] / sum(drawn.values()) for label in range(3)]
     assert min(shares) > 0.28
-    plain = trainer.data.labels[trainer.epoch_order(0, torch.Generator().manual_seed(0))]
+    plain = trainer.batches.data.labels[trainer.batches.order(0, torch.Generator().manual_seed(0))]
     assert Counter(plain.tolist())[0] > 2 * Counter(plain.tolist())[2]
 
 
@@ -112,71 +113,72 @@ def test_a_method_changes_only_what_it_names() -> None:
         recipe, method="balanced-softmax", head="linear", loss="balanced_softmax"
     )
     assert with_method(recipe, "ldam-drw").reweight_from == 160
-    with pytest.raises(RecipeError, match="method 'magic' is unknown; there are: deconfounded, cosine"):
+    with pytest.raises(RecipeError, match="unknown method 'magic'; methods: deconfounded, cosine"):
         with_method(recipe, "magic")
 
 
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("nope=1", "a recipe has no field 'nope'; there are: network"),
-        ("learning_rat=1", "there are: learning_rate"),
+        ("nope=1", "a recipe has no field 'nope'; fields: network, pretrained"),
+        ("learning_rat=1", "did you mean learning_rate"),
         ("epochs", "must be FIELD=VALUE"),
         ("name=x", "a recipe has no field 'name'"),
-        ("batch_size=many", "should be a valid integer"),
-        ("epochs=100", "use --epochs, which moves all that happens at an epoch with it"),
+        ("batch_size=many", "recipe cifar10-lt: batch_size is 'many'; it must be a valid integer"),
+        ("epochs=100", "use --epochs, which also moves everything that happens at an epoch"),
         (
             "restarts=((70, .1),)",
             "--set restarts: it has no effect with head deconfounded, loss cross_entropy, schedule mil",
         ),
         ("second_stage_epochs=5", "second_stage_epochs: it has no effect"),
         ("auto_augment_policy=imagenet", "auto_augment_policy: it has no effect"),
-        ("milestones=(300,)", "milestones 300 never comes; there are 200 epochs"),
-        ("progressive_sizes=((500, 20),)", "progressive_sizes 500 never comes"),
-        ("reweight_from=200", "reweight_from 200 never comes; there are 200 epochs"),
-        ("head=foo", "head 'foo' is unknown; there are: linear"),
-        ("mean=(1,2)", "the recipe has"),
-        ("batch_size=0", "batch_size 0 makes no sense; it is at least 2"),
-        ("learning_rate=-1", "learning_rate -1.0 makes no sense"),
-        ("learning_rate=nan", "learning_rate nan makes no sense"),
-        ("ema_decay=2", "at least 0 and below 1"),
-        ("rand_augment=(2, 40)", "rand_augment 40 makes no sense"),
-        ("height=0", "height 0 makes no sense"),
-        ("progressive_sizes=((0, 0),)", "progressive_sizes 0 makes no sense"),
-        ("std=(0, 0, 0)", "std (0.0, 0.0, 0.0) makes no sense"),
-        ("reweight_beta=1", "reweight_beta 1.0 makes no sense"),
-        ("restarts=((70, .1), (70, .1))", "must come one after the other"),
+        ("milestones=(300,)", "milestones 300 is never reached; there are 200 epochs"),
+        ("progressive_sizes=((500, 20),)", "progressive_sizes 500 is never reached"),
+        ("reweight_from=200", "reweight_from 200 is never reached; there are 200 epochs"),
+        ("head=foo", "head is 'foo'; it must be 'linear', 'cosine', 'capsule' or 'deconfounded'"),
+        ("mean=(1,2)", "mean[2] is missing (the default is (0.4914, 0.4822, 0.4465))"),
+        ("batch_size=0", "batch_size is 0; it must be at least 2 and at most 999,999"),
+        ("learning_rate=-1", "learning_rate is -1; it must be at least 1e-09 and below 1e+38"),
+        ("learning_rate=nan", "learning_rate is 'nan'; it must be a finite number"),
+        ("ema_decay=2", "ema_decay is 2; it must be at least 0 and below 1"),
+        ("rand_augment=(2, 40)", "rand_augment[1] is 40; it must be less than or equal to 30"),
+        ("height=0", "height is 0; it must be at least 1 and at most 4,096"),
+        ("progressive_sizes=((0, 0),)", "progressive_sizes[0][1] is 0; it must be greater than or equal to 4"),
+        ("std=(0, 0, 0)", "std[0] is 0; it must be greater than or equal to"),
+        ("reweight_beta=1", "reweight_beta is 1; it must be at least 0 and below 1"),
+        ("restarts=((70, .1), (70, .1))", "must be in ascending order, after the warm-up (5 epochs)"),
     ],
 )
 def test_a_setting_that_makes_no_sense_says_why(setting: str, sentence: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(sentence)):
-        load_recipe("cifar10-lt").with_settings([setting])
+        with_settings(load_recipe("cifar10-lt"), [setting])
 
 
 def test_settings_that_contradict_a_method_or_a_recipe_are_refused() -> None:
     short = load_recipe("cifar10-lt-short")
-    with pytest.raises(RecipeError, match="auto_augment and rand_augment would both change every picture"):
-        short.with_settings(["rand_augment=(2, 9)"])
-    with pytest.raises(RecipeError, match="must come before the second stage, at 55"):
-        with_method(short, "crt").with_settings(["second_stage_epochs=20"])
+    with pytest.raises(RecipeError, match="auto_augment and rand_augment would both change every image"):
+        with_settings(short, ["rand_augment=(2, 9)"])
+    with pytest.raises(RecipeError, match="must come before the second stage, at epoch 55"):
+        with_settings(with_method(short, "crt"), ["second_stage_epochs=20"])
     with pytest.raises(RecipeError, match="the recipe's restarts need a cosine"):
-        short.with_settings(["schedule=milestones"])
-    with pytest.raises(RecipeError, match="milestones 120 never comes; there are 75 epochs"):
-        short.with_settings(["schedule=milestones", "restarts=()"])
+        with_settings(short, ["schedule=milestones"])
+    with pytest.raises(RecipeError, match="milestones 120 is never reached; there are 75 epochs"):
+        with_settings(short, ["schedule=milestones", "restarts=()"])
     for field in ("num_heads=4", "gamma=0.5"):
         with pytest.raises(RecipeError, match=f"--set {field.partition('=')[0]}: it has no effect with head cosine"):
-            with_method(short, "cosine").with_settings([field])
-    assert with_method(short, "rand-augment").with_settings(["rand_augment=(3, 9)", "num_heads=4"]).num_heads == 4
+            with_settings(with_method(short, "cosine"), [field])
+    assert with_settings(with_method(short, "rand-augment"), ["rand_augment=(3, 9)", "num_heads=4"]).num_heads == 4
 
 
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(RecipeError, match="nesterov needs a momentum above 0"):
-        load_recipe("cifar10-lt").with_settings(["nesterov=True", "momentum=0"])
+        with_settings(load_recipe("cifar10-lt"), ["nesterov=True", "momentum=0"])
 
 
 def test_settings_change_the_recipe() -> None:
-    recipe = load_recipe("cifar10-lt").with_settings(
-        ["learning_rate=1", "ema_decay=0.99", "rand_augment=(2, 9)", "network=resnet18", "imbalance_ratio=None"]
+    recipe = with_settings(
+        load_recipe("cifar10-lt"),
+        ["learning_rate=1", "ema_decay=0.99", "rand_augment=(2, 9)", "network=resnet18", "imbalance_ratio=None"],
     )
     assert (recipe.learning_rate, recipe.ema_decay, recipe.rand_augment) == (1.0, 0.99, (2, 9))
     assert (recipe.network, recipe.imbalance_ratio) == ("resnet18", None)

@@ -28,9 +28,9 @@ from training.data.augmentation.random_numbers import SharedGenerator, integers,
 from training.errors import TrainingError
 from training.model import classifier
 from training.recipe.recipe import Recipe
-from training.run.checkpoint import load_checkpoint
 from training.run.device import set_threads
 from training.run.distributed import World
+from training.run.run_state import RunState, load_run
 from training.run.train import train
 
 RECIPE = Recipe(
@@ -58,14 +58,18 @@ def found(two: Path) -> list[dict[str, Any]]:
     return [torch.load(two / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-def check_alike(one: dict[str, Any], two: dict[str, Any]) -> None:
+def check_alike(one: RunState, two: RunState) -> None:
     """The same weights, averages, means and history, within rounding."""
+    first = one.to_checkpoint()
+    second = two.to_checkpoint()
     for part in ("model", "average"):
-        for name, value in (one[part] or {}).items():
-            torch.testing.assert_close(two[part][name], value, **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
-    torch.testing.assert_close(two["mean_feature"], one["mean_feature"], **CLOSE)
-    torch.testing.assert_close(two["mean_head_cosine"], one["mean_head_cosine"], **CLOSE)
-    for row, other in zip(one["history"], two["history"], strict=True):
+        for name, value in (first[part] or {}).items():
+            torch.testing.assert_close(
+                second[part][name], value, **CLOSE, msg=lambda text, name=name: f"{name}: {text}"
+            )
+    torch.testing.assert_close(second["mean_feature"], first["mean_feature"], **CLOSE)
+    torch.testing.assert_close(second["mean_head_cosine"], first["mean_head_cosine"], **CLOSE)
+    for row, other in zip(one.history, two.history, strict=True):
         assert other | {"images_per_second": 0.0} == pytest.approx(row | {"images_per_second": 0.0}, abs=1e-4)
 
 
@@ -75,17 +79,19 @@ def test_two_processes_train_what_one_does(
 ) -> None:
     case = cases(RECIPE)[name]
     one = train(case, options(folder, tmp_path, weights=weights_for(case)))
-    check_alike(one, found[0][name])
-    check_alike(one, load_checkpoint(two / name))
-    assert same(found[0][name], found[1][name])  # both have the same weights to the last bit
-    assert found[0][name]["hardware"].startswith("2 x ")
+    both = [RunState.from_checkpoint(found[rank][name]) for rank in range(2)]
+    check_alike(one, both[0])
+    check_alike(one, load_run(two / name))
+    assert same(*both)  # both have the same weights to the last bit
+    assert both[0].place.hardware.startswith("2 x ")
     assert (two / name / "test_features.safetensors").exists()
 
 
 def test_mixup_mixes_within_a_process_and_leaves_all_with_the_same_weights(found: list[dict[str, Any]]) -> None:
-    assert same(found[0]["mixup"], found[1]["mixup"])
+    mixed = [RunState.from_checkpoint(found[rank]["mixup"]) for rank in range(2)]
+    assert same(*mixed)
     for rank in range(2):
-        assert not same(found[rank]["mixup"], found[rank]["not mixed"])
+        assert not same(mixed[rank], RunState.from_checkpoint(found[rank]["not mixed"]))
         assert found[rank]["mixed within"] == [True]  # of its one batch
 
 
@@ -93,9 +99,9 @@ def test_a_run_goes_on_with_another_number_of_processes(
     found: list[dict[str, Any]], two: Path, folder: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     whole = train(cases(RECIPE)["crt"], options(folder, tmp_path))
-    assert load_checkpoint(two / "from two to one")["epochs_done"] == 2
+    assert load_run(two / "from two to one").epochs_done == 2
     check_alike(whole, train(cases(RECIPE)["crt"], options(folder, two / "from two to one", resume=True)))
-    check_alike(whole, found[1]["from one to two"])
+    check_alike(whole, RunState.from_checkpoint(found[1]["from one to two"]))
 
 
 def test_only_the_first_process_writes(two: Path, found: list[dict[str, Any]]) -> None:
@@ -131,7 +137,7 @@ def test_what_one_process_cannot_do_none_does_and_all_say_the_same(found: list[d
         assert each["refused test set"].startswith("the processes differ in test set: process 0 has 18 images, finger")
         assert "process 1 has 17 images" in each["refused test set"]
         assert each["diverged"].startswith("epoch 1: training diverged (loss ")
-        assert "holds a run already; add --resume" in each["refused resume"]
+        assert "already holds a run; add --resume" in each["refused resume"]
         assert "`export` runs in one process" in each["refused command"]
 
 
@@ -211,11 +217,11 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_under_torchrun(fol
     assert said.startswith("error: process 0 of 2 lost the others: one of them was killed")
     assert said.count("\n") == 1
     second.communicate()
-    assert 1 <= load_checkpoint(tmp_path / "killed")["epochs_done"] < 6
+    assert 1 <= load_run(tmp_path / "killed").epochs_done < 6
 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "training"]
     again = [*torchrun, *words(folder, tmp_path / "killed"), "--resume"]
     done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     in_two(command, *words(folder, tmp_path / "whole"))
-    assert same(load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "killed"))
+    assert same(load_run(tmp_path / "whole"), load_run(tmp_path / "killed"))

@@ -14,11 +14,13 @@ from training.data.options import DataOptions
 from training.errors import CheckpointError, RecipeError
 from training.model.classifier import Classifier
 from training.model.networks import build_backbone
-from training.recipe.recipe import Recipe, load_recipe
-from training.run.checkpoint import load_checkpoint
-from training.run.loop import Trainer
+from training.recipe.named_recipes import load_recipe
+from training.recipe.recipe import Recipe
+from training.run.options import TrainOptions
 from training.run.pretrained import start_from
-from training.run.train import TrainOptions, load_splits, train
+from training.run.run_state import load_run
+from training.run.train import load_splits, train
+from training.run.trainer import Trainer
 
 CPU = {"seed": 0, "device": torch.device("cpu"), "precision": torch.float32}
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -51,12 +53,14 @@ def test_the_command_line_fine_tunes_and_says_what_it_started_from(
     more = "--device cpu --precision float32 --freeze conv1 --freeze bn1 --set height=32 --set width=32 --set resize=32"
     assert cli.main([*words.split(), *more.split()]) == 0
     assert "from the weights in r18.safetensors" in capsys.readouterr().out
-    state = load_checkpoint(tmp_path / "run")
-    recipe = Recipe.from_dict(state["recipe"])
+    state = load_run(tmp_path / "run")
+    recipe = state.recipe
     assert (recipe.network, recipe.frozen, recipe.height) == ("resnet18", ("conv1", "bn1"), 32)
-    assert state["started_from"]["file"] == "r18.safetensors"
+    assert state.started_from
+    assert state.started_from.file == "r18.safetensors"
     given, _ = build_backbone("resnet18", weights)
-    assert torch.equal(state["model"]["backbone.conv1.weight"], given.conv1.weight)
+    assert state.trainer
+    assert torch.equal(state.trainer.model["backbone.conv1.weight"], given.conv1.weight)
 
 
 def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
@@ -73,7 +77,7 @@ def test_a_run_that_goes_on_needs_the_weights_file_no_more(folder: Path, tmp_pat
     train(recipe, options(folder, tmp_path / "run", weights=weights))
     weights.unlink()
     state = train(recipe, options(folder, tmp_path / "run", weights=weights, resume=True))
-    assert state["finished"]
+    assert state.finished
 
 
 def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weights: Path) -> None:
@@ -82,7 +86,7 @@ def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weigh
     other = tmp_path / "other.safetensors"
     save_file({"anything": torch.zeros(1)}, other)
     with pytest.raises(
-        CheckpointError, match=r"started with the weights in r18\.safetensors, others than .*other\.safe"
+        CheckpointError, match=r"started with the weights in r18\.safetensors, not those in .*other\.safe"
     ):
         train(recipe, options(folder, tmp_path / "run", weights=other, resume=True))
 
@@ -92,9 +96,9 @@ def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weigh
     [
         (
             "train fine-tune --network resnet18",
-            "recipe fine-tune starts from pretrained weights, and there are none of",
+            "recipe fine-tune starts from pretrained weights, and no weights of resnet18",
         ),
-        ("train cifar10-lt --freeze conv1", "recipe cifar10-lt keeps conv1 as they come, and there are none of"),
+        ("train cifar10-lt --freeze conv1", "recipe cifar10-lt freezes conv1, and no weights of"),
     ],
 )
 def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
@@ -137,8 +141,8 @@ def test_fine_tuning_goes_on_without_its_weights_and_in_its_own_size(
     monkeypatch.setattr("training.run.pretrained.installed_weights", lambda _: tmp_path / "nowhere")
     assert cli.main([*words.split(), "--epochs", "1", "--resume"]) == 0
     assert "this run is finished" in capsys.readouterr().out
-    assert Recipe.from_dict(load_checkpoint(tmp_path / "run")["recipe"]).resize == 40
-    for more, sentence in (("--set resize=300", "resize 40, not 300"), ("--weights typo", "others than typo")):
+    assert load_run(tmp_path / "run").recipe.resize == 40
+    for more, sentence in (("--set resize=300", "resize 40, not 300"), ("--weights typo", "not those in typo")):
         assert cli.main([*words.split(), "--epochs", "1", "--resume", *more.split()]) == 2
         assert sentence in " ".join(capsys.readouterr().err.split())
 
@@ -157,5 +161,5 @@ def test_a_size_that_the_network_does_not_take_is_a_sentence(folder: Path, monke
     data = load_splits(DataOptions(data=folder), recipe)[0]
     Trainer(recipe, data, **CPU)
     for other in (replace(recipe, height=32, width=32), replace(recipe, progressive_sizes=((0, 32),))):
-        with pytest.raises(RecipeError, match=r"resnet18 does not take pictures of 32 x 32 pixels: Input height"):
+        with pytest.raises(RecipeError, match=r"resnet18 does not take images of 32 x 32 pixels: Input height"):
             Trainer(other, data, **CPU)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from training.errors import RecipeError
+from training.recipe.choices import LOSSES
 from training.recipe.recipe import Recipe
-from training.recipe.recipe_checks import LOSSES
 from training.run.losses import Loss, class_weights
 
 COUNTS = [1000, 100, 10]
@@ -97,12 +97,12 @@ def test_every_loss_stays_finite_for_extreme_logits_and_can_be_learnt(loss: str)
 
 
 def test_what_contradicts_itself_is_refused() -> None:
-    with pytest.raises(RecipeError, match="loss 'hinge' is unknown; there are: cross_entropy"):
+    with pytest.raises(RecipeError, match=r"recipe .*: loss is 'hinge'; it must be 'cross_entropy', 'focal'"):
         replace(BASE, loss="hinge")
     for head in ("linear", "capsule"):
-        with pytest.raises(RecipeError, match="LDAM's margin is one of cosines"):
+        with pytest.raises(RecipeError, match="LDAM's margin is subtracted from a cosine"):
             replace(BASE, head=head, loss="ldam")
-    with pytest.raises(RecipeError, match="take head linear"):
+    with pytest.raises(RecipeError, match="use head linear"):
         replace(BASE, second_stage="lws", second_stage_epochs=2)
     with pytest.raises(RecipeError, match="leaves one of the two stages without epochs"):
         replace(BASE, second_stage="crt", second_stage_epochs=10)

@@ -17,8 +17,9 @@ from training.recipe.recipe import Recipe
 from training.run import train as training_train
 from training.run.checkpoint import load_checkpoint, save_checkpoint
 from training.run.distributed import World
-from training.run.loop import Trainer
+from training.run.run_state import load_run
 from training.run.train import load_splits, train
+from training.run.trainer import Trainer
 
 
 def test_a_picture_in_the_place_of_another_is_not_the_same_run(tmp_path: Path, recipe: Recipe) -> None:
@@ -31,21 +32,23 @@ def test_a_picture_in_the_place_of_another_is_not_the_same_run(tmp_path: Path, r
                 (data / split / name / f"{rank}.webp").write_bytes(image(colour, rank))
     train(recipe, options(data, tmp_path / "run"))
     (data / "train" / "red" / "0.webp").rename(data / "train" / "red" / "7.webp")  # as many as before
-    with pytest.raises(CheckpointError, match="not the pictures the run was started with"):
+    with pytest.raises(CheckpointError, match="not the pictures that the run was started with"):
         train(recipe, options(data, tmp_path / "run", resume=True))
-    state = load_checkpoint(tmp_path / "run")
-    del state["format"], state["train_fingerprint"]
-    save_checkpoint(tmp_path / "run", state)  # as runs before it was kept
-    assert train(recipe, options(data, tmp_path / "run", resume=True))["finished"]
+    values = load_checkpoint(tmp_path / "run")
+    del values["format"], values["train_fingerprint"]
+    save_checkpoint(tmp_path / "run", values)  # as runs before it was kept
+    assert train(recipe, options(data, tmp_path / "run", resume=True)).finished
 
 
 def test_a_run_goes_on_in_its_own_precision_alone(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=1)
     train(recipe, options(folder, tmp_path))
     other = replace(options(folder, tmp_path, resume=True), precision="bfloat16")
-    with pytest.raises(CheckpointError, match=r"trained in float32, and would go on in bfloat16.*--precision float32"):
+    with pytest.raises(
+        CheckpointError, match=r"trained in float32 and would continue in bfloat16.*--precision float32"
+    ):
         train(recipe, other)
-    assert train(recipe, options(folder, tmp_path, resume=True))["precision"] == "float32"
+    assert train(recipe, options(folder, tmp_path, resume=True)).place.precision == "float32"
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
@@ -59,12 +62,12 @@ def test_a_run_that_diverges_ends_and_keeps_the_checkpoint_before(
         return (loss * float("nan") if moment > epoch else loss), logits
 
     monkeypatch.setattr(Trainer, "train_step", diverging)
-    kept = "the checkpoint of epoch 2 stays as it is" if epoch else "nothing was saved"
+    kept = "the checkpoint of epoch 2 is kept" if epoch else "nothing was saved"
     sentence = rf"epoch {epoch + 1}: training diverged \(loss nan\).*--set learning_rate=0\.025; {kept}"
     with pytest.raises(TrainingError, match=sentence):
         train(recipe, options(folder, tmp_path))
     if epoch:
-        assert load_checkpoint(tmp_path)["epochs_done"] == epoch
+        assert load_run(tmp_path).epochs_done == epoch
     assert (tmp_path / "checkpoint.pt").exists() == bool(epoch)
 
 
@@ -74,7 +77,7 @@ def test_weights_that_are_no_numbers_end_a_run_before_they_are_saved(folder: Pat
     def spoil(_: int) -> None:  # after the last step, so that no loss shows it
         trainer.model.backbone.conv.weight.data[0] = float("inf")
 
-    trainer.recipe = replace(recipe, batch_size=32)  # one step
+    trainer.batches.recipe = replace(recipe, batch_size=32)  # one step
     with pytest.raises(TrainingError, match=r"epoch 1: training diverged \(loss \d.*, weights not finite\)"):
         trainer.train_epoch(0, on_step=spoil)
 
@@ -90,15 +93,17 @@ def test_the_second_stage_teaches_a_head_on_the_averaged_network(
         trainer.train_epoch(epoch)
     averaged = {name: value.clone() for name, value in trainer.final_model.state_dict().items()}
     trainer.train_epoch(2)
-    assert int(trainer.average.n_averaged) == trainer.steps_per_epoch
+    assert int(trainer.average.n_averaged) == trainer.batches.per_epoch
     for name, value in trainer.model.state_dict().items():
         if name.startswith("backbone"):
             assert torch.equal(value, averaged[name])
             assert torch.equal(value, trainer.final_model.state_dict()[name])
     whole = train(recipe, options(folder, tmp_path / "whole"))
     assert stopped_and_resumed(recipe, folder, tmp_path / "parts", monkeypatch, whole)
-    resumed = load_checkpoint(tmp_path / "parts")["average"]
-    assert all(torch.equal(value, resumed[name]) for name, value in whole["average"].items())
+    averages = [state.trainer and state.trainer.average for state in (whole, load_run(tmp_path / "parts"))]
+    assert averages[0]
+    assert averages[1]
+    assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
 def test_processes_of_one_machine_share_its_memory_and_decode_in_their_own_threads(

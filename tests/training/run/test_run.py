@@ -24,7 +24,9 @@ from training.export import write_bundle as writing
 from training.export.export import export
 from training.recipe.recipe import Recipe
 from training.run.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
-from training.run.train import TrainOptions, train
+from training.run.options import TrainOptions
+from training.run.run_state import RunState, load_run, save_run
+from training.run.train import train
 
 ROOT = Path(__file__).parents[3]
 PROTOCOL = {"zero", "label_free", "cross_fitted", "hindsight"}
@@ -35,13 +37,15 @@ def options(data: Path, out: Path, **others: Any) -> TrainOptions:
     return TrainOptions(data=data, out=out, device="cpu", precision="float32", **others)
 
 
-def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
+def same(one: RunState, two: RunState) -> bool:
     """Two finished runs have the same weights, mean feature and history, to the last bit."""
     figures = [
-        [{k: v for k, v in row.items() if k != "images_per_second"} for row in run["history"]] for run in (one, two)
+        [{k: v for k, v in row.items() if k != "images_per_second"} for row in run.history] for run in (one, two)
     ]
-    weights = all(torch.equal(value, two["model"][name]) for name, value in one["model"].items())
-    return figures[0] == figures[1] and weights and torch.equal(one["mean_feature"], two["mean_feature"])
+    models = [run.trainer.model for run in (one, two) if run.trainer]
+    weights = all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+    means = [run.means.mean_feature for run in (one, two) if run.means]
+    return figures[0] == figures[1] and weights and torch.equal(*means)
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
@@ -57,13 +61,13 @@ def test_a_run_becomes_a_bundle_whose_figures_are_had_again(
     assert json.loads((tmp_path / "figures.json").read_text())["protocol"].keys() == PROTOCOL
     assert all(figures.keys() >= FIGURES | {"alpha"} for figures in report["protocol"].values())
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert state["class_counts"] == [24, 12, 6]
+    assert state.data.class_counts == (24, 12, 6)
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_training_learns_three_colours(archive: Path, tmp_path: Path, recipe: Recipe) -> None:
     state = train(replace(recipe, epochs=12, auto_augment=False, cutout=0), options(archive, tmp_path))
-    assert state["history"][-1]["test_accuracy"] > 0.9
+    assert state.history[-1]["test_accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -75,15 +79,15 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     recipe = replace(recipe, **changes)
     whole = train(recipe, options(folder, tmp_path / "whole"))
 
-    def stop_after_two(run: Path, state: dict[str, Any]) -> None:
-        save_checkpoint(run, state)
-        if state["epochs_done"] == 2:
+    def stop_after_two(run: Path, state: RunState) -> None:
+        save_run(run, state)
+        if state.epochs_done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.run.train.save_checkpoint", stop_after_two)
+    monkeypatch.setattr("training.run.train.save_run", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, options(folder, tmp_path / "parts"))
-    monkeypatch.setattr("training.run.train.save_checkpoint", save_checkpoint)
+    monkeypatch.setattr("training.run.train.save_run", save_run)
     assert same(whole, train(recipe, options(folder, tmp_path / "parts", resume=True)))
 
 
@@ -102,15 +106,15 @@ def test_a_killed_process_resumes_to_the_same_weights(folder: Path, tmp_path: Pa
         for line in process.stdout:
             if re.match(r"epoch +2/6", line):  # so epoch 1 has its checkpoint
                 process.send_signal(signal.SIGKILL)
-    assert 1 <= load_checkpoint(tmp_path / "killed")["epochs_done"] < 6
+    assert 1 <= load_run(tmp_path / "killed").epochs_done < 6
     subprocess.run(command("killed", "--resume"), cwd=ROOT, check=True, capture_output=True)
-    assert same(load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "killed"))
+    assert same(load_run(tmp_path / "whole"), load_run(tmp_path / "killed"))
 
 
 def test_two_runs_in_one_folder_are_refused(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=1)
     train(recipe, options(folder, tmp_path))
-    with pytest.raises(CheckpointError, match="holds a run already; add --resume"):
+    with pytest.raises(CheckpointError, match="already holds a run; add --resume"):
         train(recipe, options(folder, tmp_path))
     with pytest.raises(CheckpointError, match="started with seed 0, not 1"):
         train(recipe, options(folder, tmp_path, seed=1, resume=True))
@@ -187,7 +191,7 @@ def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tm
 
 def test_bfloat16_trains_too(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     state = train(replace(recipe, epochs=1), replace(options(folder, tmp_path), precision="bfloat16"))
-    assert np.isfinite(state["history"][0]["loss"])
+    assert np.isfinite(state.history[0]["loss"])
 
 
 @pytest.mark.slow
@@ -200,8 +204,10 @@ def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path
     recipe = replace(recipe, epochs=2)
     plain = train(recipe, options(folder, tmp_path / "plain"))
     compiled = train(recipe, options(folder, tmp_path / "compiled", compiled=True))
-    for name, value in plain["model"].items():  # the compiler adds in another order; ten steps
-        torch.testing.assert_close(compiled["model"][name], value, rtol=1e-3, atol=1e-3)
+    assert plain.trainer
+    assert compiled.trainer
+    for name, value in plain.trainer.model.items():  # the compiler adds in another order; ten steps
+        torch.testing.assert_close(compiled.trainer.model[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_no_network_is_compiled_in_bfloat16_on_a_cpu(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
@@ -231,10 +237,10 @@ def test_compiling_without_a_compiler_is_a_sentence(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("train nope --data DATA --out OUT", "recipe 'nope' is unknown; there are: cifar10-lt"),
+        ("train nope --data DATA --out OUT", "unknown recipe 'nope'; recipes: cifar10-lt"),
         ("train cifar10-lt --data nowhere --out OUT", "nowhere: no such file or folder"),
         ("train cifar10-lt --data DATA --out OUT --imbalance-ratio 0.5", "imbalance ratio 0.5 is below 1"),
-        ("train cifar10-lt --data DATA --out OUT --epochs 0", "--epochs 0: at least 1"),
+        ("train cifar10-lt --data DATA --out OUT --epochs 0", "--epochs 0: must be at least 1"),
         ("train cifar10-lt --data DATA --out OUT --device cuda", "torch sees no CUDA device"),
         ("export OUT --out models/x", "no checkpoint.pt here"),
         ("evaluate nowhere/1 --data DATA", "bundle nowhere/1"),

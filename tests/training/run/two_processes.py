@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch import nn
 
 import training.model.classifier
-import training.run.loop
+import training.run.trainer
 from tests.training.conftest import TinyBackbone
 from training import __main__ as cli
 from training.cli.run_command import parse_together
@@ -29,8 +29,9 @@ from training.recipe.methods import with_method
 from training.recipe.recipe import Recipe
 from training.run.batch_norm import share_batch_norm
 from training.run.distributed import World
-from training.run.loop import Trainer
-from training.run.train import TrainOptions, train
+from training.run.options import TrainOptions
+from training.run.train import train
+from training.run.trainer import Trainer
 
 __all__ = ["batch_norms", "cases", "command", "in_two", "one_step", "stopped_after_two", "work"]
 
@@ -138,14 +139,15 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
         world.group = dist.new_group(backend="gloo")  # as on GPUs, where it is NCCL's
         for name, each in cases(recipe).items():
-            found[name] = train(each, options(name, weights=weights_for(each)), world)
+            found[name] = train(each, options(name, weights=weights_for(each)), world).to_checkpoint()
         with _spied_mixup() as mixed:
-            found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world)
+            found["mixup"] = train(replace(recipe, epochs=1, mixup=0.5), options("mixup"), world).to_checkpoint()
         found["mixed within"] = mixed
-        found["not mixed"] = train(replace(recipe, epochs=1), options("not mixed"), world)
+        found["not mixed"] = train(replace(recipe, epochs=1), options("not mixed"), world).to_checkpoint()
         with stopped_after_two():
             train(cases(recipe)["crt"], options("from two to one"), world)
-        found["from one to two"] = train(cases(recipe)["crt"], options("from one to two", resume=True), world)
+        resumed = train(cases(recipe)["crt"], options("from one to two", resume=True), world)
+        found["from one to two"] = resumed.to_checkpoint()
         less = data
         if world.rank:  # a picture is missing on the other machine
             less = Path(shutil.copytree(data, out / "less"))
@@ -176,7 +178,7 @@ def _spied_mixup() -> Iterator[list[bool]]:
         return mixed, (own, partners, share)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.run.loop, "mixup", spied)
+        patch.setattr(training.run.trainer, "mixup", spied)
         yield seen
 
 
