@@ -1,1 +1,1 @@
-"""What computes: one small protocol, ONNX Runtime and OpenVINO behind it, and a fake that is exact and instant."""
+"""Engines, which run networks: one interface, implemented with ONNX Runtime, with OpenVINO and by a fake for tests."""

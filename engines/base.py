@@ -1,4 +1,4 @@
-"""What the service asks of whatever runs a network."""
+"""The interface of an engine, which runs a network."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,31 +15,34 @@ Float = NDArray[np.floating[Any]]
 
 
 class EngineError(Exception):
-    """A bundle's graph cannot be run here; the sentence says why and what would help."""
+    """A bundle's graph cannot be run here; the message says why and what would help."""
 
 
 class DeviceError(EngineError):
-    """What is to compute is not there, or not as asked for; no other bundle would run either."""
+    """The requested device or precision is not available, so no bundle can run."""
 
 
 class Engine(Protocol):
-    """One model, ready to run; safe to call from several threads at once."""
+    """A network that is ready to run; several threads may call it at once."""
 
     @property
     def description(self) -> str:
-        """What computes and where, in a few words."""
+        """The runtime, its version and its device, for people."""
 
     @property
     def runtime(self) -> str:
-        """What computes: `onnxruntime`, `openvino` or `fake`."""
+        """The runtime: `onnxruntime`, `openvino` or `fake`."""
 
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
-        """(B, H, W, 3) uint8 RGB -> (B, C) logits at alpha 0, (B, K) head cosine; row i belongs to image i.
+        """Run the network on a batch.
 
         Args:
-            images: the batch.
-            alone: nothing else is to be computed, nor was for a while, so it may take several cores; the answer is the
-                same, up to rounding.
+            images: (B, H, W, 3) uint8 RGB.
+            alone: whether there is no other work, and has been none for a while, so the batch may use several cores.
+                The output is the same, up to rounding.
+
+        Returns:
+            (B, C) logits at alpha 0 and (B, K) head cosine; row i belongs to image i.
 
         """
 

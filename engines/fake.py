@@ -1,26 +1,28 @@
-"""An engine that is exact and instant, for tests and demonstrations; it can be told to hold, to fail or to lie."""
+"""An engine that is exact and instant, for tests and demonstrations; it can be made to block, fail or be wrong."""
 
 import threading
 from collections.abc import Callable
 
 import numpy as np
+from typing_extensions import override
 
-from engines.base import Float, Pixels
+from engines.base import Engine, Float, Pixels
 from models.bundle import Bundle
 
 __all__ = ["FakeEngine"]
 
 
-class FakeEngine:
-    """Logits and cosines as a fixed function of each image alone, so that any mix-up between images shows.
+class FakeEngine(Engine):
+    """An engine whose output for an image depends on that image only, so tests notice if images are mixed up.
 
-    Class i's logit is (sum of the image's bytes · (i + 1)) mod 97 / 8; cosine k is (sum + k) mod 10 / 10.
+    Class i's logit is (sum of the image's bytes · (i + 1)) mod 97 / 8. Cosine k is (sum + k) mod 10 / 10.
 
     Attributes:
-        batches: sizes of the batches run so far.
-        gate: cleared, every run waits until it is set again.
-        failure: an exception that runs raise, or None.
-        spoil: applied to the logits before they are returned, e.g. to make one NaN.
+        batches: the sizes of the batches that have run.
+        gate: while it is cleared, every run blocks.
+        running: released at the start of every run.
+        failure: an exception that every run raises, or None.
+        spoil: applied to the logits before they are returned, for example to make one NaN.
 
     """
 
@@ -35,17 +37,17 @@ class FakeEngine:
         self.spoil: Callable[[Float], Float] = lambda logits: logits
 
     @property
+    @override
     def description(self) -> str:
-        """Say that nothing here is real."""
         return "fake engine"
 
     @property
+    @override
     def runtime(self) -> str:
-        """It is no real one."""
         return "fake"
 
-    def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:  # noqa: ARG002  it is instant anyway
-        """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
+    @override
+    def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
         self.running.release()
         self.gate.wait()
         self.batches.append(len(images))
@@ -54,13 +56,13 @@ class FakeEngine:
         return self.spoil(self.logits(images)), self.head_cosine(images)
 
     def logits(self, images: Pixels) -> Float:
-        """(B, C) what `run` answers when it does not lie."""
+        """Return the (B, C) logits of a run, before `spoil`."""
         sums = images.reshape(len(images), -1).sum(axis=1, dtype=np.int64)
         logits: Float = (np.outer(sums, np.arange(1, self.num_classes + 1)) % 97 / 8).astype(np.float32)
         return logits
 
     def head_cosine(self, images: Pixels) -> Float:
-        """(B, K) likewise."""
+        """Return the (B, K) head cosine of a run."""
         sums = images.reshape(len(images), -1).sum(axis=1, dtype=np.int64)
         cosine: Float = ((sums[:, None] + np.arange(self.num_heads)) % 10 / 10).astype(np.float32)
         return cosine

@@ -1,12 +1,13 @@
-"""OpenVINO, which has what ONNX Runtime lacks on a CPU: bfloat16. The only place in the service that imports it."""
+"""The engine that runs networks in OpenVINO, which computes in bfloat16 on CPUs; ONNX Runtime does not."""
 
 import threading
 from queue import LifoQueue
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
-from engines.base import DeviceError, EngineError, Float, Pixels
+from engines.base import DeviceError, Engine, EngineError, Float, Pixels
 from models.bundle import Bundle
 
 try:
@@ -14,34 +15,35 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "openvino":
         raise
-    openvino = None  # the group `openvino` is not installed; who asks for it is told
+    openvino = None  # the group `openvino` is not installed; creating an engine raises an error
 
 __all__ = ["OpenVinoEngine", "has_bfloat16"]
 
-# What OpenVINO's binding makes at its first run must be made by one thread alone: it lets go of the interpreter's lock
-# meanwhile, and another one that comes then holds that lock and waits for the first, for ever (seen with 2026.4.1).
+# Only one thread may be in OpenVINO's first run. The binding initialises itself there and releases the interpreter lock
+# meanwhile. A second thread that enters then holds that lock and waits for the first one: a deadlock (with 2026.4.1).
 _first_run = threading.Lock()
 TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """A bundle's graph in OpenVINO, on the CPU.
 
-    It can compute in bfloat16, which takes about half the time on a CPU that has instructions for it, and changes a
-    logit in its third digit (benchmarks/RESULTS.md has what that does to accuracy).
+    It can compute in bfloat16, which takes about half the time on a CPU with bfloat16 instructions and changes the
+    third digit of a logit (benchmarks/RESULTS.md shows the effect on accuracy).
 
-    As with ONNX Runtime there are two: under load the narrow one computes several batches at a time, one thread each; a
-    batch that is alone takes the wide one, all of whose threads compute that batch. The threads are OpenVINO's.
+    As with ONNX Runtime, the graph is compiled twice. Under load the narrow one computes several batches at a time,
+    with one thread each. A batch that is alone uses the wide one, all of whose threads compute that batch. The threads
+    belong to OpenVINO.
 
     Args:
-        bundle: as of `models.bundle.load_bundle`, so its graph keeps the contract.
+        bundle: from `models.bundle.load_bundle`, which has checked the graph's inputs and outputs.
         precision: `bfloat16` or `float32`.
-        streams: batches computed at a time.
-        threads: how many cores a batch that is alone may take; with 1 there is only the narrow one.
+        streams: how many batches are computed at a time.
+        threads: how many cores a batch that is alone may use; with 1 the graph is compiled only once.
 
     Raises:
-        EngineError: the graph cannot be loaded, or not run.
-        DeviceError: OpenVINO is not installed, or this CPU does not have that precision; it is never changed silently.
+        EngineError: the graph cannot be loaded or run.
+        DeviceError: OpenVINO is not installed, or this CPU lacks the precision; no other precision is used instead.
 
     """
 
@@ -56,22 +58,22 @@ class OpenVinoEngine:
             with _first_run:
                 self.run(np.zeros((1, bundle.manifest.input.height, bundle.manifest.input.width, 3), np.uint8))
         except RuntimeError as error:
-            who = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
-            raise EngineError(f"{who}: OpenVINO cannot run model.onnx: {error}") from error
-        self._what = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU, {precision}"
+            name = f"bundle {bundle.manifest.name}/{bundle.manifest.version}"
+            raise EngineError(f"{name}: OpenVINO cannot run model.onnx: {error}") from error
+        self._description = f"OpenVINO {openvino.__version__.partition('-')[0]}, CPU, {precision}"
 
     @property
+    @override
     def description(self) -> str:
-        """Version, device and precision."""
-        return self._what
+        return self._description
 
     @property
+    @override
     def runtime(self) -> str:
-        """Its name."""
         return "openvino"
 
+    @override
     def run(self, images: Pixels, *, alone: bool = False) -> tuple[Float, Float]:
-        """(B, H, W, 3) uint8 -> (B, C) logits, (B, K) head cosine."""
         idle = self._wide if alone else self._narrow
         request = idle.get()
         try:
@@ -84,20 +86,20 @@ class OpenVinoEngine:
 def _core(precision: str) -> Any:
     if openvino is None:
         raise DeviceError(
-            f"{precision} is computed by OpenVINO, which is not installed: `uv sync --group openvino`; or leave "
-            "--precision at float32"
+            f"{precision} needs OpenVINO, which is not installed: run `uv sync --group openvino`, or leave --precision "
+            "at float32"
         )
     core = openvino.Core()
     if precision == "bfloat16" and not _has_instructions(core):
         raise DeviceError(
-            "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX) and would be slower with it than without; "
+            "this CPU has no instructions for bfloat16 (AVX512_BF16 or AMX) and would be slower with it; "
             "leave --precision at float32"
         )
     return core
 
 
 def has_bfloat16() -> bool:
-    """Say whether OpenVINO is installed and this CPU has instructions for bfloat16."""
+    """Return whether OpenVINO is installed and this CPU has instructions for bfloat16."""
     return openvino is not None and _has_instructions(openvino.Core())
 
 
@@ -106,21 +108,21 @@ def _has_instructions(core: Any) -> bool:
 
 
 def _requests(core: Any, graph: Any, precision: str, *, streams: int, threads: int) -> "LifoQueue[Any]":
-    """Compile the graph; return what computes a batch, each for one caller at a time.
+    """Compile the graph and return its infer requests, each of which computes one batch at a time.
 
-    There is one more than can be computed at a time, so that the next batch waits in OpenVINO's line, where a stream
-    that has become free finds it at once.
+    There is one more request than there are streams, so the next batch waits in OpenVINO's own queue, where a free
+    stream finds it at once.
     """
     options = {
         "INFERENCE_PRECISION_HINT": TYPES[precision],
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # other threads need the cores too
+        "ENABLE_CPU_PINNING": False,  # other threads need the cores, too
     }
     compiled = core.compile_model(graph, "CPU", options)
-    came_up = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if came_up != TYPES[precision]:
-        raise DeviceError(f"asked for {precision}, OpenVINO came up with {came_up}")
+    actual = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if actual != TYPES[precision]:
+        raise DeviceError(f"asked for {precision}, OpenVINO came up with {actual}")
     idle: LifoQueue[Any] = LifoQueue()
     for _ in range(streams + 1):
         idle.put(compiled.create_infer_request())

@@ -1,1 +1,1 @@
-"""Inference: pictures are admitted, queued, decoded, batched, computed and answered."""
+"""Inference: the server admits, queues, decodes, batches, computes and answers pictures."""

@@ -1,20 +1,23 @@
-"""What a thread does next, decode a picture or compute a batch: a pure queue, no clock, no threads, no numpy.
+"""The queue that decides what a thread does next: decode a picture or compute a batch.
 
-Continuous batching: who is ready when a thread becomes free is the next batch, whatever their alpha. Nothing waits for
-a batch to fill up, so an idle server adds no delay; under load batches grow by themselves. The same threads decode and
-compute, so that a picture is handed over once and no core waits for another's decoder.
+The queue is pure logic, without a clock, threads or numpy.
 
-A batch holds pictures of one model; the model whose first picture has waited longest goes next, so no model starves
-another. It is never more than the model gains from, nor more than a fair share of what is ready: taking all of it
-would leave the next thread idle, and make who waits behind it wait longer.
+Continuous batching: the pictures that are ready when a thread becomes free form the next batch, whatever their alpha.
+No batch waits until it is full, so an idle server adds no delay, and under load batches grow by themselves. The same
+threads decode and compute, so each picture is handed over only once and no core waits for another core's decoder.
 
-There may be more batches at a time than cores (`spare`): a thread that hands answers over, or waits for the
-interpreter, then leaves no core idle. With a fast network that is a good part of the time, so the spare ones take what
-there is; with a slow one they only would make several batches wait for each other, so they take full batches only.
+A batch contains pictures of one model. The model whose first picture has waited longest goes next, so no model starves
+another. A batch is no larger than its model benefits from, and no larger than a fair share of the ready pictures: if
+one thread took all of them, the next thread would be idle and the pictures at the end would wait longer.
 
-A batch that is alone may take several cores (`Infer.alone`): nothing beside it, nor beside the eight before it. Among
-eight clients there are moments in which nothing else waits, and a batch spread over the cores then took longer than on
-one, as the others' work came in between (benchmarks/RESULTS.md); with one client there are no others.
+There may be more slots for batches than cores (`spare`). Then no core is idle while a thread hands over answers or
+waits for the interpreter lock. With a fast network this is a large part of the time, so a spare slot takes any batch.
+With a slow network the batches would only delay each other, so a spare slot takes full batches only.
+
+A batch that is alone may use several cores (`Infer.alone`): nothing else is queued or running, and this was so for the
+eight batches before it. With eight clients there are moments when nothing else is queued, but a batch that is spread
+over the cores then takes longer than on one core, because the other clients' work interferes (benchmarks/RESULTS.md).
+With one client there is no other work.
 """
 
 from collections import OrderedDict
@@ -23,17 +26,17 @@ from typing import Generic, NamedTuple, TypeVar
 
 __all__ = ["ALONE_BEFORE", "BatchPolicy", "BatchQueue", "Decode", "Infer", "Task"]
 
-ALONE_BEFORE = 8  # batches in a row that were alone; with two clients that is rare
+ALONE_BEFORE = 8  # consecutive batches that must have been alone; with two clients this is rare
 Model = TypeVar("Model")
 Item = TypeVar("Item")
 
 
 class BatchPolicy(NamedTuple):
-    """How pictures of a model are best put together; measured, see warm_up.py.
+    """How a model's pictures are batched; `warm_up.py` measures it.
 
     Args:
-        max_images: no larger batch is worth it.
-        fast: an image takes so little that handing it over counts; such a model fills spare slots with what there is.
+        max_images: maximum size of a batch; a larger one brings no benefit.
+        fast: an image takes so little time that handing it over matters; spare slots take batches that are not full.
 
     """
 
@@ -42,7 +45,7 @@ class BatchPolicy(NamedTuple):
 
 
 class Decode(NamedTuple, Generic[Model, Item]):
-    """Turn one picture's bytes into pixels, then bring it back with `finish`."""
+    """Decode one picture, then return it to the queue with `finish`."""
 
     model: Model
     ticket: int
@@ -51,7 +54,7 @@ class Decode(NamedTuple, Generic[Model, Item]):
 
 
 class Infer(NamedTuple, Generic[Model, Item]):
-    """Compute these pictures together; `alone` where there has been nothing else to do for a while (see above)."""
+    """Compute these pictures together; `alone` if there has been no other work for a while (see above)."""
 
     model: Model
     items: list[Item]
@@ -63,7 +66,7 @@ Task = Decode[Model, Item] | Infer[Model, Item]
 
 @dataclass(slots=True)
 class _ModelQueue(Generic[Item]):
-    """The pictures of one model by ticket: those still encoded, and those ready to be computed."""
+    """The pictures of one model by ticket: the encoded ones, and those that are ready to be computed."""
 
     policy: BatchPolicy
     encoded: OrderedDict[int, Item] = field(default_factory=OrderedDict)
@@ -75,87 +78,96 @@ class _ModelQueue(Generic[Item]):
 
 
 class BatchQueue(Generic[Model, Item]):
-    """Pictures that wait, first in first out per model.
+    """The queued pictures, first in, first out for each model.
 
     Args:
-        slots: most batches computed at a time.
-        spare: of these, how many are more than there are cores.
+        slots: maximum number of batches that are computed at a time.
+        spare: how many of the slots exceed the number of cores.
 
     """
 
     def __init__(self, slots: int, spare: int = 0) -> None:
         if slots - spare < 1:
-            raise ValueError(f"with {slots - spare} batches at a time little is ever computed; at least 1")
+            raise ValueError(
+                f"{slots} slots of which {spare} are spare leave {slots - spare}; at least 1 slot must not be spare"
+            )
         self._slots = slots
         self._spare = spare
         self._next_ticket = 0
-        self._decoding = self._inferring = 0
+        self._decoding = 0
+        self._inferring = 0
         self._alone_in_a_row = 0
-        self._lines: dict[Model, _ModelQueue[Item]] = {}
+        self._queues: dict[Model, _ModelQueue[Item]] = {}
 
     def __len__(self) -> int:
-        """Return how many pictures wait."""
-        return sum(len(line.encoded) + len(line.ready) for line in self._lines.values())
+        """Return how many pictures are queued."""
+        return sum(len(queue.encoded) + len(queue.ready) for queue in self._queues.values())
 
     def add(self, model: Model, item: Item, *, policy: BatchPolicy, decoded: bool) -> int:
-        """Put a picture at the end of its model's line; return the ticket that takes it out again.
+        """Append a picture to its model's queue, and return the ticket with which it can be discarded.
 
         Args:
-            model: whose line.
+            model: the model.
             item: the picture.
-            policy: its model's.
-            decoded: it is pixels already.
+            policy: the model's policy.
+            decoded: whether the picture is decoded already.
 
         """
         ticket = self._next_ticket
-        self._next_ticket = self._next_ticket + 1
+        self._next_ticket += 1
         self._put(model, ticket, item, policy=policy, decoded=decoded)
         return ticket
 
     def discard(self, model: Model, ticket: int) -> bool:
-        """Take a picture out of the line; False where it is not there any more (it is being worked on, or was)."""
-        line = self._lines.get(model)
-        if line is None:
+        """Remove a picture, and return whether it was still queued; otherwise a thread has taken it."""
+        queue = self._queues.get(model)
+        if queue is None:
             return False
-        found = any(part.pop(ticket, None) is not None for part in (line.encoded, line.ready))
+        found = any(part.pop(ticket, None) is not None for part in (queue.encoded, queue.ready))
         self._drop_if_empty(model)
         return found
 
     def clear(self) -> list[Item]:
-        """Take all pictures out of their lines, and return them."""
-        waiting = [
-            item for line in self._lines.values() for part in (line.encoded, line.ready) for item in part.values()
+        """Remove all pictures, and return them."""
+        items = [
+            item for queue in self._queues.values() for part in (queue.encoded, queue.ready) for item in part.values()
         ]
-        self._lines.clear()
-        return waiting
+        self._queues.clear()
+        return items
 
     def next_task(self) -> Task[Model, Item] | None:
-        """Take what is to be done next, or return None where a thread can only wait.
+        """Return the next task, or None if there is nothing to do at present.
 
-        A thread calls `finish` when it has done it.
+        The thread calls `finish` when the task is done.
         """
         free = self._slots - self._inferring
-        for model in sorted(self._lines, key=lambda each: self._lines[each].first_ticket):
-            line = self._lines[model]
-            most, fast = line.policy
-            if line.encoded and len(line.ready) < most * max(free, 1):
-                ticket, item = line.encoded.popitem(last=False)
+        for model in sorted(self._queues, key=lambda queued: self._queues[queued].first_ticket):
+            queue = self._queues[model]
+            max_images, fast = queue.policy
+            if queue.encoded and len(queue.ready) < max_images * max(free, 1):
+                ticket, item = queue.encoded.popitem(last=False)
                 self._decoding += 1
                 self._drop_if_empty(model)
-                return Decode(model, ticket, item, line.policy)
-            ours = free if fast or len(line.ready) >= most else free - self._spare
-            if line.ready and ours > 0:
-                share = -(-len(line.ready) // ours)
-                items = [line.ready.popitem(last=False)[1] for _ in range(min(most, share))]
+                return Decode(model, ticket, item, queue.policy)
+            usable = free if fast or len(queue.ready) >= max_images else free - self._spare
+            if queue.ready and usable > 0:
+                share = -(-len(queue.ready) // usable)  # rounded up
+                items = [queue.ready.popitem(last=False)[1] for _ in range(min(max_images, share))]
                 self._drop_if_empty(model)
-                beside = bool(self._lines or self._decoding or self._inferring)
-                self._alone_in_a_row = 0 if beside else self._alone_in_a_row + 1
+                other_work = bool(self._queues or self._decoding or self._inferring)
+                self._alone_in_a_row = 0 if other_work else self._alone_in_a_row + 1
                 self._inferring += 1
                 return Infer(model, items, alone=self._alone_in_a_row > ALONE_BEFORE)
         return None
 
     def finish(self, task: Task[Model, Item], decoded: Item | None = None) -> None:
-        """Say that a task is done; a picture that was decoded joins those that are ready, None leaves the line."""
+        """Mark a task as done.
+
+        Args:
+            task: the task.
+            decoded: the picture that was decoded, which is ready now; None if it could not be decoded or is not needed.
+
+        """
         if isinstance(task, Infer):
             self._inferring -= 1
             return
@@ -164,12 +176,12 @@ class BatchQueue(Generic[Model, Item]):
             self._put(task.model, task.ticket, decoded, policy=task.policy, decoded=True)
 
     def _put(self, model: Model, ticket: int, item: Item, *, policy: BatchPolicy, decoded: bool) -> None:
-        line = self._lines.get(model)
-        if line is None:
-            line = self._lines[model] = _ModelQueue(policy)
-        (line.ready if decoded else line.encoded)[ticket] = item
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = _ModelQueue(policy)
+        (queue.ready if decoded else queue.encoded)[ticket] = item
 
     def _drop_if_empty(self, model: Model) -> None:
-        line = self._lines[model]
-        if not line.encoded and not line.ready:
-            del self._lines[model]
+        queue = self._queues[model]
+        if not queue.encoded and not queue.ready:
+            del self._queues[model]

@@ -1,4 +1,4 @@
-"""The models in service: bundles, each with an engine, warmed up. `catalog.py` says which those are."""
+"""The models in service: bundles, each with an engine that is warmed up. The catalog decides which they are."""
 
 import itertools
 import threading
@@ -19,13 +19,13 @@ __all__ = ["Registry", "ServedModel"]
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One version of a model in service; its identity is the instance: a bundle loaded again is another one.
+    """One version of a model in service. Instances are compared by identity, so a bundle loaded again is another model.
 
     Args:
-        bundle: what it is.
-        engine: what runs it, warmed up.
-        batch_policy: how its pictures are best put together.
-        number: no other one in this process has it; what is cached of a model is cached under this.
+        bundle: the loaded bundle.
+        engine: runs the bundle's network, and is warmed up.
+        batch_policy: how its pictures are batched.
+        number: unique in this process; part of the key under which its outputs are cached.
         statistics: what it has done so far.
 
     """
@@ -38,35 +38,35 @@ class ServedModel:
 
     @property
     def name(self) -> str:
-        """The name in the URL."""
+        """The model's name in URLs."""
         return self.bundle.manifest.name
 
     @property
     def version(self) -> int:
-        """The version beside it."""
+        """The model's version in URLs."""
         return self.bundle.manifest.version
 
     @cached_property
     def classes_as_json(self) -> tuple[list[str], list[str]]:
-        """What an answer shows of each class before its probability, and after its logit."""
+        """The JSON of each class in an answer that precedes its probability, and the JSON that follows its logit."""
         classes = self.bundle.manifest.classes
         before = [
-            f'{{"index":{index},"name":{orjson.dumps(each.name).decode()},"probability":'
-            for index, each in enumerate(classes)
+            f'{{"index":{index},"name":{orjson.dumps(info.name).decode()},"probability":'
+            for index, info in enumerate(classes)
         ]
-        return before, [f',"group":"{each.group}"}}' for each in classes]
+        return before, [f',"group":"{info.group}"}}' for info in classes]
 
     @cached_property
     def class_indices(self) -> dict[str, int]:
         """Class name -> index."""
-        return {each.name: index for index, each in enumerate(self.bundle.manifest.classes)}
+        return {info.name: index for index, info in enumerate(self.bundle.manifest.classes)}
 
 
 class Registry:
     """The models in service, by name and version.
 
-    Readers, in any thread, read one snapshot that never changes; a writer puts another in its place. Who has a model
-    keeps it until done with it, whether or not it is still in the registry.
+    Readers in any thread see one immutable snapshot; a writer replaces it. A request keeps the model that it got until
+    it is answered, even if the model leaves the registry meanwhile.
     """
 
     def __init__(self, models: Iterable[ServedModel] = ()) -> None:
@@ -76,42 +76,42 @@ class Registry:
             self.replace(model.name, [*self.versions_of(model.name), model])
 
     def __iter__(self) -> Iterator[ServedModel]:
-        """Go through the models by name: the highest version of each."""
+        """Iterate over the models by name, the highest version of each."""
         models = self._models
         return iter([models[name][-1] for name in sorted(models)])
 
     def get(self, name: str, version: int | None = None) -> ServedModel:
-        """Return a model: the version asked for, or its highest.
+        """Return a version of a model, by default the highest.
 
         Raises:
-            UnknownModelError: there is none of that name; the sentence lists those there are.
-            UnknownVersionError: there is, but not in that version.
+            UnknownModelError: no model has that name; the message lists the names.
+            UnknownVersionError: the model does not have that version; the message lists the versions.
 
         """
         models = self._models
         versions = models.get(name)
         if versions is None:
-            there = ", ".join(sorted(models)) or "none at present"
-            raise UnknownModelError(f"there is no model {name[:64]!r}; there are: {there}")
+            names = ", ".join(sorted(models)) or "none at present"
+            raise UnknownModelError(f"there is no model {name[:64]!r}; there are: {names}")
         if version is None:
             return versions[-1]
         for served in versions:
             if served.version == version:
                 return served
-        there = ", ".join(str(served.version) for served in versions)
-        raise UnknownVersionError(f"version {version} of {name} is not in service; there are: {there}")
+        in_service = ", ".join(str(served.version) for served in versions)
+        raise UnknownVersionError(f"version {version} of {name} is not in service; there are: {in_service}")
 
     def serves(self, served: ServedModel) -> bool:
-        """Say whether this very model is in service now."""
+        """Return whether this instance is in service now."""
         return served in self._models.get(served.name, ())
 
     def versions_of(self, name: str) -> tuple[ServedModel, ...]:
-        """Return the versions of a model, ascending; none where there is no such model."""
+        """Return the versions of a model in ascending order; empty if there is no such model."""
         return self._models.get(name, ())
 
     def replace(self, name: str, versions: Iterable[ServedModel]) -> None:
-        """Let these be the versions of a model from now on, in one step; with none the model is gone."""
-        wanted = tuple(sorted(versions, key=lambda served: served.version))
+        """Replace all versions of a model in one step; without any, the model leaves the registry."""
+        ordered = tuple(sorted(versions, key=lambda served: served.version))
         with self._writing:
-            others = {each: served for each, served in self._models.items() if each != name}
-            self._models = others | {name: wanted} if wanted else others
+            others = {other: served for other, served in self._models.items() if other != name}
+            self._models = others | {name: ordered} if ordered else others

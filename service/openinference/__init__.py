@@ -1,1 +1,1 @@
-"""The Open Inference Protocol (KServe V2) with Triton's extensions: what their clients send, and what they expect."""
+"""The Open Inference Protocol (KServe V2) with Triton's extensions: its requests, tensors, metadata and answers."""

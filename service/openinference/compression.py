@@ -1,4 +1,4 @@
-"""Bodies that come or go compressed. What comes is stopped at the limit, however small it was on the way."""
+"""Compression of request and response bodies; decompression stops at the size limit."""
 
 import asyncio
 import gzip
@@ -9,24 +9,24 @@ from service.errors import BodyTooLargeError, RequestError, UnsupportedMediaType
 
 __all__ = ["accepted_encoding", "compressed", "decompressed"]
 
-WINDOW_BITS = {"gzip": 31, "deflate": 15}  # deflate in HTTP is what others call zlib
-IN_PLACE_BYTES = 16_384  # less than this takes less time than handing it to a thread
-WORTH_BYTES = 1024  # a shorter answer fits into one packet anyway
-LEVEL = 1  # floating-point numbers hardly get smaller at any other
+WINDOW_BITS = {"gzip": 31, "deflate": 15}  # HTTP's deflate is the zlib format
+MAX_IN_PLACE_BYTES = 16_384  # compressing up to this much takes less time than handing it to a thread
+MIN_BYTES = 1024  # a shorter answer fits into one packet anyway
+LEVEL = 1  # higher levels hardly make floating-point numbers smaller
 
 
 async def decompressed(body: bytes, encoding: str, max_mb: float) -> bytes:
-    """Return the body as it was before it was compressed.
+    """Return a decompressed request body.
 
     Args:
-        body: as it came.
-        encoding: what Content-Encoding says; "" where it says nothing.
-        max_mb: most megabytes (10^6 bytes) that may come out.
+        body: the body as received.
+        encoding: the value of Content-Encoding, "" if there is none.
+        max_mb: maximum number of megabytes (10^6 bytes) after decompression.
 
     Raises:
-        UnsupportedMediaTypeError: neither gzip nor deflate.
-        BodyTooLargeError: more comes out.
-        RequestError: it is not what it says it is.
+        UnsupportedMediaTypeError: the encoding is neither gzip nor deflate.
+        BodyTooLargeError: the decompressed body is larger than `max_mb`.
+        RequestError: the body is not one complete stream of that encoding.
 
     """
     encoding = encoding.strip().lower()
@@ -34,32 +34,37 @@ async def decompressed(body: bytes, encoding: str, max_mb: float) -> bytes:
         return body
     if encoding not in WINDOW_BITS:
         raise UnsupportedMediaTypeError(f"content encoding {encoding[:64]!r} is not supported; send gzip or deflate")
-    return await asyncio.to_thread(_inflated, body, encoding, max_mb)
+    return await asyncio.to_thread(_decompress, body, encoding, max_mb)
 
 
 async def compressed(body: bytes, encoding: str) -> bytes:
-    """Return the body as gzip or deflate."""
-    pack = gzip.compress if encoding == "gzip" else zlib.compress
-    if len(body) <= IN_PLACE_BYTES:
-        return pack(body, LEVEL)
-    return await asyncio.to_thread(pack, body, LEVEL)
+    """Return a response body, compressed with gzip or deflate."""
+    compress = gzip.compress if encoding == "gzip" else zlib.compress
+    if len(body) <= MAX_IN_PLACE_BYTES:
+        return compress(body, LEVEL)
+    return await asyncio.to_thread(compress, body, LEVEL)
 
 
 def accepted_encoding(header: str, size: int) -> str | None:
-    """Return what an answer of so many bytes shall be compressed with: what the client prefers, None for nothing.
+    """Return the encoding for an answer of `size` bytes that the client prefers; None to send it uncompressed.
+
+    Args:
+        header: the value of Accept-Encoding, "" if there is none.
+        size: bytes of the answer.
 
     >>> [accepted_encoding(text, 5000) for text in ("gzip, deflate, br", "gzip;q=0.5, deflate", "br, gzip;q=0")]
     ['gzip', 'deflate', None]
+
     """
-    if size < WORTH_BYTES or not header:
+    if size < MIN_BYTES or not header:
         return None
-    order = count()
-    wanted = []
+    position = count()
+    candidates = []
     for part in header[:256].split(","):
         name, _, parameters = part.strip().lower().partition(";")
         if name.strip() in WINDOW_BITS and (quality := _quality(parameters)) > 0:
-            wanted.append((-quality, next(order), name.strip()))
-    return min(wanted)[2] if wanted else None
+            candidates.append((-quality, next(position), name.strip()))
+    return min(candidates)[2] if candidates else None
 
 
 def _quality(parameters: str) -> float:
@@ -70,16 +75,17 @@ def _quality(parameters: str) -> float:
         return 0.0
 
 
-def _inflated(body: bytes, encoding: str, max_mb: float) -> bytes:
-    most = int(max_mb * 1e6)
+def _decompress(body: bytes, encoding: str, max_mb: float) -> bytes:
+    max_bytes = int(max_mb * 1e6)
     stream = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
-        unpacked = stream.decompress(body, most + 1)
+        result = stream.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise RequestError(f"the body is not {encoding}, as its Content-Encoding says: {error}") from error
-    if len(unpacked) > most:
-        raise BodyTooLargeError(f"the body exceeds {max_mb:g} MB once unpacked; send less in one request")
-    if not stream.eof or stream.unused_data:
-        what = "goes on after" if stream.eof else "ends before"
-        raise RequestError(f"the body {what} its {encoding} data does; send it as one whole stream")
-    return unpacked
+        raise RequestError(f"the body is not {encoding}, although its Content-Encoding says so: {error}") from error
+    if len(result) > max_bytes:
+        raise BodyTooLargeError(f"the body exceeds {max_mb:g} MB after decompression; send less in one request")
+    if not stream.eof:
+        raise RequestError(f"the body ends before its {encoding} stream does; send one complete stream")
+    if stream.unused_data:
+        raise RequestError(f"the body continues after the end of its {encoding} stream; send one complete stream")
+    return result

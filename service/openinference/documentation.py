@@ -1,6 +1,6 @@
-"""What `/docs` shows of the protocol: parameters, bodies to try, answers. Nothing is validated by it.
+"""The protocol in the OpenAPI schema: parameters, example bodies and responses. It validates nothing.
 
-The routes take bytes and give bytes, so FastAPI cannot find out by itself what is in them.
+The routes receive and return bytes, so FastAPI cannot derive their schema.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = [
 
 Responses = dict[int | str, dict[str, Any]]
 
-_SKY_OVER_GRASS = (  # a PNG of 4 x 4 pixels; any model resizes it to what it takes
+_SKY_OVER_GRASS = (  # a PNG of 4 x 4 pixels, which every model resizes to its input size
     "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAGElEQVR42mOMWvCBAQaYGJAAy6M3PthlAJNcBA4Su1LNAAAAAElFTkSuQmCC"
 )
 _ONE_PICTURE = {"name": "encoded", "datatype": "BYTES", "shape": [1], "data": [_SKY_OVER_GRASS]}
@@ -32,7 +32,7 @@ _REQUESTS = {
             "outputs": [{"name": "head_cosine"}, _TOP_3],
         }
     },
-    "all that there is": {"value": {"inputs": [_ONE_PICTURE]}},
+    "all outputs": {"value": {"inputs": [_ONE_PICTURE]}},
 }
 _DURATION = {"count": 12, "ns": 3_400_000}
 _STAGES = {"compute_input": _DURATION, "compute_infer": _DURATION, "compute_output": _DURATION}
@@ -85,7 +85,7 @@ def _path_parameter(name: str, description: str, *values: str) -> dict[str, Any]
 
 _NAMES = {
     "model": _path_parameter("model", "One of `GET /v1/models`.", "cifar10-lt", "cifar100-lt"),
-    "version": _path_parameter("version", "One that is in service.", "1"),
+    "version": _path_parameter("version", "A version in service.", "1"),
 }
 INFER = {
     "parameters": [
@@ -93,8 +93,8 @@ INFER = {
             "name": JSON_LENGTH_HEADER,
             "in": "header",
             "schema": {"type": "integer", "minimum": 0},
-            "description": "How many bytes of the body, before compression, are JSON; tensors follow. 0: none, the "
-            "body is one picture. Without it all of the body is JSON.",
+            "description": "The length of the body's JSON part in bytes, before compression; binary tensors follow it. "
+            "If it is 0, the body is one picture. Without this header the whole body is JSON.",
             "examples": {"JSON": {}, "one picture": {"value": 0}},
         }
     ],
@@ -169,12 +169,12 @@ INDEX = [
 
 
 def path_parameters(path: str) -> dict[str, Any]:
-    """Return what a path is made of."""
-    return {"parameters": [described for name, described in _NAMES.items() if f"{{{name}}}" in path]}
+    """Return the documentation of a path's parameters."""
+    return {"parameters": [parameter for name, parameter in _NAMES.items() if f"{{{name}}}" in path]}
 
 
 def answers(example: Any, *errors: int) -> Responses:
-    """Return what a route's answers look like: a good one (None has no body), and errors of these statuses."""
+    """Document a route's responses: an example (None for an empty body), and errors with these statuses."""
     good: dict[str, Any] = {"description": "Done" if example is None else "Answer"}
     if example is not None:
         kind = "array" if isinstance(example, list) else "object"

@@ -1,4 +1,4 @@
-"""What this server and its models say about themselves, in the protocol's words and in Triton's."""
+"""Metadata, configuration, index and statistics of the server and its models, as the protocol and Triton word them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from service.storage.operating_points import PointInForce
 
 __all__ = ["EXTENSIONS", "model_config", "model_metadata", "repository_index", "server_metadata", "statistics_of"]
 
-PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # Triton's, by runtime; the others have none, and go by their own name
+PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # runtime -> Triton's name; the metadata show other runtimes' own names
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -24,29 +24,29 @@ EXTENSIONS = (
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """Return who answers, and what of Triton's extensions it has."""
+    """Return the server's name and version, and the extensions that it has."""
     return {"name": "longtail", "version": version, "extensions": list(EXTENSIONS)}
 
 
 def model_metadata(served: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
-    """Return a model's inputs and outputs; -1 is the batch."""
+    """Return a model's inputs and outputs; -1 stands for the batch dimension."""
     manifest = served.bundle.manifest
     return {
         "name": served.name,
         "versions": [str(version) for version in versions],
         "platform": PLATFORMS.get(served.engine.runtime, served.engine.runtime),
-        "inputs": [_tensor(slot) for slot in inputs_of(manifest)],
-        "outputs": [_tensor(slot) for slot in outputs_of(manifest)],
+        "inputs": [_metadata(spec) for spec in inputs_of(manifest)],
+        "outputs": [_metadata(spec) for spec in outputs_of(manifest)],
     }
 
 
 def model_config(served: ServedModel, points: Mapping[str, PointInForce], settings: Settings) -> dict[str, Any]:
-    """Return what Triton would have in config.pbtxt, as far as it means anything here.
+    """Return the model's configuration: the fields of Triton's config.pbtxt that apply to this server.
 
     Args:
         served: the model.
-        points: its operating points in force; they are the parameters `alpha.NAME`.
-        settings: the limits, and where it is computed.
+        points: its operating points in force, shown as the parameters `alpha.NAME`.
+        settings: limits, device and number of threads.
 
     """
     manifest = served.bundle.manifest
@@ -57,8 +57,8 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
         "backend": served.engine.runtime,
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": settings.max_files,
-        "input": [_config(slot) | {"optional": True} for slot in inputs_of(manifest)],
-        "output": [_config(slot) for slot in outputs_of(manifest)],
+        "input": [_config(spec) | {"optional": True} for spec in inputs_of(manifest)],
+        "output": [_config(spec) for spec in outputs_of(manifest)],
         "dynamic_batching": {
             "preferred_batch_size": [served.batch_policy.max_images],
             "max_queue_delay_microseconds": 0,
@@ -70,16 +70,16 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
 
 
 def repository_index(entries: Iterable[CatalogEntry], *, only_ready: bool) -> list[dict[str, str]]:
-    """Return every version that lies in the models folder or is in service, and how it stands."""
+    """Return every version that is in the models folder or in service, with its state."""
     return [
-        {"name": each.name, "version": str(each.version), "state": each.state, "reason": each.reason}
-        for each in entries
-        if each.state == "READY" or not only_ready
+        {"name": entry.name, "version": str(entry.version), "state": entry.state, "reason": entry.reason}
+        for entry in entries
+        if entry.state == "READY" or not only_ready
     ]
 
 
 def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:
-    """Return what these models have done since each was loaded."""
+    """Return the statistics of these models since each was loaded."""
     return {
         "model_stats": [
             {"name": served.name, "version": str(served.version)} | served.statistics.snapshot() for served in models
@@ -87,11 +87,11 @@ def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:
     }
 
 
-def _tensor(slot: TensorSpec) -> dict[str, Any]:
-    return {"name": slot.name, "datatype": slot.datatype, "shape": [-1, *slot.sizes]}
+def _metadata(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.sizes]}
 
 
-def _config(slot: TensorSpec) -> dict[str, Any]:
-    datatype = "TYPE_STRING" if slot.datatype == "BYTES" else f"TYPE_{slot.datatype}"
-    described: dict[str, Any] = {"name": slot.name, "data_type": datatype, "dims": list(slot.sizes or (1,))}
-    return described if slot.sizes else described | {"reshape": {"shape": []}}
+def _config(spec: TensorSpec) -> dict[str, Any]:
+    datatype = "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"
+    config: dict[str, Any] = {"name": spec.name, "data_type": datatype, "dims": list(spec.sizes or (1,))}
+    return config if spec.sizes else config | {"reshape": {"shape": []}}

@@ -1,4 +1,4 @@
-"""From the network's numbers to the tensors that were asked for, worked out for the whole batch at once.
+"""From the network output to the tensors that a request asks for, computed for the whole batch at once.
 
 Shapes: B images, C classes, K heads.
 """
@@ -18,58 +18,58 @@ from service.openinference.tensors import Tensor
 __all__ = ["check_classes", "output_tensors"]
 
 
-def check_classes(served: ServedModel, wanted: Sequence[RequestedOutput]) -> None:
-    """Refuse to name more classes than there are, before anything is computed.
+def check_classes(served: ServedModel, outputs: Sequence[RequestedOutput]) -> None:
+    """Check the number of classes in each requested output, before anything is computed.
 
     Raises:
         TopKError: `classification` is below 1 or above the number of values.
 
     """
     manifest = served.bundle.manifest
-    for each in wanted:
-        most = manifest.num_heads if each.name == "head_cosine" else len(manifest.classes)
-        if each.classes is not None and not 1 <= each.classes <= most:
-            raise TopKError(f"output {each.name!r}: classification {each.classes} is outside 1..{most}")
+    for output in outputs:
+        max_classes = manifest.num_heads if output.name == "head_cosine" else len(manifest.classes)
+        if output.classes is not None and not 1 <= output.classes <= max_classes:
+            raise TopKError(f"output {output.name!r}: classification {output.classes} is outside 1..{max_classes}")
 
 
 def output_tensors(
     served: ServedModel,
-    wanted: Sequence[RequestedOutput],
+    outputs: Sequence[RequestedOutput],
     logits: Float,
     head_cosine: Float,
     alphas: Float,
     prior_shift: Float | None,
 ) -> list[Tensor]:
-    """Return the outputs in the order they are asked for.
+    """Return the requested outputs in the order of the request.
 
     Args:
         served: the model.
-        wanted: which.
+        outputs: the requested outputs.
         logits: (B, C) at alpha 0.
         head_cosine: (B, K).
         alphas: (B,).
-        prior_shift: (C,) log p_target − log p_train, added to what depends on alpha; None adds nothing.
+        prior_shift: (C,) log p_target − log p_train, added to the outputs that depend on alpha; None adds nothing.
 
     """
     tde_logits = tde.tde_logits(logits, head_cosine, served.bundle.class_effect, alphas)
     if prior_shift is not None:
         tde_logits = tde_logits + prior_shift
-    make: dict[str, Callable[[], Float]] = {
+    values_of: dict[str, Callable[[], Float]] = {
         "logits": lambda: logits,
         "head_cosine": lambda: head_cosine,
         "tde_logits": lambda: tde_logits,
         "probabilities": lambda: _probabilities(served, logits, tde_logits),
     }
     tensors = []
-    for each in wanted:
-        values = make[each.name]().astype(np.float32, copy=False)
-        if each.classes is None:
-            tensors.append(Tensor(each.name, "FP32", values.shape, values))
+    for output in outputs:
+        values = values_of[output.name]().astype(np.float32, copy=False)
+        if output.classes is None:
+            tensors.append(Tensor(output.name, "FP32", values.shape, values))
             continue
-        ties = tde_logits if each.name == "probabilities" else values
-        order = np.lexsort((-ties, -values), axis=-1)[:, : each.classes]
-        labels = None if each.name == "head_cosine" else [info.name for info in served.bundle.manifest.classes]
-        tensors.append(Tensor(each.name, "BYTES", order.shape, _classifications(values, order, labels)))
+        tie_breakers = tde_logits if output.name == "probabilities" else values
+        order = np.lexsort((-tie_breakers, -values), axis=-1)[:, : output.classes]
+        labels = None if output.name == "head_cosine" else [info.name for info in served.bundle.manifest.classes]
+        tensors.append(Tensor(output.name, "BYTES", order.shape, _classifications(values, order, labels)))
     return tensors
 
 
@@ -79,7 +79,7 @@ def _probabilities(served: ServedModel, logits: Float, tde_logits: Float) -> Flo
 
 
 def _classifications(values: Float, order: NDArray[np.intp], labels: list[str] | None) -> list[bytes]:
-    """Return `value:index:label` of each value in `order`, row by row; values with all the digits they have."""
+    """Return `value:index:label` for each value in `order`, row by row; a value is written with all its digits."""
     suffixes = [f":{index}" if labels is None else f":{index}:{labels[index]}" for index in range(values.shape[1])]
     rows = np.take_along_axis(values, order, axis=1)
     return [

@@ -1,4 +1,4 @@
-"""What a request names: a model and perhaps its version, or something of the protocol that is not here."""
+"""What the path of a protocol request names: a model and perhaps its version, or an unsupported extension."""
 
 import re
 from typing import Any
@@ -8,9 +8,9 @@ from service.inference.registry import Registry, ServedModel
 
 __all__ = ["find_model", "missing_extension", "refuse_load_parameters"]
 
-MAX_VERSION_DIGITS = 9  # digits
+MAX_VERSION_DIGITS = 9
 _MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
-_EXTENSIONS = {  # what clients can ask other servers for
+_EXTENSIONS = {  # paths of the extensions that this server does not have -> their names
     r"/v2/systemsharedmemory(?:/.*)?": "system_shared_memory",
     r"/v2/cudasharedmemory(?:/.*)?": "cuda_shared_memory",
     rf"(?:/v2|{_MODEL})/trace/setting": "trace",
@@ -20,21 +20,22 @@ _EXTENSIONS = {  # what clients can ask other servers for
 
 
 def find_model(registry: Registry, model: str, version: str | None = None) -> ServedModel:
-    """Return the model in service that a path names, in the version it names, or the highest.
+    """Return the model that a path names, in the version that it names or else in the highest version.
 
     Raises:
-        UnknownModelError, UnknownVersionError: there is none.
+        UnknownModelError: there is no such model in service.
+        UnknownVersionError: there is no such version of it in service.
 
     """
     if version is None:
         return registry.get(model)
     if not (version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS):
-        raise UnknownVersionError(f"{version[:64]!r} is no version of {model[:64]!r}; a version is 1, 2, 3, ...")
+        raise UnknownVersionError(f"{version[:64]!r} is not a version of {model[:64]!r}; versions are 1, 2, 3, ...")
     return registry.get(model, int(version))
 
 
 def missing_extension(path: str) -> str | None:
-    """Return Triton's name of the extension that a path belongs to and that is not here; None for other paths.
+    """Return Triton's name of the unsupported extension that a path belongs to; None for any other path.
 
     >>> missing_extension("/v2/models/x/versions/1/generate_stream"), missing_extension("/v2/nothing")
     ('generate', None)
@@ -43,13 +44,11 @@ def missing_extension(path: str) -> str | None:
 
 
 def refuse_load_parameters(parameters: Any) -> None:
-    """Refuse to load a model in another way than it lies there.
+    """Refuse the parameters of a load request, since a model is always loaded from the models folder unchanged.
 
     Raises:
-        NotSupportedError: there are parameters: `config`, or files.
+        NotSupportedError: there are parameters, such as `config` or files.
 
     """
     if parameters:
-        raise NotSupportedError(
-            "models are loaded as they lie in the models folder; neither config nor files may be given"
-        )
+        raise NotSupportedError("models are loaded unchanged from the models folder; send neither a config nor files")

@@ -1,6 +1,6 @@
-"""What the protocol sees of a model: its inputs and outputs, which are the same for every model but for their sizes.
+"""The inputs and outputs of a model as the protocol shows them; only their sizes differ between models.
 
-A request brings its pictures either as `images` or as `encoded`, and may bring an `alpha` for each.
+A request sends its pictures either as `images` or as `encoded`, and may send an `alpha` for each.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class TensorSpec:
     """An input or output.
 
     Args:
-        name: as requests say it.
+        name: its name in requests and responses.
         datatype: UINT8, FP32 or BYTES.
-        sizes: of one image's part; the batch comes before it.
+        sizes: its dimensions for one image, without the batch dimension, which comes first.
 
     """
 
@@ -30,13 +30,13 @@ class TensorSpec:
 
 
 def inputs_of(manifest: Manifest) -> list[TensorSpec]:
-    """Return what a request may bring."""
+    """Return the inputs that a request may send."""
     sizes = {"images": (manifest.input.height, manifest.input.width, 3)}
     return [TensorSpec(name, datatype, sizes.get(name, ())) for name, datatype in INPUTS.items()]
 
 
 def outputs_of(manifest: Manifest) -> list[TensorSpec]:
-    """Return what an answer may hold."""
+    """Return the outputs that a response may contain."""
     return [
         TensorSpec(name, "FP32", (manifest.num_heads if name == "head_cosine" else len(manifest.classes),))
         for name in OUTPUTS

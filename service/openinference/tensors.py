@@ -1,9 +1,9 @@
-"""Tensors as the protocol carries them: bytes behind the JSON, numbers or text in it.
+"""Tensors as the protocol transfers them: as bytes after the JSON, or as a list inside it.
 
-Binary: little-endian, row-major, nothing between the elements; an element of BYTES is four bytes of length, then so
-many bytes. JSON: a list, flat or nested, row-major. A picture is not UTF-8, so an element of BYTES is base64 in JSON.
+Binary: little-endian, row-major, without padding. An element of BYTES is its length in four bytes, followed by that
+many bytes. JSON: a list, flat or nested, row-major, in which an element of BYTES is base64 (a picture is not UTF-8).
 
-Sizes are checked before anything is made of them: nothing here takes more memory than the request did.
+Sizes are checked before anything is allocated, so reading a tensor never takes more memory than the request itself.
 """
 
 import binascii
@@ -20,10 +20,10 @@ from service.errors import RequestError, TooManyFilesError
 
 __all__ = ["DTYPES", "Elements", "Tensor", "from_binary", "from_json", "to_binary", "to_json"]
 
-DTYPES = {"UINT8": "<u1", "FP32": "<f4"}  # and BYTES; the model takes and gives nothing else
+DTYPES = {"UINT8": "<u1", "FP32": "<f4"}  # BYTES has none; models use no other datatypes
 Elements = NDArray[Any] | list[bytes]
 LENGTH_BYTES = 4
-MAX_ELEMENTS = 65_536  # of BYTES, taken apart while nobody else is served; each is a picture
+MAX_ELEMENTS = 65_536  # of BYTES, each a picture; splitting more would block the event loop for too long
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,10 +31,10 @@ class Tensor:
     """A named tensor.
 
     Args:
-        name: of the input or output.
+        name: the name of the input or output.
         datatype: UINT8, FP32 or BYTES.
-        shape: of any length; its product is the number of elements.
-        elements: an array of that shape, or all elements of BYTES in a row.
+        shape: the dimensions; their product is the number of elements.
+        elements: an array of that shape, or a flat list of the elements of BYTES.
 
     """
 
@@ -45,11 +45,11 @@ class Tensor:
 
 
 def from_binary(name: str, datatype: str, shape: tuple[int, ...], data: memoryview) -> Tensor:
-    """Return the tensor whose elements are these bytes; an array is a view of them.
+    """Return the tensor with these bytes as its elements; an array is a view of them.
 
     Raises:
-        RequestError: they are more or fewer than the shape needs.
-        TooManyFilesError: far more elements than anybody takes.
+        RequestError: the number of bytes does not match the shape.
+        TooManyFilesError: there are more than MAX_ELEMENTS elements of BYTES.
 
     """
     if datatype == "BYTES":
@@ -60,51 +60,54 @@ def from_binary(name: str, datatype: str, shape: tuple[int, ...], data: memoryvi
     dtype = np.dtype(DTYPES[datatype])
     needed = math.prod(shape) * dtype.itemsize
     if len(data) != needed:
-        raise RequestError(f"input {name!r} of shape {list(shape)} takes {needed} bytes, not {len(data)}")
+        raise RequestError(f"input {name!r} of shape {list(shape)} needs {needed} bytes, not {len(data)}")
     return Tensor(name, datatype, shape, np.frombuffer(data, dtype).reshape(shape))
 
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Tensor:
-    """Return the tensor of a JSON list, flat or nested.
+    """Return the tensor with the elements of a JSON list, flat or nested.
 
     Raises:
-        RequestError: it holds more or fewer elements than the shape says, or other ones than the datatype.
+        RequestError: the number of elements does not match the shape, or their type not the datatype.
 
     """
     flat = _flat(name, data, len(shape))
     if len(flat) != math.prod(shape):
-        raise RequestError(f"input {name!r} of shape {list(shape)} has {math.prod(shape)} elements, not {len(flat)}")
+        raise RequestError(f"input {name!r} of shape {list(shape)} needs {math.prod(shape)} elements, not {len(flat)}")
     kinds = set(map(type, flat))
     if datatype == "BYTES":
         if kinds - {str}:
-            raise RequestError(f"input {name!r}: in JSON each element of BYTES is a text, the base64 of its bytes")
+            raise RequestError(
+                f"input {name!r}: in JSON every element of BYTES must be a string, the base64 of its bytes"
+            )
         return Tensor(name, datatype, shape, [_decoded(name, index, text) for index, text in enumerate(flat)])
     if kinds - ({int} if datatype == "UINT8" else {int, float}):
-        raise RequestError(f"input {name!r}: every element of {datatype} is a number, and of UINT8 a whole one")
+        number = "a whole number" if datatype == "UINT8" else "a number"
+        raise RequestError(f"input {name!r}: every element of {datatype} must be {number}")
     if datatype == "UINT8":
         try:
             return Tensor(name, datatype, shape, np.frombuffer(bytes(flat), np.uint8).reshape(shape))
         except ValueError as error:
-            raise RequestError(f"input {name!r}: every element of UINT8 is 0 to 255") from error
-    with np.errstate(over="ignore"):  # becomes infinite, which whoever uses it refuses
+            raise RequestError(f"input {name!r}: every element of UINT8 must be from 0 to 255") from error
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which the check of alpha refuses
         return Tensor(name, datatype, shape, np.array(flat, DTYPES[datatype]).reshape(shape))
 
 
 def to_binary(tensor: Tensor) -> bytes | memoryview:
-    """Return the elements as bytes; those of an array are a view of it.
+    """Return the elements as bytes; for an array, a view of it.
 
     >>> to_binary(Tensor("x", "BYTES", (2,), [b"a", b""])).hex()
     '010000006100000000'
     """
     if isinstance(tensor.elements, list):
-        return b"".join(len(each).to_bytes(LENGTH_BYTES, "little") + each for each in tensor.elements)
+        return b"".join(len(element).to_bytes(LENGTH_BYTES, "little") + element for element in tensor.elements)
     return np.ascontiguousarray(tensor.elements, DTYPES[tensor.datatype]).data.cast("B")
 
 
 def to_json(tensor: Tensor) -> Any:
-    """Return the elements as what orjson writes as a flat list, arrays included; BYTES that we send are UTF-8."""
+    """Return the elements in a form that orjson writes as a flat list; the BYTES in responses are UTF-8."""
     if isinstance(tensor.elements, list):
-        return [each.decode() for each in tensor.elements]
+        return [element.decode() for element in tensor.elements]
     return np.ascontiguousarray(tensor.elements).ravel()
 
 
@@ -117,8 +120,8 @@ def _split(name: str, data: memoryview, count: int) -> list[bytes]:
         length = int.from_bytes(data[start:end], "little")
         if end + length > len(data):
             raise RequestError(
-                f"input {name!r}: element {index} of {count} does not fit into the tensor's {len(data)} bytes; each is "
-                "its length in 4 bytes, little-endian, then so many bytes"
+                f"input {name!r}: element {index} of {count} does not fit into the tensor's {len(data)} bytes; an "
+                "element is its length in 4 bytes, little-endian, followed by that many bytes"
             )
         elements.append(bytes(data[end : end + length]))
         start = end + length
@@ -128,7 +131,7 @@ def _split(name: str, data: memoryview, count: int) -> list[bytes]:
 
 
 def _flat(name: str, data: Any, depth: int) -> list[Any]:
-    """Return a list's elements in a row, whether they come in a row or nested as the shape is."""
+    """Return a list's elements as a flat list, whether it is flat or nested like the shape."""
     if not isinstance(data, list):
         raise RequestError(f"input {name!r} has no data; give a list, or binary data and its binary_data_size")
     flat: list[Any] = data
@@ -147,5 +150,5 @@ def _decoded(name: str, index: int, text: str) -> bytes:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(
-            f"input {name!r}: element {index} is not base64, as bytes are in JSON; or send the tensor as binary data"
+            f"input {name!r}: element {index} is not base64; encode it, or send the tensor as binary data"
         ) from error

@@ -67,7 +67,9 @@ async def _answer(request: Request, context: Context, served: ServedModel) -> Re
         context.worker.admission.check()
         async with Deadline(request):
             infer_request = await _read(request, served, context.settings, context.body_budget)
-            tensors = await unless_disconnected(request, infer_outputs(context, served, infer_request))
+            points = context.operating_points.of(served.bundle.manifest)
+            inferring = infer_outputs(served, infer_request, context.worker, points, context.settings, context.metrics)
+            tensors = await unless_disconnected(request, inferring)
         answered = time.perf_counter()
         body, json_bytes = encode_response(served, infer_request, tensors)
         context.body_budget.take(request.scope, len(body))

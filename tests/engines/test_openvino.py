@@ -1,4 +1,4 @@
-"""The OpenVINO engine: the same numbers as the arithmetic, and never another precision than was asked for."""
+"""The OpenVINO engine computes the same as numpy, and never in another precision than the requested one."""
 
 import shutil
 import subprocess
@@ -35,7 +35,7 @@ def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_float32_answers_as_the_arithmetic_does(tiny_bundle: Bundle, threads: int, alone: bool) -> None:
+def test_float32_agrees_with_numpy(tiny_bundle: Bundle, threads: int, alone: bool) -> None:
     engine = OpenVinoEngine(tiny_bundle, "float32", threads=threads)
     for count in (1, 7, 32, 1):
         logits, head_cosine = engine.run(images(count), alone=alone)
@@ -44,7 +44,7 @@ def test_float32_answers_as_the_arithmetic_does(tiny_bundle: Bundle, threads: in
 
 
 @needs_bfloat16
-def test_bfloat16_answers_nearly_so(tiny_bundle: Bundle) -> None:
+def test_bfloat16_agrees_approximately(tiny_bundle: Bundle) -> None:
     engine = OpenVinoEngine(tiny_bundle, "bfloat16")
     logits, head_cosine = engine.run(images(32))
     assert engine.description.endswith("CPU, bfloat16")
@@ -52,19 +52,19 @@ def test_bfloat16_answers_nearly_so(tiny_bundle: Bundle) -> None:
     np.testing.assert_allclose(head_cosine, TinyModel().head_cosine(images(32)), atol=0.02)
 
 
-def test_callers_at_the_same_time_each_get_their_own(tiny_bundle: Bundle) -> None:
+def test_concurrent_callers_get_their_own_output(tiny_bundle: Bundle) -> None:
     engine = OpenVinoEngine(tiny_bundle, "float32", streams=2, threads=2)
 
-    def ask(seed: int) -> bool:
-        mine = images(1 + seed % 5, seed)
-        logits, _ = engine.run(mine, alone=seed % 7 == 0)
-        return bool(np.allclose(logits, TinyModel().logits(mine), atol=1e-4))
+    def run(seed: int) -> bool:
+        batch = images(1 + seed % 5, seed)
+        logits, _ = engine.run(batch, alone=seed % 7 == 0)
+        return bool(np.allclose(logits, TinyModel().logits(batch), atol=1e-4))
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(ask, range(400)))
+        assert all(pool.map(run, range(400)))
 
 
-def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle) -> None:
+def test_an_output_is_not_overwritten_by_the_next_run(tiny_bundle: Bundle) -> None:
     engine = OpenVinoEngine(tiny_bundle, "float32")
     first, _ = engine.run(images(4, seed=1))
     before = first.copy()
@@ -72,7 +72,7 @@ def test_an_answer_is_not_overwritten_by_the_next(tiny_bundle: Bundle) -> None:
     np.testing.assert_array_equal(first, before)
 
 
-def test_an_engine_makes_its_first_run_itself_one_engine_at_a_time(
+def test_engines_do_their_first_run_on_creation_one_at_a_time(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
@@ -84,7 +84,7 @@ def test_an_engine_makes_its_first_run_itself_one_engine_at_a_time(
 
 
 class OldCpu:
-    """An OpenVINO whose CPU has no bfloat16, and which would compute in float32 instead."""
+    """An OpenVINO core on a CPU without bfloat16, which would compute in float32 instead."""
 
     capabilities = ("FP32", "INT8")
 
@@ -108,22 +108,24 @@ def test_a_cpu_without_bfloat16_is_refused(tiny_bundle: Bundle, monkeypatch: pyt
         OpenVinoEngine(tiny_bundle, "bfloat16")
 
 
-def test_another_precision_than_was_asked_for_is_refused(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_other_than_the_requested_one_is_refused(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(OldCpu, "capabilities", ("FP32", "BF16"))
     monkeypatch.setattr(engine_module.openvino, "Core", OldCpu)
     with pytest.raises(DeviceError, match="asked for bfloat16, OpenVINO came up with f32"):
         OpenVinoEngine(tiny_bundle, "bfloat16")
 
 
-def test_without_openvino_the_sentence_says_what_to_install(
+def test_without_openvino_the_message_says_what_to_install(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "openvino", None)
-    with pytest.raises(DeviceError, match="bfloat16 is computed by OpenVINO, which is not installed: `uv sync --group"):
+    with pytest.raises(DeviceError, match="bfloat16 needs OpenVINO, which is not installed: run `uv sync --group"):
         OpenVinoEngine(tiny_bundle, "bfloat16")
 
 
-def test_a_graph_that_it_cannot_read_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_an_unreadable_graph_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bundle = load_bundle(shutil.copytree(tiny_bundle.path, tmp_path / "tiny" / "1"))
     bundle.model_path.write_bytes(b"no graph")
     with pytest.raises(EngineError, match=r"bundle tiny/1: OpenVINO cannot run model\.onnx"):
@@ -150,12 +152,12 @@ def test_the_service_does_not_start_on_a_cpu_without_bfloat16(tiny_bundle: Bundl
     assert done.returncode == 2
 
 
-def test_cuda_computes_no_bfloat16() -> None:
+def test_cuda_refuses_bfloat16() -> None:
     with pytest.raises(SettingsError, match=r"LONGTAIL_PRECISION .*with device cuda only float32"):
         Settings.read({"LONGTAIL_DEVICE": "cuda", "LONGTAIL_PRECISION": "bfloat16"})
 
 
-def test_a_model_says_what_computes_it(tiny_bundle: Bundle) -> None:
+def test_a_models_metadata_name_its_runtime(tiny_bundle: Bundle) -> None:
     settings = Settings()
     served = ServedModel(tiny_bundle, OpenVinoEngine(tiny_bundle, "float32"), BatchPolicy(4))
     assert model_metadata(served, [1])["platform"] == "openvino"
@@ -164,10 +166,10 @@ def test_a_model_says_what_computes_it(tiny_bundle: Bundle) -> None:
 
 
 @needs_bfloat16
-def test_the_loader_takes_it_for_bfloat16(tiny_bundle: Bundle) -> None:
+def test_the_loader_uses_openvino_for_bfloat16(tiny_bundle: Bundle) -> None:
     served = loader(Settings(precision="bfloat16", max_batch_images=4))(tiny_bundle.path)
     assert isinstance(served.engine, OpenVinoEngine)
 
 
-def test_the_loader_takes_onnx_runtime_for_float32(tiny_bundle: Bundle) -> None:
+def test_the_loader_uses_onnx_runtime_for_float32(tiny_bundle: Bundle) -> None:
     assert isinstance(loader(Settings(max_batch_images=4))(tiny_bundle.path).engine, OnnxEngine)

@@ -1,6 +1,6 @@
-"""The gRPC server: in the event loop of the REST server, on a port of its own, only where one is given.
+"""The gRPC server, which runs in the event loop of the HTTP server, on a separate port, if the settings name one.
 
-Messages may come compressed: gRPC stops unpacking them at the limit (1.85 does, and a test holds it to that).
+Messages may arrive compressed. grpcio stops decompressing at the size limit (1.85 does, and a test checks it).
 """
 
 import asyncio
@@ -38,14 +38,14 @@ __all__ = ["start"]
 
 log = logging.getLogger("longtail.rpc")
 Method = Callable[[Context, Any], Awaitable[Any]]
-ROOM_BESIDE_TENSORS = 65_536  # bytes of a message
-NEEDS: dict[str, RequiredScope] = {
+MAX_OVERHEAD_BYTES = 65_536  # of a message besides its tensors
+REQUIRED_SCOPES: dict[str, RequiredScope] = {
     "ServerLive": "open",
     "ServerReady": "open",
     "RepositoryModelLoad": "admin",
     "RepositoryModelUnload": "admin",
-}  # all others: predict
-CODES = {
+}  # all other methods: predict
+STATUS_CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
@@ -53,15 +53,15 @@ CODES = {
     501: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}  # of HTTP statuses; all others are the client's fault
+}  # by HTTP status; every other status becomes INVALID_ARGUMENT
 
 
 async def start(context: Context, version: str) -> grpc.aio.Server:
-    """Start the server on the settings' host and gRPC port.
+    """Start the server on the host and the gRPC port of the settings.
 
     Args:
         context: the service.
-        version: of the server, for its metadata.
+        version: the server's version, for its metadata.
 
     Raises:
         OSError: the port is taken.
@@ -72,9 +72,9 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
     server = grpc.aio.server(
         maximum_concurrent_rpcs=min(settings.max_connections, settings.max_pending_images),
         options=[
-            ("grpc.max_receive_message_length", settings.max_body_bytes + ROOM_BESIDE_TENSORS),
+            ("grpc.max_receive_message_length", settings.max_body_bytes + MAX_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", int(settings.workers > 1)),  # else a port that is taken would be shared, silently
+            ("grpc.so_reuseport", int(settings.workers > 1)),  # otherwise a port that is taken would be shared silently
         ],
     )
     handlers = {name: _handler(context, name, method) for name, method in methods.items()}
@@ -90,14 +90,14 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
 
 
 def _handler(context: Context, name: str, method: Method) -> Any:
-    """Return what gRPC calls: keys are asked for, errors become its codes, all is counted as REST's requests are."""
-    need = NEEDS.get(name, "predict")
+    """Return the handler of a method: it checks keys, maps errors to status codes and counts calls."""
+    scope = REQUIRED_SCOPES.get(name, "predict")
 
-    async def call(message: Any, caller: grpc.aio.ServicerContext) -> Any:
+    async def call(message: Any, call_context: grpc.aio.ServicerContext) -> Any:
         started = time.perf_counter()
         failure: ErrorAnswer | None = None
         try:
-            context.access.check(need, _headers(caller))
+            context.access.check(scope, _headers(call_context))
             return await method(context, message)
         except (ServiceError, LongtailError) as error:
             failure = describe(error)
@@ -112,17 +112,17 @@ def _handler(context: Context, name: str, method: Method) -> Any:
                 context.metrics.errors.labels(failure.code).inc()
             status = 200 if failure is None else failure.status
             context.metrics.count_answer(f"/{SERVICE}/{name}", status, time.perf_counter() - started)
-        await caller.abort(CODES.get(failure.status, grpc.StatusCode.INVALID_ARGUMENT), failure.message)
+        await call_context.abort(STATUS_CODES.get(failure.status, grpc.StatusCode.INVALID_ARGUMENT), failure.message)
         return None
 
-    reads = message_class(f"{name}Request")
-    writes = message_class(f"{name}Response")
-    return grpc.unary_unary_rpc_method_handler(call, reads.FromString, writes.SerializeToString)
+    request_class = message_class(f"{name}Request")
+    response_class = message_class(f"{name}Response")
+    return grpc.unary_unary_rpc_method_handler(call, request_class.FromString, response_class.SerializeToString)
 
 
-def _headers(caller: grpc.aio.ServicerContext) -> Iterable[tuple[bytes, bytes]]:
-    """Return a call's metadata as REST's headers are: names in lower case, as gRPC has them, and bytes."""
-    for name, value in caller.invocation_metadata() or ():
+def _headers(call_context: grpc.aio.ServicerContext) -> Iterable[tuple[bytes, bytes]]:
+    """Return a call's metadata in the form of ASGI headers; gRPC's names are in lower case already."""
+    for name, value in call_context.invocation_metadata() or ():
         yield name.encode(), value if isinstance(value, bytes) else value.encode()
 
 
@@ -148,7 +148,7 @@ async def _server_metadata(version: str) -> Any:
 
 async def _model_metadata(context: Context, message: Any) -> Any:
     served = find_model(context.registry, message.name, message.version or None)
-    versions = (each.version for each in context.registry.versions_of(served.name))
+    versions = (version.version for version in context.registry.versions_of(served.name))
     return from_dict("ModelMetadataResponse", model_metadata(served, versions))
 
 
@@ -170,16 +170,17 @@ async def _model_statistics(context: Context, message: Any) -> Any:
 
 async def _model_infer(context: Context, message: Any) -> Any:
     served = find_model(context.registry, message.model_name, message.model_version or None)
-    room = context.body_budget
-    held: dict[str, Any] = {}
+    points = context.operating_points.of(served.bundle.manifest)
+    scope: dict[str, Any] = {}  # the budget notes the request's share here
     try:
         with count_request(served):
             context.worker.admission.check()
-            room.take(held, message.ByteSize())
+            context.body_budget.take(scope, message.ByteSize())
             request = read_request(message)
-            return write_response(served, request, await infer_outputs(context, served, request))
+            outputs = await infer_outputs(served, request, context.worker, points, context.settings, context.metrics)
+            return write_response(served, request, outputs)
     finally:
-        room.give_back(held)
+        context.body_budget.give_back(scope)
 
 
 async def _index(context: Context, message: Any) -> Any:

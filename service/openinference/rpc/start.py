@@ -1,4 +1,4 @@
-"""Starts the gRPC server where a port is given for it; who gives none needs no grpcio, and does not load it."""
+"""The start of the gRPC server, which imports grpcio only if the settings name a port for gRPC."""
 
 import socket
 from importlib.util import find_spec
@@ -13,40 +13,42 @@ __all__ = ["require_free_port", "require_grpc", "start_rpc"]
 
 
 def require_grpc(settings: Settings) -> None:
-    """Refuse a port for gRPC where gRPC is not installed.
+    """Check that grpcio is installed if the settings name a port for gRPC.
 
     Raises:
-        SettingsError: the sentence says what would help.
+        SettingsError: it is not; the message says how to install it.
 
     """
     if settings.grpc_port and find_spec("grpc") is None:
-        raise SettingsError("LONGTAIL_GRPC_PORT (--grpc-port) needs grpcio: `uv sync --group grpc`, or give no port")
+        raise SettingsError(
+            "LONGTAIL_GRPC_PORT (--grpc-port) needs grpcio: run `uv sync --group grpc`, or leave the port unset"
+        )
 
 
 def require_free_port(settings: Settings) -> None:
-    """Refuse a port for gRPC that is taken, before any process listens there.
+    """Check that the port for gRPC is free, before any process listens on it.
 
-    From within the event loop the only way to say so is a traceback; and several processes share a port, with others as
-    well, silently.
+    Within the event loop a taken port would end in a traceback, and several processes would share it with another
+    program silently.
 
     Raises:
-        SettingsError: the sentence names it.
+        SettingsError: the port is taken; the message names it.
 
     """
     if not settings.grpc_port:
         return
-    six = ":" in settings.host
-    with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as probe:
+    is_ipv6 = ":" in settings.host
+    with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.grpc_port))
         except OSError as error:
-            where = f"{f'[{settings.host}]' if six else settings.host}:{settings.grpc_port}"
-            raise SettingsError(f"gRPC cannot listen on {where}: {(error.strerror or str(error)).lower()}") from error
+            address = f"{f'[{settings.host}]' if is_ipv6 else settings.host}:{settings.grpc_port}"
+            raise SettingsError(f"gRPC cannot listen on {address}: {(error.strerror or str(error)).lower()}") from error
 
 
 async def start_rpc(context: "Context", version: str) -> Any:
-    """Return the server, started on the event loop that runs, or None where no port is given.
+    """Start the server on the running event loop and return it; None if the settings name no port.
 
     Raises:
         OSError: the port is taken.
@@ -54,6 +56,6 @@ async def start_rpc(context: "Context", version: str) -> Any:
     """
     if not context.settings.grpc_port:
         return None
-    from service.openinference.rpc.server import start  # noqa: PLC0415  see above
+    from service.openinference.rpc.server import start  # noqa: PLC0415  imports grpcio
 
     return await start(context, version)

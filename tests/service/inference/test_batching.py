@@ -1,4 +1,4 @@
-"""The planner promises an order, a size, and that no thread idles beside one that took everything."""
+"""The queue decides the order and size of batches, and leaves no thread idle by giving everything to another."""
 
 from random import Random
 
@@ -14,7 +14,7 @@ def ready(queue: BatchQueue[str, int], model: str, *items: int, max_batch: int =
 
 
 def taken(queue: BatchQueue[str, int]) -> tuple[str, list[int]] | None:
-    """The next batch, computed at once."""
+    """Take the next batch and finish it."""
     task = queue.next_task()
     if task is None:
         return None
@@ -23,7 +23,7 @@ def taken(queue: BatchQueue[str, int]) -> tuple[str, list[int]] | None:
     return task.model, task.items
 
 
-def test_nobody_waits_for_a_batch_to_fill() -> None:
+def test_a_batch_does_not_wait_until_it_is_full() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     ready(queue, "a", 0)
     assert [taken(queue), taken(queue)] == [("a", [0]), None]
@@ -52,7 +52,7 @@ def test_two_threads_share_what_is_ready() -> None:
     assert (first.items, second.items) == ([0, 1, 2, 3], [4, 5, 6])
 
 
-def test_no_more_batches_at_a_time_than_there_are_slots_but_decoding_goes_on() -> None:
+def test_decoding_continues_while_all_slots_are_taken() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     ready(queue, "a", 0)
     computing = queue.next_task()
@@ -78,7 +78,7 @@ def test_pictures_are_decoded_until_a_batch_is_full() -> None:
     assert len(queue) == 2
 
 
-def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
+def test_a_picture_that_cannot_be_decoded_leaves_the_queue() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     queue.add("a", 0, policy=BatchPolicy(8), decoded=False)
     task = queue.next_task()
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_decoded_leaves_the_line() -> None:
     assert (len(queue), queue.next_task()) == (0, None)
 
 
-def test_a_batch_is_alone_where_it_and_those_before_it_found_nothing_else() -> None:
+def test_a_batch_is_alone_if_there_was_no_other_work_for_it_and_those_before_it() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2)
 
     def take_only() -> Infer[str, int]:
@@ -108,7 +108,7 @@ def test_a_batch_is_alone_where_it_and_those_before_it_found_nothing_else() -> N
         queue.finish(beside)
 
 
-def test_a_spare_slot_is_for_full_batches() -> None:
+def test_a_spare_slot_takes_full_batches_only() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2, spare=1)
     ready(queue, "a", 0, 1, 2, max_batch=2)
     first = queue.next_task()
@@ -121,7 +121,7 @@ def test_a_spare_slot_is_for_full_batches() -> None:
     assert second.items == [2, 3]
 
 
-def test_a_fast_model_may_take_a_spare_slot_with_little() -> None:
+def test_a_spare_slot_takes_any_batch_of_a_fast_model() -> None:
     queue: BatchQueue[str, int] = BatchQueue(2, spare=1)
     queue.add("a", 0, policy=BatchPolicy(2, fast=True), decoded=True)
     assert taken(queue) == ("a", [0])
@@ -130,15 +130,15 @@ def test_a_fast_model_may_take_a_spare_slot_with_little() -> None:
     assert queue.next_task() is None
 
 
-def test_who_left_the_line_is_not_computed() -> None:
+def test_a_discarded_picture_is_not_computed() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
-    gone, _ = ready(queue, "a", 0, 1)
-    assert queue.discard("a", gone)
+    discarded, _ = ready(queue, "a", 0, 1)
+    assert queue.discard("a", discarded)
     assert len(queue) == 1
     assert taken(queue) == ("a", [1])
 
 
-def test_leaving_twice_or_after_the_batch_changes_nothing() -> None:
+def test_discarding_a_picture_that_is_not_queued_changes_nothing() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     (ticket,) = ready(queue, "a", 0)
     taken(queue)
@@ -146,14 +146,14 @@ def test_leaving_twice_or_after_the_batch_changes_nothing() -> None:
     assert not queue.discard("unknown", ticket)
 
 
-def test_an_emptied_line_does_not_block_the_others() -> None:
+def test_an_empty_queue_does_not_block_other_models() -> None:
     queue: BatchQueue[str, int] = BatchQueue(1)
     queue.discard("a", *ready(queue, "a", 0))
     ready(queue, "b", 1)
     assert taken(queue) == ("b", [1])
 
 
-def test_no_batch_at_a_time_is_refused() -> None:
+def test_a_queue_without_slots_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         BatchQueue(0)
 
@@ -165,7 +165,7 @@ def test_no_batch_at_a_time_is_refused() -> None:
     policy=st.builds(BatchPolicy, st.integers(1, 5), st.booleans()),
     order=st.randoms(use_true_random=False),
 )
-def test_every_picture_is_computed_once_whatever_the_threads_do(
+def test_every_picture_is_computed_exactly_once_in_any_order_of_events(
     arrivals: list[tuple[str, bool]], slots: int, spare: int, policy: BatchPolicy, order: Random
 ) -> None:
     queue: BatchQueue[str, int] = BatchQueue(slots, min(spare, slots - 1))

@@ -1,4 +1,4 @@
-"""The response cache promises the network's own numbers at every alpha, within bounds, and one computation of each."""
+"""The response cache returns exact outputs at every alpha, stays within its bound and computes each picture once."""
 
 import asyncio
 import tracemalloc
@@ -26,12 +26,12 @@ def served(bundle: Bundle) -> ServedModel:
     return ServedModel(bundle, FakeEngine(bundle), 8)
 
 
-def numbers(value: float, classes: int = 5) -> NetworkOutput:
+def output(value: float, classes: int = 5) -> NetworkOutput:
     return NetworkOutput(np.full(classes, value, np.float32), np.full(2, value, np.float32))
 
 
-def told(answer: httpx.Response) -> Any:
-    """What an answer says, without the ids."""
+def predictions_of(answer: httpx.Response) -> Any:
+    """The predictions of an answer, without the ids."""
     return [result["predictions"] for result in answer.json()["results"]]
 
 
@@ -41,11 +41,11 @@ async def test_the_same_picture_is_answered_at_another_alpha_without_the_network
         again = await service.classify(picture(1), "?alpha=2&alpha=-1&top_k=3&prior=uniform")
         expected = await plain.classify(picture(1), "?alpha=2&alpha=-1&top_k=3&prior=uniform")
     assert service.engines["tiny"].batches == [1]
-    assert told(again) == told(expected)
+    assert predictions_of(again) == predictions_of(expected)
     assert first.json()["results"][0]["id"] != again.json()["results"][0]["id"]
 
 
-async def test_a_path_and_a_form_find_what_classify_left(running: Running) -> None:
+async def test_a_path_and_a_form_use_the_entry_of_a_classify_request(running: Running) -> None:
     async with running() as service:
         await service.classify(picture(1))
         path = await service.client.post(
@@ -56,7 +56,7 @@ async def test_a_path_and_a_form_find_what_classify_left(running: Running) -> No
     assert service.engines["tiny"].batches == [1]
 
 
-async def test_a_stampede_for_one_picture_computes_once(running: Running) -> None:
+async def test_concurrent_requests_for_one_picture_compute_it_once(running: Running) -> None:
     async with running(inference_threads=1) as service:
         engine = service.engines["tiny"]
         engine.gate.clear()
@@ -70,8 +70,10 @@ async def test_a_stampede_for_one_picture_computes_once(running: Running) -> Non
     assert [answer.json()["results"][0]["predictions"][0]["alpha"] for answer in answers] == list(range(20))
 
 
-@pytest.mark.parametrize("leaves", [0, 1])
-async def test_who_leaves_a_stampede_takes_nobody_along(running: Running, leaves: int) -> None:
+@pytest.mark.parametrize("cancelled", [0, 1])
+async def test_cancelling_one_of_two_requests_for_a_picture_does_not_affect_the_other(
+    running: Running, cancelled: int
+) -> None:
     async with running(inference_threads=1) as service:
         engine = service.engines["tiny"]
         engine.gate.clear()
@@ -80,20 +82,20 @@ async def test_who_leaves_a_stampede_takes_nobody_along(running: Running, leaves
         asking = [asyncio.create_task(service.classify(picture(1))) for _ in range(2)]
         while service.app.state.context.worker.pending_images < 3:
             await asyncio.sleep(0)
-        asking[leaves].cancel()
+        asking[cancelled].cancel()
         engine.gate.set()
         await first
-        assert (await asking[1 - leaves]).status_code == 200
+        assert (await asking[1 - cancelled]).status_code == 200
 
 
-async def test_a_stampede_for_a_broken_picture_tells_everyone(running: Running) -> None:
+async def test_concurrent_requests_for_a_broken_picture_all_get_the_error(running: Running) -> None:
     async with running() as service:
         answers = await asyncio.gather(*(service.classify(b"broken") for _ in range(5)))
         again = await service.classify(b"broken")
     assert {answer.json()["error"]["code"] for answer in (*answers, again)} == {"unreadable_image"}
 
 
-async def test_what_a_failing_network_said_is_not_kept(running: Running) -> None:
+async def test_an_output_that_is_not_finite_is_not_cached(running: Running) -> None:
     def spoil(logits: Any) -> Any:
         logits[:] = np.nan
         return logits
@@ -107,7 +109,7 @@ async def test_what_a_failing_network_said_is_not_kept(running: Running) -> None
     assert (failed.status_code, works.status_code) == (500, 200)
 
 
-async def test_two_models_share_no_answers(running: Running, tmp_path: Path) -> None:
+async def test_two_models_do_not_share_entries(running: Running, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path, "one", seed=1)
     write_tiny_bundle(tmp_path, "two", seed=2)
     async with running(models=tmp_path, real=True) as service:
@@ -117,7 +119,7 @@ async def test_two_models_share_no_answers(running: Running, tmp_path: Path) -> 
             )
             for name in ("one", "two")
         ]
-    assert told(one) != told(two)
+    assert predictions_of(one) != predictions_of(two)
 
 
 async def test_hits_and_misses_are_counted(running: Running) -> None:
@@ -134,45 +136,45 @@ async def test_hits_and_misses_are_counted(running: Running) -> None:
     assert values["longtail_cache_bytes",] == held > 0
 
 
-def test_it_stays_within_its_bytes_and_lets_the_oldest_go(tiny_bundle: Bundle) -> None:
+def test_it_stays_within_its_bound_and_evicts_the_least_recently_used_entry(tiny_bundle: Bundle) -> None:
     model = served(tiny_bundle)
     cache = ResponseCache(10_000, Metrics())
     keys = [cache.key(model, bytes([i])) for i in range(100)]
     for i, key in enumerate(keys):
         assert key is not None
-        cache.put(key, numbers(i))
+        cache.put(key, output(i))
         assert cache.held_bytes <= 10_000
         assert keys[0] is not None
-        assert cache.get(model, keys[0]) is not None  # asked for all the time, so it stays
+        assert cache.get(model, keys[0]) is not None  # used all the time, so it stays
     assert 5 < len(cache) < 30
     assert keys[1] is not None
     assert cache.get(model, keys[1]) is None
 
 
-def test_it_takes_no_more_than_it_says(tiny_bundle: Bundle) -> None:
+def test_it_uses_no_more_memory_than_it_counts(tiny_bundle: Bundle) -> None:
     model = served(tiny_bundle)
     cache = ResponseCache(2_000_000, Metrics())
     tracemalloc.start()
     for i in range(10_000):
         key = cache.key(model, i.to_bytes(4, "big"))
         assert key is not None
-        cache.put(key, numbers(i))
+        cache.put(key, output(i))
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.5 * cache.held_bytes < taken <= cache.held_bytes
 
 
-def test_a_bundle_that_is_loaded_again_finds_nothing(tiny_bundle: Bundle) -> None:
+def test_a_bundle_that_is_loaded_again_finds_no_entries(tiny_bundle: Bundle) -> None:
     before = served(tiny_bundle)
     after = served(tiny_bundle)
     cache = ResponseCache(10_000, Metrics())
     key = cache.key(before, b"picture")
     assert key is not None
-    cache.put(key, numbers(1))
+    cache.put(key, output(1))
     again = cache.key(after, b"picture")
     assert again is not None
     assert cache.get(after, again) is None
 
 
-def test_none_is_kept_of_a_cache_of_no_bytes(tiny_bundle: Bundle) -> None:
+def test_a_cache_of_0_bytes_is_disabled(tiny_bundle: Bundle) -> None:
     assert ResponseCache(0, Metrics()).key(served(tiny_bundle), b"picture") is None

@@ -1,4 +1,4 @@
-"""A server of its own for the tests of the Open Inference Protocol, and what its model must answer."""
+"""A server for the tests of the Open Inference Protocol, and the answers that its model must give."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ BALANCED = 1.5  # alpha of the tiny bundles
 
 @contextmanager
 def serving(root: Path, *flags: str) -> Iterator[str]:
-    """A real server of `tiny`, and of `exempt`, whose first class is exempt; its host and port."""
+    """Run a real server with the models `tiny` and `exempt`, whose first class is exempt; yield its host and port."""
     bundle = load_bundle(write_tiny_bundle(root))
     write_tiny_bundle(root, "exempt", exempt_class=0)
     with server(bundle, *flags) as (_, url):
@@ -39,14 +39,14 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """The file of one picture."""
+    """One encoded picture."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def expected(images: NDArray[np.uint8], alphas: float | Sequence[float] = BALANCED) -> dict[str, NDArray[Any]]:
-    """What `tiny` answers, computed without a graph."""
+    """The outputs of `tiny`, computed in numpy."""
     model = TinyModel()
     logits = model.logits(images)
     cosine = model.head_cosine(images)
@@ -56,7 +56,7 @@ def expected(images: NDArray[np.uint8], alphas: float | Sequence[float] = BALANC
 
 
 def tensor(name: str, values: NDArray[Any], *, binary: bool = True) -> triton.InferInput:
-    """An input as the official client sends it."""
+    """An input as Triton's client sends it."""
     datatypes = {"images": "UINT8", "encoded": "BYTES", "alpha": "FP32"}
     made = triton.InferInput(name, list(values.shape), datatypes[name])
     made.set_data_from_numpy(values, binary_data=binary)
@@ -64,7 +64,7 @@ def tensor(name: str, values: NDArray[Any], *, binary: bool = True) -> triton.In
 
 
 def files(images: NDArray[np.uint8]) -> NDArray[np.object_]:
-    """The pictures' files, as the elements of BYTES."""
+    """The encoded pictures, as elements of BYTES."""
     return np.array([png(each) for each in images], np.object_)
 
 

@@ -1,4 +1,4 @@
-"""The official clients, unchanged, against a real server: what they can ask for, and the numbers they get."""
+"""Triton's HTTP clients, unmodified, against a real server: every kind of request, and the numbers in the answers."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -39,14 +39,14 @@ def client(address: str) -> Iterator[triton.InferenceServerClient]:
         yield made
 
 
-def test_who_is_alive_ready_and_served(client: triton.InferenceServerClient) -> None:
+def test_the_server_and_its_models_report_whether_they_are_live_and_ready(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
-    asked = [("tiny", ""), ("tiny", "1"), ("tiny", "2"), ("tiny", "one"), ("nobody", "")]
-    assert [client.is_model_ready(*each) for each in asked] == [True, True, False, False, False]
+    models = [("tiny", ""), ("tiny", "1"), ("tiny", "2"), ("tiny", "one"), ("unknown", "")]
+    assert [client.is_model_ready(*model) for model in models] == [True, True, False, False, False]
 
 
-def test_the_server_names_the_extensions_it_has_and_no_other(client: triton.InferenceServerClient) -> None:
+def test_the_server_lists_exactly_the_extensions_that_it_has(client: triton.InferenceServerClient) -> None:
     said = client.get_server_metadata()
     assert said["name"] == "longtail"
     assert said["extensions"] == [
@@ -55,7 +55,7 @@ def test_the_server_names_the_extensions_it_has_and_no_other(client: triton.Infe
     ]  # fmt: skip
 
 
-def test_metadata_and_configuration_say_the_same_of_a_model(client: triton.InferenceServerClient) -> None:
+def test_metadata_and_configuration_of_a_model_agree(client: triton.InferenceServerClient) -> None:
     metadata = client.get_model_metadata("tiny", "1")
     config = client.get_model_config("tiny")
     assert (metadata["name"], metadata["versions"], config["name"]) == ("tiny", ["1"], "tiny")
@@ -86,13 +86,13 @@ def test_bytes_and_json_give_the_same_numbers(
         close(result.as_numpy(name), values)
 
 
-def test_who_asks_for_no_output_gets_all(client: triton.InferenceServerClient) -> None:
+def test_a_request_without_outputs_gets_all_of_them(client: triton.InferenceServerClient) -> None:
     result = client.infer("tiny", [tensor("images", pictures(2))])
     assert [each["name"] for each in result.get_response()["outputs"]] == OUTPUTS
     assert "id" not in result.get_response()
 
 
-def test_outputs_come_in_the_order_asked_each_as_asked(client: triton.InferenceServerClient) -> None:
+def test_outputs_have_the_requested_order_and_form(client: triton.InferenceServerClient) -> None:
     images = pictures(2)
     wanted = [
         triton.InferRequestedOutput("probabilities", binary_data=False),
@@ -101,16 +101,16 @@ def test_outputs_come_in_the_order_asked_each_as_asked(client: triton.InferenceS
         triton.InferRequestedOutput("head_cosine", binary_data=True),
     ]
     result = client.infer("tiny", [tensor("images", images)], outputs=wanted)
-    told = result.get_response()["outputs"]
-    assert [each["name"] for each in told] == ["probabilities", "tde_logits", "logits", "head_cosine"]
-    assert ["data" in each for each in told] == [True, False, True, False]
+    outputs = result.get_response()["outputs"]
+    assert [each["name"] for each in outputs] == ["probabilities", "tde_logits", "logits", "head_cosine"]
+    assert ["data" in each for each in outputs] == [True, False, True, False]
     for name, values in expected(images).items():
         close(result.as_numpy(name), values)
 
 
 @pytest.mark.parametrize("version", ["", "1"])
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_files_of_pictures_give_what_their_pixels_give(
+def test_encoded_pictures_and_their_pixels_give_the_same_outputs(
     client: triton.InferenceServerClient, version: str, shape: tuple[int, ...]
 ) -> None:
     images = pictures(3, seed=1)
@@ -134,7 +134,7 @@ def test_alpha_is_a_number_or_an_operating_point(
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_each_picture_may_bring_its_own_alpha(
+def test_each_picture_may_have_its_own_alpha(
     client: triton.InferenceServerClient, binary: bool, shape: tuple[int, ...]
 ) -> None:
     images = pictures(3)
@@ -172,8 +172,8 @@ def test_classification_names_the_best_classes(client: triton.InferenceServerCli
     images = pictures(3)
     wanted = [triton.InferRequestedOutput(name, binary_data=binary, class_count=2)]
     result = client.infer("tiny", [tensor("images", images)], outputs=wanted)
-    told = result.get_output(name)
-    assert (told["datatype"], told["shape"]) == ("BYTES", [3, 2])
+    output = result.get_output(name)
+    assert (output["datatype"], output["shape"]) == ("BYTES", [3, 2])
     values = expected(images)[name]
     for row, texts in enumerate(result.as_numpy(name)):
         best = np.argsort(-values[row])[:2]
@@ -197,7 +197,7 @@ def test_requests_and_answers_may_be_compressed(client: triton.InferenceServerCl
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_only_an_infer_answer_is_compressed_and_only_where_that_is_asked(address: str, encoding: str) -> None:
+def test_only_infer_answers_are_compressed_and_only_on_request(address: str, encoding: str) -> None:
     with httpx.Client(base_url=f"http://{address}", headers={"Accept-Encoding": encoding}) as asking:
         request = {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [40, 8, 8, 3]}]}
         request["inputs"][0]["data"] = pictures(40).ravel().tolist()
@@ -211,7 +211,7 @@ def test_only_an_infer_answer_is_compressed_and_only_where_that_is_asked(address
 
 
 @pytest.mark.parametrize("make", [png, lambda pixels: pixels.tobytes()], ids=["file", "pixels"])
-def test_with_a_header_length_of_0_the_body_is_one_picture(address: str, make: object) -> None:
+def test_with_a_json_length_of_0_the_body_is_one_picture(address: str, make: object) -> None:
     images = pictures(1)
     assert callable(make)
     answer = httpx.post(f"http://{address}{INFER}", content=make(images[0]), headers={HEADER: "0"})
@@ -223,7 +223,7 @@ def test_with_a_header_length_of_0_the_body_is_one_picture(address: str, make: o
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1/infer"])
-def test_what_the_documentation_page_offers_to_try_works(address: str, path: str) -> None:
+def test_the_examples_of_the_documentation_page_work(address: str, path: str) -> None:
     paths = httpx.get(f"http://{address}/openapi.json").json()["paths"]
     template = path.replace("tiny", "{model}").replace("versions/1", "versions/{version}")
     examples = paths[template]["post"]["requestBody"]["content"]["application/json"]["examples"]
@@ -232,7 +232,7 @@ def test_what_the_documentation_page_offers_to_try_works(address: str, path: str
     assert answers[0].json()["outputs"][0]["shape"] == [1, 3]
 
 
-def test_mixed_alphas_at_once_each_get_their_own(client: triton.InferenceServerClient) -> None:
+def test_concurrent_requests_get_the_answers_for_their_own_alpha(client: triton.InferenceServerClient) -> None:
     images = pictures(32, seed=3)
     pending = [
         client.async_infer(
@@ -248,15 +248,15 @@ def test_mixed_alphas_at_once_each_get_their_own(client: triton.InferenceServerC
 
 def test_statistics_count_requests_images_and_batches(client: triton.InferenceServerClient) -> None:
     def stats() -> dict[str, int]:
-        (told,) = client.get_inference_statistics("exempt", "1")["model_stats"]
-        counts = {name: pair["count"] for name, pair in told["inference_stats"].items()}
-        return counts | {"images": told["inference_count"], "batches": told["execution_count"]}
+        (statistics,) = client.get_inference_statistics("exempt", "1")["model_stats"]
+        counts = {name: pair["count"] for name, pair in statistics["inference_stats"].items()}
+        return counts | {"images": statistics["inference_count"], "batches": statistics["execution_count"]}
 
     before = stats()
     client.infer("exempt", [tensor("images", pictures(3, seed=9))])
     with pytest.raises(InferenceServerException):
         client.infer("exempt", [tensor("images", pictures(3, seed=9)[:, :7].copy())])
-    while (now := stats())["images"] < before["images"] + 3:  # the thread that computed them counts them afterwards
+    while (now := stats())["images"] < before["images"] + 3:  # the thread counts a batch after it has answered it
         pass
     gained = {name: count - before[name] for name, count in now.items()}
     assert (gained["success"], gained["fail"], gained["images"], gained["queue"]) == (1, 1, 3, 3)
@@ -280,15 +280,15 @@ def test_models_are_listed_unloaded_and_loaded_again(client: triton.InferenceSer
     )  # fmt: skip
     client.load_model("exempt")
     assert (client.is_model_ready("exempt"), states()["exempt"]) == (True, "READY")
-    with pytest.raises(InferenceServerException, match=r"\[404\].*nobody"):
-        client.load_model("nobody")
-    with pytest.raises(InferenceServerException, match=r"\[404\].*nobody"):
-        client.unload_model("nobody")
-    with pytest.raises(InferenceServerException, match=r"\[501\] models are loaded as they lie"):
+    with pytest.raises(InferenceServerException, match=r"\[404\].*unknown"):
+        client.load_model("unknown")
+    with pytest.raises(InferenceServerException, match=r"\[404\].*unknown"):
+        client.unload_model("unknown")
+    with pytest.raises(InferenceServerException, match=r"\[501\] models are loaded unchanged"):
         client.load_model("tiny", config="{}")
 
 
-def test_what_is_not_here_is_said_to_be_missing(client: triton.InferenceServerClient) -> None:
+def test_unsupported_extensions_are_answered_with_501(client: triton.InferenceServerClient) -> None:
     calls = [
         client.get_system_shared_memory_status,
         partial(client.register_system_shared_memory, "a", "/b", 1),
@@ -301,28 +301,28 @@ def test_what_is_not_here_is_said_to_be_missing(client: triton.InferenceServerCl
         partial(client.update_log_settings, {}),
     ]
     for call in calls:
-        with pytest.raises(InferenceServerException, match=r"\[501\] the extension '\w+' is not here"):
+        with pytest.raises(InferenceServerException, match=r"\[501\] the extension '\w+' is not supported"):
             call()
     shared = triton.InferInput("images", [1, 8, 8, 3], "UINT8")
     shared.set_shared_memory("region", 192)
-    with pytest.raises(InferenceServerException, match=r"\[501\] input 'images': this server has no shared memory"):
+    with pytest.raises(InferenceServerException, match=r"\[501\] input 'images': shared memory is not supported"):
         client.infer("tiny", [shared])
     for options in ({"sequence_id": 5, "sequence_start": True}, {"priority": 1}):
         with pytest.raises(InferenceServerException, match=r"\[501\] parameter .* neither sequences nor priorities"):
             client.infer("tiny", [tensor("images", pictures(1))], **options)
 
 
-def test_errors_reach_the_client_as_sentences(client: triton.InferenceServerClient) -> None:
+def test_error_messages_reach_the_client(client: triton.InferenceServerClient) -> None:
     broken = np.array([png(pictures(1)[0]), b"GIF89a" + bytes(9)], np.object_)
     with pytest.raises(InferenceServerException, match=r"\[415\] input 'encoded', element 1: the image is a GIF file"):
         client.infer("tiny", [tensor("encoded", broken)])
-    with pytest.raises(InferenceServerException, match=r"\[404\] there is no model 'nobody'; there are: exempt, tiny"):
-        client.infer("nobody", [tensor("images", pictures(1))])
+    with pytest.raises(InferenceServerException, match=r"\[404\] there is no model 'unknown'; there are: exempt, tiny"):
+        client.infer("unknown", [tensor("images", pictures(1))])
     with pytest.raises(InferenceServerException, match=r"\[404\] version 2 of tiny is not in service"):
         client.get_model_metadata("tiny", "2")
 
 
-def test_a_request_may_limit_its_time(client: triton.InferenceServerClient) -> None:
+def test_a_request_may_have_a_timeout(client: triton.InferenceServerClient) -> None:
     asked = [tensor("encoded", files(pictures(64, seed=8)))]
     assert client.infer("tiny", asked, timeout=60_000_000).as_numpy("logits").shape == (64, 5)
     asked = [tensor("encoded", files(pictures(64, seed=7)))]
@@ -349,9 +349,9 @@ async def test_the_asynchronous_client_sees_the_same_server(address: str) -> Non
         assert (await client.get_inference_statistics())["model_stats"]
         assert {"READY"} == {each["state"] for each in await client.get_model_repository_index()}
         await client.load_model("tiny")
-        with pytest.raises(InferenceServerException, match=r"\[501\] the extension 'logging' is not here"):
+        with pytest.raises(InferenceServerException, match=r"\[501\] the extension 'logging' is not supported"):
             await client.get_log_settings()
-        with pytest.raises(InferenceServerException, match=r"\[422\] a request has either"):
+        with pytest.raises(InferenceServerException, match=r"\[422\] a request must have exactly one"):
             await client.infer("tiny", [])
         for encoding in (None, "gzip", "deflate"):
             result = await client.infer(

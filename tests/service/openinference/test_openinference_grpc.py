@@ -1,4 +1,4 @@
-"""The official gRPC clients, unchanged, against a real server: the same answers as over REST."""
+"""Triton's gRPC clients, unmodified, against a real server: the same answers as over REST."""
 
 import signal
 import subprocess
@@ -44,7 +44,7 @@ def client(address: str) -> Iterator[triton.InferenceServerClient]:
 
 @pytest.fixture
 def stub(address: str) -> Iterator[Any]:
-    """What sends messages that the official client would not."""
+    """A stub, which can send messages that Triton's client would not."""
     with grpc.insecure_channel(address) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
@@ -56,11 +56,11 @@ def tensor(name: str, values: np.ndarray[Any, Any], module: Any = triton) -> tri
     return made
 
 
-def test_who_is_alive_ready_and_served(client: triton.InferenceServerClient) -> None:
+def test_the_server_and_its_models_report_whether_they_are_live_and_ready(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
-    asked = [("tiny", ""), ("tiny", "1"), ("tiny", "2"), ("tiny", "one"), ("nobody", "")]
-    assert [client.is_model_ready(*each) for each in asked] == [True, True, False, False, False]
+    models = [("tiny", ""), ("tiny", "1"), ("tiny", "2"), ("tiny", "one"), ("unknown", "")]
+    assert [client.is_model_ready(*model) for model in models] == [True, True, False, False, False]
 
 
 def test_server_and_models_describe_themselves(client: triton.InferenceServerClient) -> None:
@@ -75,7 +75,7 @@ def test_server_and_models_describe_themselves(client: triton.InferenceServerCli
     assert (config.input[0].data_type, config.instance_group[0].kind) == (2, 2)  # TYPE_UINT8, KIND_CPU
 
 
-def test_pixels_and_files_give_the_same_numbers(client: triton.InferenceServerClient) -> None:
+def test_pixels_and_encoded_pictures_give_the_same_outputs(client: triton.InferenceServerClient) -> None:
     images = pictures(3)
     for given in (tensor("images", images), tensor("encoded", files(images))):
         result = client.infer("tiny", [given], request_id="9")
@@ -97,7 +97,7 @@ def test_alpha_is_a_parameter_or_an_input(
         close(each.as_numpy(name), values)
 
 
-def test_outputs_come_as_asked(client: triton.InferenceServerClient) -> None:
+def test_outputs_have_the_requested_order_and_form(client: triton.InferenceServerClient) -> None:
     images = pictures(2)
     wanted = [triton.InferRequestedOutput("probabilities", class_count=2), triton.InferRequestedOutput("head_cosine")]
     result = client.infer("tiny", [tensor("images", images)], outputs=wanted)
@@ -107,7 +107,7 @@ def test_outputs_come_as_asked(client: triton.InferenceServerClient) -> None:
     close(result.as_numpy("head_cosine"), expected(images)["head_cosine"])
 
 
-def test_elements_may_stand_in_the_message_one_by_one(stub: Any) -> None:
+def test_elements_may_be_separate_values_of_the_message(stub: Any) -> None:
     images = pictures(1)
     request = service_pb2.ModelInferRequest(model_name="tiny")
     contents = service_pb2.InferTensorContents
@@ -123,10 +123,10 @@ def test_elements_may_stand_in_the_message_one_by_one(stub: Any) -> None:
         close(np.frombuffer(answer.raw_output_contents[2], np.float32), expected(images, 0.5)["tde_logits"][0])
 
 
-def test_statistics_and_models_that_come_and_go(client: triton.InferenceServerClient) -> None:
+def test_statistics_and_loading_and_unloading_models(client: triton.InferenceServerClient) -> None:
     client.infer("exempt", [tensor("images", pictures(2))])
-    (told,) = client.get_inference_statistics("exempt", "1").model_stats
-    assert told.inference_stats.success.count == 1
+    (statistics,) = client.get_inference_statistics("exempt", "1").model_stats
+    assert statistics.inference_stats.success.count == 1
     assert [each.name for each in client.get_inference_statistics().model_stats] == ["exempt", "tiny"]
     client.unload_model("exempt")
     assert not client.is_model_ready("exempt")
@@ -134,17 +134,17 @@ def test_statistics_and_models_that_come_and_go(client: triton.InferenceServerCl
     assert states == {"exempt": "UNAVAILABLE", "tiny": "READY"}
     client.load_model("exempt")
     assert client.is_model_ready("exempt")
-    with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*as they lie in the models folder"):
+    with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*unchanged from the models folder"):
         client.load_model("tiny", config="{}")
 
 
-def test_errors_are_sentences_with_grpcs_codes(client: triton.InferenceServerClient, stub: Any) -> None:
+def test_errors_have_a_message_and_a_grpc_status_code(client: triton.InferenceServerClient, stub: Any) -> None:
     broken = np.array([b"hello"], np.object_)
     with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*element 0: these bytes are not an image"):
         client.infer("tiny", [tensor("encoded", broken)])
-    with pytest.raises(InferenceServerException, match=r"NOT_FOUND.*there is no model 'nobody'"):
-        client.infer("nobody", [tensor("images", pictures(1))])
-    with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*'alfa' is no parameter"):
+    with pytest.raises(InferenceServerException, match=r"NOT_FOUND.*there is no model 'unknown'"):
+        client.infer("unknown", [tensor("images", pictures(1))])
+    with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*unknown parameter 'alfa'"):
         client.infer("tiny", [tensor("images", pictures(1))], parameters={"alfa": 1})
     with pytest.raises(InferenceServerException, match=r"DEADLINE_EXCEEDED.*not answered within the timeout"):
         client.infer("tiny", [tensor("encoded", files(pictures(64, seed=5)))], timeout=1)
@@ -152,10 +152,10 @@ def test_errors_are_sentences_with_grpcs_codes(client: triton.InferenceServerCli
         client.infer("tiny", [tensor("images", np.zeros((6000, 8, 8, 3), np.uint8))])
     request = service_pb2.ModelInferRequest(model_name="tiny", raw_input_contents=[b"x"])
     request.inputs.add(name="images", datatype="UINT8", shape=[1, 8, 8, 3])
-    with pytest.raises(grpc.RpcError, match="takes 192 bytes, not 1"):
+    with pytest.raises(grpc.RpcError, match="needs 192 bytes, not 1"):
         stub.ModelInfer(request)
     request.inputs[0].shape[0] = -5
-    with pytest.raises(grpc.RpcError, match="whole and at least 1"):
+    with pytest.raises(grpc.RpcError, match="a whole number of at least 1"):
         stub.ModelInfer(request)
     request.parameters["alpha"].SetInParent()
     with pytest.raises(grpc.RpcError, match="'alpha' has no value"):
@@ -163,7 +163,7 @@ def test_errors_are_sentences_with_grpcs_codes(client: triton.InferenceServerCli
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_a_request_may_be_compressed_and_a_bomb_is_stopped(
+def test_a_request_may_be_compressed_and_decompression_stops_at_the_limit(
     client: triton.InferenceServerClient, algorithm: str
 ) -> None:
     images = pictures(3)
@@ -175,7 +175,7 @@ def test_a_request_may_be_compressed_and_a_bomb_is_stopped(
     assert client.is_server_live()
 
 
-def test_what_is_not_here_is_unimplemented(client: triton.InferenceServerClient) -> None:
+def test_unsupported_methods_are_unimplemented(client: triton.InferenceServerClient) -> None:
     calls = [
         client.get_system_shared_memory_status,
         client.get_cuda_shared_memory_status,
@@ -185,13 +185,13 @@ def test_what_is_not_here_is_unimplemented(client: triton.InferenceServerClient)
     for call in calls:
         with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
             call()
-    told: Queue[Any] = Queue()
-    client.start_stream(callback=lambda result, error: told.put(error or result))
-    assert "UNIMPLEMENTED" in str(told.get(timeout=60))
+    answers: Queue[Any] = Queue()
+    client.start_stream(callback=lambda result, error: answers.put(error or result))
+    assert "UNIMPLEMENTED" in str(answers.get(timeout=60))
     client.stop_stream()
 
 
-def test_a_port_that_is_taken_is_said_and_is_no_success(tiny_bundle: Bundle, address: str) -> None:
+def test_a_taken_port_is_an_error_with_a_message(tiny_bundle: Bundle, address: str) -> None:
     flags = ("--port", "0", "--grpc-port", address.rpartition(":")[2])
     done = subprocess.run(command(tiny_bundle, *flags), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -199,28 +199,32 @@ def test_a_port_that_is_taken_is_said_and_is_no_success(tiny_bundle: Bundle, add
     assert "Traceback" not in done.stderr
 
 
-def test_accepted_work_is_answered_when_the_server_is_told_to_stop(tiny_bundle: Bundle) -> None:
+def test_accepted_work_is_answered_when_the_server_is_stopped(tiny_bundle: Bundle) -> None:
     port = free_port()
     slow = np.array([png(np.full((2500, 2500, 3), shade, np.uint8)) for shade in range(8)], np.object_)
     with server(tiny_bundle, "--grpc-port", str(port)) as (process, url):
         client = triton.InferenceServerClient(f"127.0.0.1:{port}")
-        told: Queue[Any] = Queue()
-        client.async_infer("tiny", [tensor("encoded", slow)], callback=lambda result, error: told.put(error or result))
+        answers: Queue[Any] = Queue()
+        client.async_infer(
+            "tiny", [tensor("encoded", slow)], callback=lambda result, error: answers.put(error or result)
+        )
         while "longtail_pending_images 8.0" not in httpx.get(f"{url}/metrics").text:
-            assert told.empty(), "answered before it was seen; make the pictures slower"
+            assert answers.empty(), "answered too early; use larger pictures"
         process.send_signal(signal.SIGTERM)
-        assert told.get(timeout=60).as_numpy("logits").shape == (8, 5)
+        assert answers.get(timeout=60).as_numpy("logits").shape == (8, 5)
         client.close()
         assert process.wait(timeout=60) == 0
 
 
-def test_without_a_port_nothing_of_grpc_is_loaded() -> None:
+def test_without_a_port_neither_grpcio_nor_protobuf_is_imported() -> None:
     assert not imported_by("service.app") & {"grpc", "google"}
 
 
-def test_a_port_without_grpcio_is_refused_with_what_helps(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_without_grpcio_is_refused_with_a_message_that_helps(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(start, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=r"\(--grpc-port\) needs grpcio: `uv sync --group grpc`"):
+    with pytest.raises(SettingsError, match=r"\(--grpc-port\) needs grpcio: run `uv sync --group grpc`"):
         create_app(Settings(models=tiny_bundle.path.parent.parent, grpc_port=1))
 
 
@@ -241,7 +245,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_messages_beyond_the_room_for_bodies_are_refused(tmp_path: Path) -> None:
+def test_messages_beyond_the_body_budget_are_refused(tmp_path: Path) -> None:
     port = free_port()
     small = tensor("encoded", np.array([png(pictures(1)[0])], np.object_))
     large = tensor("encoded", np.array([b"x" * 3000], np.object_))

@@ -45,13 +45,13 @@ def test_the_descriptors_are_compiled_from_the_proto_file(tmp_path: Path) -> Non
 
 
 def test_every_message_and_field_is_one_of_tritons() -> None:
-    theirs = service_pb2.DESCRIPTOR.pool
+    triton = service_pb2.DESCRIPTOR.pool
     (file,) = CHECKED_IN.file
     names = [f"{PACKAGE}.{message.name}" for message in file.message_type]
     found = list(messages(pool().FindMessageTypeByName(name) for name in names))
     assert len(found) > 40
     for message in found:
-        fields = theirs.FindMessageTypeByName(message.full_name).fields_by_number
+        fields = triton.FindMessageTypeByName(message.full_name).fields_by_number
         assert [described(field) for field in message.fields] == [
             described(fields[field.number]) for field in message.fields
         ]
@@ -59,17 +59,17 @@ def test_every_message_and_field_is_one_of_tritons() -> None:
     enums += [enum.full_name for message in found for enum in message.enum_types]
     assert len(enums) == 2
     for name in enums:
-        expected = theirs.FindEnumTypeByName(name).values_by_name
+        expected = triton.FindEnumTypeByName(name).values_by_name
         for value in pool().FindEnumTypeByName(name).values:
             assert expected[value.name].number == value.number
 
 
 def test_every_method_of_the_service_is_served_with_the_protocols_messages() -> None:
     service = pool().FindServiceByName(SERVICE)
-    theirs = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+    triton = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
     assert {method.name for method in service.methods} == {*server.METHODS, "ServerMetadata"}
     for method in service.methods:
-        expected = theirs[method.name]
+        expected = triton[method.name]
         assert (method.input_type.full_name, method.output_type.full_name) == (
             expected.input_type.full_name, expected.output_type.full_name,
         )  # fmt: skip
