@@ -1,4 +1,4 @@
-"""How fast are a frozen backbone's features computed? torch in float32 and bfloat16, and ONNX Runtime, taking turns.
+"""Compare ways to compute a frozen backbone's features: torch in float32 and bfloat16, and ONNX Runtime, in turns.
 
 uv run --group train --group backbones python benchmarks/features.py efficientnet_lite0
 """
@@ -23,19 +23,21 @@ from training.model.classifier import Classifier  # noqa: E402
 from training.model.networks.published_input import published_input  # noqa: E402
 from training.recipe.recipe import Recipe  # noqa: E402
 
-IMAGES = 64
-
 
 def main() -> None:
     """Measure and print images/s: the median of the rounds, and their range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backbone")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("backbone", help="its name, as for `python -m training fit --backbone`")
+    parser.add_argument("--images", type=int, default=64, help=f"a multiple of {2 * BATCH}")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after one that is not counted")
     options = parser.parse_args()
+    images: int = options.images
+    if images < 1 or images % (2 * BATCH):
+        parser.error(f"--images is {images}; give a multiple of {2 * BATCH}")
     given = published_input(options.backbone)
     recipe = Recipe(name="fit", network=options.backbone, height=given.height, width=given.width, resize=given.resize)
     model = Classifier(recipe, 10).eval().to(memory_format=torch.channels_last)
-    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, given.height, given.width, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (images, given.height, given.width, 3), dtype=np.uint8)
     network, _ = open_backbone(model, recipe, torch.device("cpu"))
 
     @torch.inference_mode()
@@ -46,7 +48,7 @@ def main() -> None:
 
     def in_onnx_runtime() -> None:
         with ThreadPoolExecutor(cpu_count()) as threads:
-            list(threads.map(network, np.split(pixels, IMAGES // BATCH)))
+            list(threads.map(network, np.split(pixels, images // BATCH)))
 
     ways: dict[str, Callable[[], None]] = {
         "torch, float32": lambda: in_torch(torch.float32),
@@ -58,8 +60,8 @@ def main() -> None:
         for name, run in ways.items():
             started = time.monotonic()
             run()
-            if turn:  # the first warms up
-                speeds[name].append(IMAGES / (time.monotonic() - started))
+            if turn:  # the first round warms up
+                speeds[name].append(images / (time.monotonic() - started))
     for name, each in speeds.items():
         print(f"{name:22} {median(each):6.1f} images/s ({min(each):.1f} to {max(each):.1f})")
 

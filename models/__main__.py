@@ -1,6 +1,6 @@
-"""`python -m models check DIR [DIR...]`: say what a bundle is, or in one sentence why it is refused.
+"""`python -m models check DIR [DIR...]`: describe each bundle, or say in one sentence why it is refused.
 
-DIR is a bundle (NAME/VERSION), a model (NAME) or a whole repository. Exit code 0: everything was vouched for; 2: not.
+DIR is a bundle (NAME/VERSION), a model (NAME) or a folder of models. Exit code 0 if every bundle is valid, else 2.
 """
 
 import argparse
@@ -24,10 +24,10 @@ PROTOCOL_COLUMNS = (
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser."""
-    parser = argparse.ArgumentParser(prog="python -m models", description="Look at bundles: models on disk.")
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(prog="python -m models", description="Inspect bundles: models on disk.")
     commands = parser.add_subparsers(required=True)
-    check = commands.add_parser("check", help="say what a bundle is, or why it is refused (exit code 2)")
+    check = commands.add_parser("check", help="describe bundles, or say why one is refused (exit code 2)")
     check.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a bundle, or a folder that holds bundles")
     return parser
 
@@ -71,7 +71,7 @@ def describe(bundle: Bundle) -> str:
 
 
 def _checked(folder: Path) -> Iterator[Bundle | BundleError]:
-    """Load every bundle in `folder`; one that is refused does not hide the others."""
+    """Load every bundle in `folder`, whether or not others are refused."""
     try:
         paths = _bundles_in(folder)
     except BundleError as error:
@@ -85,7 +85,7 @@ def _checked(folder: Path) -> Iterator[Bundle | BundleError]:
 
 
 def _bundles_in(folder: Path) -> list[Path]:
-    """A bundle itself, the versions of a model, or every bundle of a repository."""
+    """Return the folder if it is a bundle, else the versions of a model, else every bundle in a folder of models."""
     entries = folder.iterdir() if folder.is_dir() else ()
     inner = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not inner or (folder / "manifest.json").exists():
@@ -106,7 +106,7 @@ def _groups(manifest: Manifest) -> str:
 
 
 def _metrics(metrics: dict[str, Any]) -> list[str]:
-    """The protocol's table where training wrote one, then whatever else is there."""
+    """Return the evaluation protocol's table, if training wrote one, then all other metrics."""
     protocol = metrics.get("protocol")
     lines = ["  metrics" if metrics else "  metrics  none"]
     if isinstance(protocol, dict) and all(isinstance(row, dict) for row in protocol.values()):
@@ -119,7 +119,7 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
 
 
 def _summary(key: str, value: Any) -> Any:
-    """A line's worth of the two long ones; whatever has another form than training's is shown as it is."""
+    """Shorten the two long metrics to a line; show a value of an unexpected form unchanged."""
     try:
         if key == "curve":
             alphas = value["alphas"]
@@ -135,7 +135,7 @@ def _summary(key: str, value: Any) -> Any:
 
 
 def _cell(column: str, value: object) -> str:
-    """Accuracies as per cent, alpha as it is, "-" where there is nothing, as for a group without classes."""
+    """Return accuracies in percent, alpha unchanged, and "-" for a missing value, as for a group without classes."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-"
     return f"{value:.4g}" if column == "alpha" else f"{100 * value:.2f}%"
@@ -146,5 +146,5 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends us quietly
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends the command quietly
     sys.exit(main())

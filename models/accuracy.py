@@ -2,7 +2,7 @@
 
 A labelled image is right for alpha in one interval [lo, hi] (`alpha_path.py`). So the accuracy of any set of images, of
 a class, of a group, or any mean of per-class recalls, changes only where an interval begins or ends: N images give at
-most 2N steps, and between two of them nothing can happen that a grid would have to find.
+most 2N steps, and nothing changes between two of them, so no grid is needed.
 
     overall      share of images that are right            many, medium, few   mean recall of the group's classes
     balanced     arithmetic mean of the classes' recalls   worst_class         the lowest recall
@@ -85,7 +85,7 @@ def accuracy_curve(intervals: Float, weights: Float) -> AccuracyCurve:
 
 
 class LabelledIntervals:
-    """N labelled images, each as the one interval of alpha where it is classified rightly.
+    """N labelled images, each as the interval of alpha in which it is classified correctly.
 
     Args:
         labels: (N,) class indices.
@@ -93,7 +93,7 @@ class LabelledIntervals:
         groups: C times `many`, `medium` or `few`.
 
     Raises:
-        ValueError: the shapes disagree, or a label is no class.
+        ValueError: the shapes disagree, or a label is not a class.
 
     """
 
@@ -149,7 +149,7 @@ class LabelledIntervals:
         return self._events.alphas
 
     def steps(self, figure: str, repeats: Int | None = None) -> Float64:
-        """Return (M + 1,) one of FIGURES between all `breakpoints`: `curve`, with the steps that change nothing."""
+        """Return (M + 1,) one of FIGURES between all `breakpoints`: like `curve`, but flat steps are kept."""
         self._check(figure)
         counts = np.ones(len(self), np.int64) if repeats is None else repeats
         if figure == "worst_class":
@@ -158,7 +158,7 @@ class LabelledIntervals:
             return self._mean_of_recalls(figure, counts)
         weights = self._class_weights(figure)[self.labels]
         weights *= counts
-        return self._events.sums(weights).clip(0.0, 1.0)  # sums that are 0 or 1 miss it by rounding
+        return self._events.sums(weights).clip(0.0, 1.0)  # rounding moves sums of exactly 0 or 1
 
     def recall_curve(self, class_index: int) -> AccuracyCurve:
         """Return one class's recall as an exact function of alpha.
@@ -175,13 +175,13 @@ class LabelledIntervals:
 
     def _check(self, figure: str) -> None:
         if figure not in FIGURES:
-            raise TuningError(f"{figure[:64]!r} is no figure; there are: {', '.join(FIGURES)}")
+            raise TuningError(f"unknown figure {figure[:64]!r}; figures are {', '.join(FIGURES)}")
         if figure not in self.figures:
             of_what = f"of a {figure}-shot class" if len(self) else "at all"
             raise TuningError(f"there is no labelled image {of_what}, so {figure} cannot be measured")
 
     def _class_weights(self, figure: str) -> Float64:
-        """(C,) what one image of each class counts in a figure that is a weighted sum of right images."""
+        """Return (C,) the weight of one image of each class, in a figure that is a weighted sum of correct images."""
         if figure == "overall":
             return np.full(len(self.groups), 1.0 / len(self))
         counted = self.class_images > 0
@@ -230,7 +230,7 @@ class LabelledIntervals:
         return np.where(classes_at_zero > 0.5, 0.0, mean)
 
     def _lowest_recall(self, counts: Int) -> Float64:
-        """Lay every class's steps over alpha; the lowest counts."""
+        """Return the lowest of all classes' recalls at every step."""
         start, after = self._hits(counts)
         mine = self._by_class
         present = self.class_images > 0

@@ -2,7 +2,7 @@
 
 TDE logits are affine in alpha, `logits − α·slope`, so along alpha each class is a line and the winner is the upper
 envelope of C lines. Hence a class wins on at most one interval, and a labelled image is right for alpha in one interval
-[lo, hi]: two numbers, all that choosing alpha needs of it (`accuracy.py`).
+[lo, hi]: two numbers, all that choosing alpha needs (`accuracy.py`).
 
     label y beats class j    ⇔  l_y − α s_y ≥ l_j − α s_j  ⇔  α (s_y − s_j) ≤ l_y − l_j
 
@@ -30,7 +30,7 @@ def winning_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[An
 
     Args:
         logits: (N, C) at alpha 0.
-        slope: (N, C) what alpha = 1 takes out, `tde.head_effect`; (C,) where it is the same for all images.
+        slope: (N, C) what alpha = 1 takes out, `tde.head_effect`; (C,) if it is the same for all images.
         labels: (N,) class indices.
 
     Returns:
@@ -39,7 +39,7 @@ def winning_intervals(logits: Float, slope: Float, labels: NDArray[np.integer[An
         a class tied with another along all of alpha counts only if its index is the lower, as in argmax.
 
     Raises:
-        ValueError: the shapes disagree, a label is no class, or a number is not finite.
+        ValueError: the shapes disagree, a label is not a class, or a number is not finite.
 
     >>> winning_intervals(np.array([[4.0, 1.0]] * 2), np.array([[3.0, 0.0]] * 2), np.array([0, 1])).tolist()
     [[-inf, 1.0], [1.0, inf]]
@@ -81,7 +81,7 @@ def alpha_path(logits: Float, slope: Float, low: float = -np.inf, high: float = 
         at a single alpha is not. No class has two steps.
 
     Raises:
-        ValueError: the shapes disagree, there is no class, a number is not finite, or low is not below high.
+        ValueError: the shapes disagree, there are no classes, a number is not finite, or low is not below high.
 
     >>> alpha_path(np.array([4.0, 1.0]), np.array([3.0, 0.0]))
     [PathStep(low=-inf, high=1.0, class_index=0), PathStep(low=1.0, high=inf, class_index=1)]

@@ -1,8 +1,8 @@
 """Read and write bundles: the folder NAME/VERSION that is one model.
 
-A bundle comes from somebody else's machine and is then served to strangers, so the loader takes nothing on trust: it
-reads each file once, checks it against the manifest's sha256, and refuses, with a sentence, whatever does not fit.
-Nothing is ever unpickled. The writer verifies with the same loader before anybody can see the folder. README.md has
+A bundle may come from any machine, so the loader trusts nothing: it reads each file once, checks it against the
+manifest's sha256, and refuses whatever does not fit, with a sentence that says why. Nothing is ever unpickled. The
+writer verifies a new bundle with the same loader before the folder becomes visible. README.md has
 the format.
 """
 
@@ -47,13 +47,14 @@ _NUMPY_TYPES = {"F32": "<f4", "I64": "<i8"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A model that was vouched for. The arrays are read-only.
+    """A verified model. The arrays are read-only.
 
     Args:
         path: the folder NAME/VERSION.
-        manifest: what the bundle says about itself.
+        manifest: the contents of manifest.json.
         class_effect: (K, C) float32, see models/tde.py.
-        mean_feature: (D,) float32, the mean training feature; information, as class_effect already holds it.
+        mean_feature: (D,) float32, the mean training feature; for information only, since class_effect already contains
+            it.
         class_counts: (C,) int64 training images of each class.
 
     """
@@ -73,10 +74,10 @@ class Bundle:
 def load_bundle(path: Path | str) -> Bundle:
     """Read the bundle in the folder `path` = .../NAME/VERSION.
 
-    One that is exchanged for another while it is read (`update.py`) is read again.
+    If another bundle takes its place while it is read (`update.py`), it is read again.
 
     Raises:
-        BundleError: whatever cannot be vouched for, as one of its subclasses; the sentence starts with the folder.
+        BundleError: one of its subclasses, if the bundle is not valid; the message starts with the folder.
 
     """
     folder = Path(path).resolve()
@@ -161,7 +162,7 @@ def find_bundles(root: Path) -> list[Path]:
     Hidden folders and plain files are ignored.
 
     Raises:
-        BundleMissingFileError: there is no such folder.
+        BundleMissingFileError: the folder does not exist.
         BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
 
     """
@@ -171,17 +172,19 @@ def find_bundles(root: Path) -> list[Path]:
         versions = _folders(model)
         strangers = [folder.name for folder in versions if not is_version(folder.name)]
         if not NAME_PATTERN.fullmatch(model.name) or strangers or not versions:
-            wrong = f"{strangers[0]!r} is no version" if strangers else f"{model.name!r} is no model with versions"
+            wrong = (
+                f"{strangers[0]!r} is not a version" if strangers else f"{model.name!r} is not a model with versions"
+            )
             raise BundlePathError(f"{model}: {wrong}; bundles lie as NAME/VERSION, a version is 1, 2, 3, ...")
         found += sorted(versions, key=lambda folder: int(folder.name))
     return found
 
 
 def check_repository(root: Path) -> None:
-    """Refuse what cannot be a folder of bundles.
+    """Check that a folder can hold bundles.
 
     Raises:
-        BundleMissingFileError: there is no such folder.
+        BundleMissingFileError: the folder does not exist.
         BundlePathError: it is a bundle itself.
 
     """
@@ -192,12 +195,12 @@ def check_repository(root: Path) -> None:
 
 
 def is_version(name: str) -> bool:
-    """Say whether a folder of this name may hold a version of a model."""
+    """Return whether a folder of this name may hold a version of a model."""
     return name.isascii() and name.isdigit() and not name.startswith("0")
 
 
 def _identity(folder: Path) -> tuple[int, int, int] | None:
-    """What differs when another folder has taken the place; None where there is none."""
+    """Return what changes if another folder takes this one's place; None if there is no folder."""
     try:
         found = folder.stat()
     except OSError:
@@ -248,7 +251,7 @@ def _read(folder: Path, name: str, at_most: int = -1) -> bytes:
     if target.parent != folder:
         raise BundlePathError(f"{name} leads out of the folder, to {target}; copy the file instead of linking it")
     if not stat.S_ISREG(target.stat().st_mode):
-        raise BundlePathError(f"{name} is no regular file")
+        raise BundlePathError(f"{name} is not a regular file")
     with target.open("rb") as file:
         return file.read(at_most)
 

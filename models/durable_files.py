@@ -1,4 +1,4 @@
-"""Files and folders that are whole on disk before anybody is told of them, also if the power fails in between."""
+"""Files and folders that are complete on disk before they become visible, even if the power fails in between."""
 
 import ctypes
 import errno
@@ -13,7 +13,7 @@ _NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.EXDEV)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file; when this returns, the content is on the disk."""
+    """Write a file and flush it to disk before returning."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -21,7 +21,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the folder's list of names on the disk."""
+    """Flush a folder's list of names to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two paths on one file system change places, in one step: at every moment each of them is there, and whole.
+    """Exchange two paths on one file system atomically: at every moment both exist and are complete.
 
     Raises:
         OSError: the system or this file system cannot do that, or may not.

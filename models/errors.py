@@ -1,7 +1,7 @@
-"""Everything `models` can complain about, as one tree, so a caller may catch as widely or narrowly as it wants.
+"""All errors of `models` as one tree, so that a caller can catch them as widely or narrowly as it needs.
 
     LongtailError
-    ├── BundleError                 a folder that cannot be vouched for as a bundle
+    ├── BundleError                 a folder that is not a valid bundle
     │   ├── ManifestError           manifest.json: not JSON, a missing or unknown key, a value out of its range
     │   ├── BundleMissingFileError  a file or folder is not there
     │   ├── BundleChecksumError     a file's sha256 differs from the manifest's, or the manifest does not list the file
@@ -12,14 +12,14 @@
     │   ├── BundleGraphError        model.onnx: not ONNX, or other inputs and outputs than the contract's
     │   ├── BundleExistsError       save_bundle would have to overwrite
     │   └── BundleUpdateError       a bundle that cannot be replaced where it lies
-    ├── TuningError                 alpha cannot be chosen: an objective, a constraint or labels that make no sense
+    ├── TuningError                 alpha cannot be chosen: an invalid objective or constraint, or unusable labels
     │   └── InfeasibleError         no alpha meets the constraints
     └── ImageError                  bytes that cannot become an image
         ├── UnreadableImageError    not an image, truncated, damaged, empty
-        ├── UnsupportedImageError   an image, but of a format we do not take
+        ├── UnsupportedImageError   an image of another format than JPEG, PNG and WebP
         └── ImageTooLargeError      more pixels than allowed
 
-The message is the sentence a person reads; it says what is wrong, where, and what would work.
+Each message is one sentence for a person; it says what is wrong, where, and what would work.
 """
 
 __all__ = [

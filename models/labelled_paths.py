@@ -2,7 +2,7 @@
 
 The same rule holds for archives sent to the service and for folders and archives on the command line.
 
-Where there is a `test` folder only what lies below it counts: alpha must not be chosen on pictures the network was
+If there is a `test` folder, only the pictures below it count: alpha must not be chosen on pictures that the network was
 trained on.
 """
 
@@ -17,7 +17,7 @@ _NO_PICTURES = ("__MACOSX",)  # what the Finder adds to a zip
 
 
 def is_picture(path: PurePosixPath) -> bool:
-    """Say whether a file is one of the pictures; hidden ones are not.
+    """Return whether a file counts as a picture; hidden files do not.
 
     >>> [is_picture(PurePosixPath(name)) for name in ("cat/1.JPG", "cat/.1.jpg", "__MACOSX/cat/1.jpg", "cat/notes.txt")]
     [True, False, False, False]
@@ -27,7 +27,7 @@ def is_picture(path: PurePosixPath) -> bool:
 
 
 def to_choose_on(pictures: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    """Return the pictures that count: those of the test split, or all where there is none.
+    """Return the pictures that count: those of the test split, or all if there is none.
 
     >>> [str(path) for path in to_choose_on(map(PurePosixPath, ("train/cat/1.png", "test/cat/2.png")))]
     ['test/cat/2.png']
@@ -37,7 +37,7 @@ def to_choose_on(pictures: Iterable[PurePosixPath]) -> list[PurePosixPath]:
 
 
 def class_folder(path: PurePosixPath) -> str:
-    """Return the name of the folder a picture lies in, "" where it lies in none.
+    """Return the name of the folder that a picture lies in, "" if there is none.
 
     >>> class_folder(PurePosixPath("set/test/cat/1.png")), class_folder(PurePosixPath("1.png"))
     ('cat', '')

@@ -1,7 +1,7 @@
-"""manifest.json as frozen dataclasses: what a bundle says about itself, and the rules it must keep.
+"""manifest.json as frozen dataclasses, with the rules that its fields must keep.
 
-A server acts on these fields for years after the person who wrote them has gone, so every rule is checked here, once,
-on reading and on construction alike; the rest of the code may then trust what it holds. README.md has the format.
+A server acts on these fields for years, so every rule is checked here once, both on reading and on construction, and
+the rest of the code can trust them. README.md has the format.
 """
 
 import dataclasses

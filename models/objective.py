@@ -1,4 +1,4 @@
-"""What alpha is chosen for: a figure to be as high as possible, and figures that must not fall below a value."""
+"""The objective that alpha is chosen for: a figure to maximise, and figures that must not fall below a value."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from models.tde import MAX_ALPHA
 
 __all__ = ["ALPHA_RANGE", "OBJECTIVES", "Constraint", "Objective"]
 
-ALPHA_RANGE = (-8.0, 8.0)  # where alpha is looked for; beyond it the head effect outweighs what the picture shows
+ALPHA_RANGE = (-8.0, 8.0)  # the range searched for alpha; beyond it the head effect outweighs the picture
 OBJECTIVES = ("overall", "balanced", "harmonic", "geometric", "few", "medium", "many", "worst_class")
 _CONSTRAINT = re.compile(r"\s*([a-z_]+)\s*>=\s*([0-9.]+)\s*(%?)\s*")
 
@@ -26,7 +26,7 @@ class Constraint:
         """Read a constraint.
 
         Raises:
-            TuningError: it is not FIGURE >= VALUE, there is no such figure, or the value is not between 0 and 1.
+            TuningError: the text is not FIGURE >= VALUE, the figure is unknown, or the value is not between 0 and 1.
 
         >>> Constraint.parse("overall >= 70%")
         Constraint(figure='overall', at_least=0.7)
@@ -72,7 +72,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.figure not in OBJECTIVES:
-            raise TuningError(f"{self.figure[:64]!r} is no objective; there are: {', '.join(OBJECTIVES)}")
+            raise TuningError(f"unknown objective {self.figure[:64]!r}; objectives are {', '.join(OBJECTIVES)}")
         if not -MAX_ALPHA <= self.low <= self.high <= MAX_ALPHA:
             raise TuningError(
                 f"alpha was to be chosen in [{self.low}, {self.high}]; give finite numbers, the lower one first, of at "

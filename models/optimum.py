@@ -78,7 +78,7 @@ def _optimum(images: LabelledIntervals, objective: Objective, repeats: NDArray[n
     first = np.flatnonzero(best & ~np.concatenate([[False], best[:-1]]))
     last = np.flatnonzero(best & ~np.concatenate([best[1:], [False]]))
     middles = (begins[first] + ends[last]) / 2.0
-    middles = np.where(middles < ends[last], middles, begins[first])  # two neighbouring floats have no middle
+    middles = np.where(middles < ends[last], middles, begins[first])  # two adjacent floats have no middle
     chosen = np.abs(middles).argmin()
     low = begins[first[chosen]]
     high = ends[last[chosen]]
@@ -91,19 +91,19 @@ def confidence_interval(
 ) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of the optimal alpha.
 
-    Images are drawn with replacement within each class, so that every class keeps its size: 200 samples, fewer where
-    those would be more than 20 million images. A sample in which no alpha meets the constraints has no optimum and is
-    left out; where that is so in half of the samples, nothing can be said.
+    Images are drawn with replacement within each class, so that every class keeps its size: 200 samples, or fewer if
+    those would exceed 20 million images. A sample in which no alpha meets the constraints has no optimum and is left
+    out; if that happens in half of the samples, there is no interval.
 
     Args:
         images: where along alpha each image is right.
         objective: what to choose for.
         seed: of the drawing.
-        check: called before every sample; what it raises ends the work.
+        check: called before every sample; an exception it raises stops the work.
 
     Returns:
-        The interval; None where fewer than half of the samples have an optimum, or a class has only 1 to 4 images:
-        so few cannot be resampled, and would look sure.
+        The interval; None if fewer than half of the samples have an optimum, or a class has only 1 to 4 images: with so
+        few, resampling would underestimate the spread.
 
     Raises:
         TuningError: as `optimum`, on all images.

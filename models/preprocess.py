@@ -1,6 +1,6 @@
-"""Bytes from a client into the pixels the network was trained to see: decode, turn upright, resize, crop.
+"""From a picture's bytes to the pixels the network was trained on: decode, turn upright, resize, crop.
 
-Training and serving must agree on every step here, or accuracy is lost without an error anywhere. Each unusual kind of
+Training and serving must agree on every step here, or accuracy drops without any error. Each unusual kind of
 picture has one defined meaning (README.md, "Image recipe"), and the number of pixels is checked before any is decoded.
 Resize and crop round as torchvision's Resize and CenterCrop do. A JPEG much larger than the recipe asks for is decoded
 at a fraction of its size: 12 megapixels then take less than half the time, and the network sees the same picture.
@@ -24,9 +24,9 @@ __all__ = ["Box", "decode_image", "decode_region"]
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
-# Pillow's own limit would warn or raise by its own rules; ours is checked on every image, before decoding.
+# Pillow's own limit warns or raises by other rules; `decode_image` checks ours before decoding.
 Image.MAX_IMAGE_PIXELS = None
-# It warns of damage in what nobody looks at, in the file's own numbers: a line in the log for each, and kept for good.
+# Pillow warns of damage in metadata that is not used here. Each distinct warning would be logged and kept in memory.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
@@ -100,13 +100,13 @@ def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_0
 def decode_region(
     data: bytes, region: Callable[[int, int], Box], *, height: int, width: int, max_pixels: int = 50_000_000
 ) -> NDArray[np.uint8]:
-    """Return a part of the picture in `data`, resized: what training looks at. Limits and errors as `decode_image`.
+    """Return a part of the picture in `data`, resized, for training. Limits and errors are those of `decode_image`.
 
     A JPEG is decoded at the smallest fraction of its size that leaves the part twice the pixels asked for.
 
     Args:
         data: the encoded picture.
-        region: called with the width and height of the upright picture, says which part of it.
+        region: called with the width and height of the upright picture; returns the box to cut out.
         height: of the result, in pixels.
         width: of the result, in pixels.
         max_pixels: the largest picture that is decoded, width x height.
@@ -117,9 +117,9 @@ def decode_region(
     """
     image = _open(data, max_pixels)
     stored = image.size
-    rgb = None if image.format in {"JPEG", "MPO"} else _decode(image)  # of a PNG EXIF is known only after decoding
+    rgb = None if image.format in {"JPEG", "MPO"} else _decode(image)  # a PNG's EXIF is known only after decoding
     orientation = _orientation(image)
-    turned = orientation >= 5  # on its side: width and height change places
+    turned = orientation >= 5  # the picture lies on its side: width and height are swapped
     box = _in_stored(region(*(stored[::-1] if turned else stored)), stored, orientation)
     size = (height, width) if turned else (width, height)
     if rgb is None:
@@ -139,7 +139,7 @@ def decode_region(
 
 
 def _in_stored(box: Box, stored: tuple[int, int], orientation: int) -> Box:
-    """Return where a box of the upright picture lies in the stored one."""
+    """Return the box in the stored picture that a box in the upright picture corresponds to."""
     left, top, right, bottom = box
     if orientation >= 5:
         left, top, right, bottom = top, left, bottom, right
@@ -215,11 +215,11 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _scale(image: Image.Image, at_least: int) -> tuple[float, float, float, float] | None:
-    """Have a JPEG decoded at 1/8, 1/4 or 1/2, the smallest that leaves both sides at least so many pixels.
+    """Have a JPEG decoded at 1/8, 1/4 or 1/2: the smallest scale that leaves both sides at least `at_least` pixels.
 
     Returns:
-        where in the scaled picture the whole one lies: its last row and column may be fractions of a pixel. None for
-        what is decoded at its full size: a smaller JPEG, another format.
+        the box that the whole picture covers in the scaled one, whose last row and column may be fractions of a pixel;
+        None if it is decoded at full size: a smaller JPEG, or another format.
 
     """
     size = image.size
@@ -239,7 +239,7 @@ def _decode(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none or, as in browsers, where EXIF is unreadable."""
+    """Return the EXIF orientation; 1 (upright) if there is none or, as in browsers, if EXIF is unreadable."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except MemoryError:
@@ -267,7 +267,7 @@ def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 
 def _resize_and_crop(rgb: Image.Image, recipe: ImageRecipe) -> Image.Image:
-    """Resize and cut out the centre; where both are due, only the pixels that are kept are computed."""
+    """Resize and cut out the centre; if both are needed, only the pixels that are kept are computed."""
     (width, height) = _resized(rgb.size, recipe.resize)
     size = rgb.size
     left = round((width - recipe.width) / 2)

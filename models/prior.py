@@ -1,12 +1,12 @@
 """How frequent the classes are: in training, in today's traffic, and in what a caller expects.
 
-A classifier trained on p_train leans to its frequent classes. Where the caller knows the frequencies that matter to
-them, adding log p_target − log p_train to the logits moves the prediction there (Menon et al., ICLR 2021,
-arXiv:2007.07314). Where nobody knows them, but unlabelled traffic is at hand, two things can be had without a label:
-the alpha at which the mean predicted distribution comes closest to a target (`match_prior`), and, from calibrated
-probabilities, the traffic's own class frequencies by expectation maximisation (`estimate_prior`; Saerens, Latinne &
-Decaestecker, Neural Computation 14, 2002; calibrated by bias-corrected temperature scaling: Alexandari, Kundaje &
-Shrikumar, ICML 2020, arXiv:1901.06852). Shapes: N images, C classes.
+A classifier trained on p_train prefers its frequent classes. If the caller knows the class frequencies to expect,
+adding log p_target − log p_train to the logits moves the prediction there (Menon et al., ICLR 2021, arXiv:2007.07314).
+If the frequencies are unknown, unlabelled traffic gives two things: the alpha at which the mean predicted distribution
+is closest to a target (`match_prior`), and, from calibrated probabilities, the traffic's own class frequencies by
+expectation maximisation (`estimate_prior`; Saerens, Latinne & Decaestecker, Neural Computation 14, 2002; calibrated by
+bias-corrected temperature scaling: Alexandari, Kundaje & Shrikumar, ICML 2020, arXiv:1901.06852). Shapes: N images, C
+classes.
 """
 
 import math
@@ -78,7 +78,7 @@ def target_prior(
     if not weight_of:
         raise ValueError(f"prior {wanted!r:.64} is neither 'train' nor 'uniform' nor an object of class weights")
     if unknown := weight_of.keys() - set(class_names):
-        raise ValueError(f"prior: {min(unknown)[:64]!r} is no class of this model")
+        raise ValueError(f"prior: {min(unknown)[:64]!r} is not a class of this model")
     if missing := [name for name in class_names if name not in weight_of]:
         raise ValueError(
             f"prior lacks {len(missing)} of {len(class_names)} classes, such as {missing[0]!r}; give each a weight"
@@ -95,7 +95,7 @@ def prior_shift(target: Float64, class_counts: NDArray[np.integer[Any]]) -> Floa
     """Return (C,) log p_target − log p_train, to be added to the logits at any alpha.
 
     Raises:
-        ValueError: the shapes disagree, a target is no finite number above 0, or a class has no training images.
+        ValueError: the shapes disagree, a target is not a finite number above 0, or a class has no training images.
 
     """
     if target.shape != class_counts.shape or not ((target > 0) & (target < np.inf)).all():

@@ -1,4 +1,4 @@
-"""What N labelled images need for any value of a knob, after one forward pass: logits, and a slope along the knob.
+"""N labelled images after one forward pass: their logits, and a slope along a knob, so that any value can be scored.
 
     logits(knob) = logits − knob · slope
 
@@ -33,12 +33,12 @@ class Scores:
 
     Args:
         logits: (N, C) at knob 0.
-        slope: (N, C) what knob = 1 takes out; (C,) where it is the same for all images; (K, C) beside `head_cosine`.
+        slope: (N, C) what knob = 1 takes out; (C,) if it is the same for all images; (K, C) beside `head_cosine`.
         labels: (N,) class indices.
         groups: C times `many`, `medium` or `few`.
         exempt_class: the class TDE leaves alone, or None.
-        head_cosine: (N, K) where the slope is `tde.head_effect(head_cosine, slope)`, to be worked out in pieces: N x C
-            slopes take as much memory as the logits, and more time to write than to work out again.
+        head_cosine: (N, K) if the slope is `tde.head_effect(head_cosine, slope)`, which is then computed in pieces: N x
+            C slopes take as much memory as the logits, and storing them takes longer than computing them again.
 
     """
 
@@ -93,7 +93,7 @@ class Scores:
         return top, 1.0 / np.exp(shifted, out=shifted).sum(axis=1)  # softmax: the numerator of the top class is 1
 
     def labelled_intervals(self) -> LabelledIntervals:
-        """Return where along the knob each image is classified rightly, exactly.
+        """Return the exact interval of the knob in which each image is classified correctly.
 
         Raises:
             TuningError: a class is exempt: its probabilities are not affine in alpha.

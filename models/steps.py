@@ -1,8 +1,9 @@
 """Step functions of alpha, many at once: where intervals begin and end, sums over them, and the lowest of several.
 
-What `accuracy.py` is computed with. A bootstrap asks for the same sums hundreds of times with other weights, so what
-depends on the intervals alone is worked out once, and fresh memory is avoided: it costs as much as the arithmetic.
-Shapes: N images, C classes, E events (ends of intervals that are finite), M different alphas at which they happen.
+`accuracy.py` is built on these. A bootstrap computes the same sums hundreds of times with different weights, so
+whatever depends on the intervals alone is computed once, and no new memory is allocated: that costs as much as the
+arithmetic. Shapes: N images, C classes, E events (ends of intervals that are finite), M different alphas at which they
+happen.
 """
 
 from typing import Any
@@ -21,8 +22,8 @@ class Events:
     """Where intervals begin and end, in order of alpha: E events at M different alphas.
 
     Attributes:
-        image: (E,) whose interval it is.
-        sign: (E,) +1 where it begins, -1 where it ends.
+        image: (E,) index of the image that the event belongs to.
+        sign: (E,) +1 if an interval begins, -1 if it ends.
         position: (E,) index into `alphas`.
         alphas: (M,) ascending.
         begins_open: (N,) 1 for an image that is right from -inf on, else 0.

@@ -1,6 +1,6 @@
-"""JSON from strangers into the frozen dataclasses of a manifest: the wanted keys and no others, of the declared types.
+"""Read untrusted JSON into the frozen dataclasses of a manifest: exactly the declared keys, of the declared types.
 
-Python's own reader takes NaN, keys given twice and nesting without end; a manifest may have none of these. The
+Python's own reader accepts NaN, duplicate keys and unlimited nesting; a manifest may have none of these. The
 dataclasses' annotations are the schema, so it is written down once.
 """
 
@@ -27,7 +27,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
     """
     if len(text) > MAX_BYTES:
-        raise ManifestError(f"manifest.json is larger than {MAX_BYTES} bytes; that is no manifest")
+        raise ManifestError(f"manifest.json is larger than {MAX_BYTES} bytes, the maximum")
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         tree = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
@@ -42,7 +42,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 
 def check_tree(tree: object, field: str) -> None:
-    """Refuse a tree that is too deep, or holds non-finite numbers, text that cannot be printed, or no JSON type.
+    """Refuse a tree that is nested too deep, or holds non-finite numbers, unprintable text, or a type that JSON lacks.
 
     Raises:
         ManifestError: with the path of the first such value.
@@ -107,7 +107,7 @@ def build(wanted: Any, value: object, field: str) -> Any:
 
 
 def is_number(text: str) -> bool:
-    """Say whether a text reads as a number, so that a name and a number cannot be mistaken for one another.
+    """Return whether a text reads as a number, so that a name cannot be mistaken for one.
 
     >>> [is_number(text) for text in ("1.5", "nan", "1e3", "tail")]
     [True, True, True, False]
@@ -147,7 +147,7 @@ def _wrong(field: str, wanted: str, value: object) -> ManifestError:
 
 def _check_text(text: object, path: str) -> None:
     if not isinstance(text, str):
-        raise ManifestError(f"manifest.json: {path} holds {text!r}, which is no string")
+        raise ManifestError(f"manifest.json: {path} holds {text!r}, which is not a string")
     if not text.replace("\n", "").replace("\t", "").isprintable():
         raise ManifestError(f"manifest.json: {path} holds a character that cannot be printed: {text[:60]!r}")
 
@@ -162,4 +162,4 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")

@@ -1,8 +1,8 @@
-"""Choose alpha and say what that means: the report of the command line and of the service.
+"""Choose alpha and report the consequences; for the command line and the service.
 
-What stands beside the optimum keeps the choice honest: a confidence interval, figures cross-fitted (chosen on one half
-of the images, scored on the other, both ways), and post-hoc logit adjustment at its own best strength, tuned by the
-same code. Shapes: N labelled images, C classes. Figures are fractions of 1.
+The report holds, beside the optimum, what keeps the choice honest: a confidence interval, cross-fitted figures (alpha
+chosen on one half of the images and scored on the other, both ways), and post-hoc logit adjustment at its own best
+strength, tuned by the same code. Shapes: N labelled images, C classes. Figures are fractions of 1.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Figures = dict[str, float | None]
 
 
 def halves(labels: NDArray[np.int64], seed: int = SPLIT_SEED) -> NDArray[np.bool_]:
-    """Return (N,) which half each image is in; every class is split evenly, at random, odd ones by turns."""
+    """Return (N,) which half each image is in: classes are split evenly at random, odd images go to either in turn."""
     generator = np.random.default_rng(seed)
     first = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
@@ -84,9 +84,9 @@ def curve_points(
 def tune_intervals(
     images: LabelledIntervals, objective: Objective, check: Callable[[], None] = go_on
 ) -> dict[str, Any]:
-    """Return the report of `tune` as far as intervals alone can tell, as for labels that came back from production.
+    """Return the part of `tune`'s report that follows from intervals alone, as for labels from production feedback.
 
-    `check` is called now and then; what it raises ends the work.
+    `check` is called now and then; an exception it raises stops the work.
 
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.
@@ -125,19 +125,18 @@ def _curve_around(images: LabelledIntervals, objective: Objective, alpha: float)
 def tune(
     scores: Scores, class_counts: NDArray[np.int64], objective: Objective, check: Callable[[], None] = go_on
 ) -> dict[str, Any]:
-    """Choose alpha on labelled images, and the strength of post-hoc logit adjustment beside it.
+    """Choose alpha on labelled images, and the strength of post-hoc logit adjustment for comparison.
 
     Args:
         scores: the images along alpha.
         class_counts: (C,) training images of each class, for logit adjustment.
-        objective: what to choose for; both knobs are looked for in its range.
-        check: called now and then; what it raises ends the work.
+        objective: what to choose for; both knobs are searched in its range.
+        check: called now and then; an exception it raises stops the work.
 
     Returns:
         A report JSON can hold: `alpha`, `interval`, `value`, `confidence_interval`, `before` (alpha 0) and `after` with
         every figure of the protocol, `gain`, `cross_fitted`, `curve`, `images`, and `logit_adjustment` with `strength`
-        in the place of `alpha`; that is None where a class has no training images, or no strength meets the
-        constraints.
+        in place of `alpha`; that is None if a class has no training images, or no strength meets the constraints.
 
     Raises:
         InfeasibleError: no alpha in the range meets the constraints.

@@ -1,9 +1,9 @@
-"""Change what a bundle says about itself, such as its operating points, while servers read it.
+"""Change a bundle's manifest, such as its operating points, while servers read it.
 
-manifest.json holds the checksum of every other file, so a bundle is right or refused as a whole; files replaced one
-after another would be refused in between. The revised bundle is therefore written beside the old one, verified with the
-loader, and the two folders change places in one step. A reader finds the old bundle or the new one, so does whoever
-comes after a kill or a power cut. The network itself is never changed: that is another version.
+manifest.json holds the checksum of every other file, so a bundle is valid or refused as a whole, and one whose files
+are replaced one after another would be refused in between. The revised bundle is therefore written beside the old one,
+verified with the loader, and exchanged with it atomically. A reader finds the old bundle or the new one, even after a
+killed process or a power cut. The network itself is never changed: that needs a new version.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ _SCRATCH = ".updating-"
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What is to be different.
+    """The changes to a bundle.
 
     Args:
-        manifest: the new one; its `sha256` is filled in, its name and version must be the folder's.
-        readme: the new model card; None leaves it.
-        extra_files: plain file name -> content, new or replaced; further files stay.
+        manifest: the new manifest; its `sha256` is filled in, its name and version must be those of the folder.
+        readme: the new model card; None keeps the present one.
+        extra_files: plain file name -> content, added or replaced; all other files stay.
 
     """
 
@@ -45,18 +45,18 @@ class Revision:
 
 
 def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bundle:
-    """Replace the bundle's manifest, and its card and further files where asked: all of it, verified, or nothing.
+    """Replace the bundle's manifest, and if asked its card and other files: verified and complete, or not at all.
 
     Args:
         path: the folder NAME/VERSION.
-        revise: given the bundle as it is now, returns what it shall be. Updates of one model wait for one another, so
-            what another process saved a moment ago is in what it is given. Whatever it raises leaves all as it was.
+        revise: gets the present bundle, returns its revision. Updates of one model wait for one another, so it sees
+            what another process has just saved. If it raises, nothing is changed.
 
     Returns:
-        The bundle that lies there now.
+        The revised bundle.
 
     Raises:
-        BundleError: the bundle is refused, its revision would be, or it cannot be replaced where it lies.
+        BundleError: the bundle or its revision is not valid, or the folder cannot be replaced.
 
     """
     folder = Path(path).resolve()
@@ -80,7 +80,7 @@ def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bun
 
 
 def check_updatable(path: Path | str) -> None:
-    """Refuse early what `update_bundle` could not write.
+    """Check early that `update_bundle` can write.
 
     Raises:
         BundleUpdateError: the bundle's folder or the one around it is read-only.
@@ -90,7 +90,7 @@ def check_updatable(path: Path | str) -> None:
     for needed in (folder, folder.parent):
         if needed.is_dir() and not os.access(needed, os.W_OK | os.X_OK):
             raise BundleUpdateError(
-                f"{_called(folder)}: the folder {needed} cannot be written; copy the bundle, or change who may write"
+                f"{_called(folder)}: the folder {needed} cannot be written; copy the bundle, or change its permissions"
             )
 
 
@@ -100,7 +100,7 @@ def _check_names(revision: Revision) -> None:
 
 
 def _stage(staged: Path, bundle: Bundle, revision: Revision) -> None:
-    """Write the revised bundle: what is different, and all else as it is, who may read it included."""
+    """Write the revised bundle: the changes, and everything else unchanged, permissions included."""
     files = dict(revision.extra_files)
     if revision.readme is not None:
         files[CARD] = revision.readme.encode()
@@ -110,7 +110,7 @@ def _stage(staged: Path, bundle: Bundle, revision: Revision) -> None:
     for name in checksums:
         write_file(staged / name, files[name] if name in files else (bundle.path / name).read_bytes())
     write_file(staged / MANIFEST, manifest.to_json().encode())
-    for hidden in bundle.path.glob(".*"):  # nobody's business, but somebody's
+    for hidden in bundle.path.glob(".*"):  # not part of the bundle, but kept
         if hidden.is_dir() and not hidden.is_symlink():
             shutil.copytree(hidden, staged / hidden.name, symlinks=True)
         else:

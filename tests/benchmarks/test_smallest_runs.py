@@ -105,12 +105,12 @@ def test_decode() -> None:
 
 
 def test_tune() -> None:
-    assert "|" in run("tune.py", "--size", 400, 10, "--rounds", 1)
+    assert "400 images x 10 classes" in run("tune.py", "--size", 400, 10, "--rounds", 1)
 
 
 @needs_torch
 def test_estimate_prior(pictures: Path) -> None:
-    assert "|" in run("estimate_prior.py", "cifar10-lt", "--data", pictures)
+    assert "cifar10-lt: temperature" in run("estimate_prior.py", "cifar10-lt", "--data", pictures)
 
 
 @needs_torch
@@ -122,7 +122,7 @@ def test_train() -> None:
 @needs_torch
 @pytest.mark.skipif(find_spec("efficientnet_lite_pytorch") is None, reason="needs the group backbones")
 def test_features() -> None:
-    assert "|" in run("features.py", "efficientnet_lite0", "--rounds", 1)
+    assert "images/s" in run("features.py", "efficientnet_lite0", "--images", 16, "--rounds", 1)
 
 
 @needs_torch

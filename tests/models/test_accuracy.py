@@ -121,7 +121,7 @@ def test_weights_of_any_size_make_steps() -> None:
 
 
 def test_an_unknown_figure_is_refused_with_those_there_are() -> None:
-    with pytest.raises(TuningError, match="'median' is no figure; there are: overall, balanced"):
+    with pytest.raises(TuningError, match="unknown figure 'median'; figures are overall, balanced"):
         problem(0).curve("median")
 
 

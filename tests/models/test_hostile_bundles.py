@@ -188,13 +188,13 @@ def test_a_link_to_itself(folder: Path) -> None:
 def test_a_pipe_that_would_never_end(folder: Path) -> None:
     (folder / "README.md").unlink()
     os.mkfifo(folder / "README.md")
-    assert refusal(folder, errors.BundlePathError) == "bundle tiny/1: README.md is no regular file"
+    assert refusal(folder, errors.BundlePathError) == "bundle tiny/1: README.md is not a regular file"
 
 
 def test_a_folder_in_place_of_a_file(folder: Path) -> None:
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").mkdir()
-    assert refusal(folder, errors.BundlePathError) == "bundle tiny/1: model.onnx is no regular file"
+    assert refusal(folder, errors.BundlePathError) == "bundle tiny/1: model.onnx is not a regular file"
 
 
 def test_external_data_in_the_graph(folder: Path) -> None:

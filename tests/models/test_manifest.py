@@ -128,7 +128,7 @@ def test_a_broken_rule_is_named(edit: Callable[[Tree], None], sentence: str) -> 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
 def test_nan_and_infinity_are_no_json(text: str) -> None:
-    with pytest.raises(ManifestError, match=f"not JSON: {text} is no JSON number"):
+    with pytest.raises(ManifestError, match=f"not JSON: {text} is not a JSON number"):
         Manifest.from_json(GOOD.to_json().replace('"tau": 16.0', f'"tau": {text}'))
 
 
@@ -151,7 +151,7 @@ def test_a_number_beyond_floats_is_not_finite(field: str) -> None:
         (b'{"a": ' + b"9" * 5000 + b"}", "manifest.json is not JSON: "),
         (b'{"a": ' * 20 + b"1" + b"}" * 20, "nested more than 16 deep"),
         (b'{"a": ' * 100_000, "manifest.json is nested more than 16 deep"),
-        (b'{"a": "' + b" " * 2**24 + b'"}', "manifest.json is larger than 16777216 bytes; that is no manifest"),
+        (b'{"a": "' + b" " * 2**24 + b'"}', "manifest.json is larger than 16777216 bytes, the maximum"),
         (b'{"\\ud800": 1}', "holds a character that cannot be printed"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_later_format_is_told_apart_from_a_broken_one() -> None:
         ({"tau": float("nan")}, "tau is nan"),
         ({"metrics": {"x": float("inf")}}, "metrics.x is not a finite number"),
         ({"metrics": {"x": object()}}, "metrics.x is a object, which JSON has no type for"),
-        ({"metrics": {1: 2}}, "metrics holds 1, which is no string"),
+        ({"metrics": {1: 2}}, "metrics holds 1, which is not a string"),
         ({"format_version": 2}, "format_version is 2; it must be 1"),
     ],
 )

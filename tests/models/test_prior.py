@@ -38,7 +38,7 @@ def test_only_the_ratios_of_the_weights_matter() -> None:
     [
         ("even", "'even' is neither 'train' nor 'uniform'"),
         ({}, "neither 'train' nor 'uniform'"),
-        ({"cat": 1, "dog": 1, "cow": 1}, "'cow' is no class of this model"),
+        ({"cat": 1, "dog": 1, "cow": 1}, "'cow' is not a class of this model"),
         ({"cat": 1, "dog": 1}, "lacks 1 of 3 classes, such as 'lynx'"),
         ({"cat": 1, "dog": 1, "lynx": 0}, "above 0"),
         ({"cat": 1, "dog": 1, "lynx": -1}, "above 0"),

@@ -132,7 +132,7 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
-    with pytest.raises(TuningError, match="'f1' is no objective; there are: overall, balanced"):
+    with pytest.raises(TuningError, match="unknown objective 'f1'; objectives are overall, balanced"):
         Objective("f1")
 
 

@@ -233,7 +233,7 @@ def test_a_pipe_in_a_files_place_holds_nobody_up(kept: Kept) -> None:
     path.unlink()
     os.mkfifo(path)
     kept.look()
-    assert kept.refused()["a/2"] == "bundle a/2: model.onnx is no regular file"
+    assert kept.refused()["a/2"] == "bundle a/2: model.onnx is not a regular file"
 
 
 def test_a_link_to_another_model_is_refused(kept: Kept) -> None:

@@ -222,7 +222,7 @@ def test_a_name_that_cannot_be_one_is_refused_before_any_work(
             ["--constraint", "overall >= 1", "--low", "0", "--high", "0.5"],
             "no alpha in 0..0.5 gives overall >= 1; alone",
         ),
-        (["--objective", "best"], "'best' is no objective; there are: overall, balanced"),
+        (["--objective", "best"], "unknown objective 'best'; objectives are overall, balanced"),
         (["--constraint", "few > 3"], "constraint 'few > 3': write FIGURE >= VALUE"),
         (["--constraint", "few >= nan"], "write FIGURE >= VALUE"),
         (["--low", "nan"], "give finite numbers, the lower one first"),
