@@ -1,4 +1,4 @@
-"""What a query string means: alpha values, top_k, a prior, and since when."""
+"""The query parameters that need more than a type: `alpha`, `top_k`, `prior` and `since`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,22 +25,22 @@ Float32 = NDArray[np.float32]
 def parse_alphas(
     values: Sequence[str], points: Mapping[str, PointInForce], model: str, settings: Settings
 ) -> tuple[float, ...]:
-    """Return the numbers meant by `alpha=…`, in the order asked; names and numbers may be mixed.
+    """Return the alphas of the parameters `alpha=…`, in the order given; each is a number or an operating point.
 
     Args:
-        values: as they came.
-        points: the operating points in force.
-        model: its name, for errors.
-        settings: the limits.
+        values: the parameters' values; if there are none, the result is the model's default alpha.
+        points: the model's operating points in force.
+        model: the model's name, for error messages.
+        settings: `max_alpha` and `max_alphas` apply.
 
     Raises:
-        AlphaError: neither a finite number nor an operating point of this model.
-        AlphaRangeError: larger than the server allows.
-        TooManyAlphasError: more values than the server allows.
+        AlphaError: a value is neither a finite number nor an operating point of this model.
+        AlphaRangeError: a number is outside -max_alpha..max_alpha.
+        TooManyAlphasError: there are more than max_alphas values.
 
     """
     if len(values) > settings.max_alphas:
-        raise TooManyAlphasError(f"{len(values)} values of alpha; at most {settings.max_alphas} fit into one request")
+        raise TooManyAlphasError(f"{len(values)} values of alpha; send at most {settings.max_alphas} in one request")
     return tuple(_parse_alpha(value, points, model, settings.max_alpha) for value in values or (DEFAULT_ALPHA,))
 
 
@@ -65,10 +65,10 @@ def check_alpha_range(alpha: float, max_alpha: float, what: str = "alpha", balan
 
 
 def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
-    """Return how many classes to answer with; by default 5, or all where there are fewer.
+    """Return the number of classes in an answer; the default is 5, or all if there are fewer.
 
     Raises:
-        TopKError: below 1 or above the number of classes.
+        TopKError: the number is below 1 or above the number of classes.
 
     """
     classes = len(manifest.classes)
@@ -80,36 +80,37 @@ def parse_top_k(top_k: int | None, manifest: Manifest) -> int:
 
 
 def parse_prior(text: str | None, bundle: Bundle) -> Float32 | None:
-    """Return what `prior=…` adds to the logits, (C,) log p_target − log p_train, or None for the training prior.
+    """Return what `prior=…` adds to the logits: (C,) log p_target − log p_train, or None for the training prior.
 
     Raises:
-        PriorError: neither a word we know nor a weight for every class, or the model cannot be adjusted.
+        PriorError: the text is neither a known word nor an object with a weight for every class, or the model has no
+            class counts to adjust.
 
     """
     if text in {None, "train"}:
         return None
-    wanted: Any = text
+    target: Any = text
     if str(text).lstrip().startswith("{"):
         try:
-            wanted = orjson.loads(str(text))
+            target = orjson.loads(str(text))
         except orjson.JSONDecodeError as error:
             raise PriorError(f"prior is not a JSON object: {error}") from error
-        if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in wanted.values()):
+        if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in target.values()):
             raise PriorError("prior: every weight must be a number")
     try:
-        target = target_prior(wanted, [info.name for info in bundle.manifest.classes], bundle.class_counts)
-        return prior_shift(target, bundle.class_counts).astype(np.float32)
+        names = [info.name for info in bundle.manifest.classes]
+        return prior_shift(target_prior(target, names, bundle.class_counts), bundle.class_counts).astype(np.float32)
     except (ValueError, OverflowError) as error:
         raise PriorError(str(error)) from error
 
 
 def parse_since(text: str | None, now: float) -> float | None:
-    """Return the time meant by `since=…` in seconds since 1970: a time of ISO 8601, or so many seconds before now.
+    """Return the time of `since=…` in seconds since 1970.
 
-    A time without an offset is UTC.
+    The text is an ISO 8601 time, in UTC if it has no offset, or a number of seconds before now.
 
     Raises:
-        RequestError: neither, or not a time a clock can show.
+        RequestError: the text is neither, or outside the years that Python supports.
 
     >>> parse_since("2026-11-23T12:00:00Z", 0), parse_since("90", 1000), parse_since(None, 0)
     (1795435200.0, 910.0, None)
@@ -127,8 +128,8 @@ def parse_since(text: str | None, now: float) -> float | None:
             seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise RequestError(
-            f"since {text[:64]!r} is no time; write 2026-11-23T12:00:00Z (a + in an address is %2B), or 3600 for the "
-            "last hour"
+            f"since {text[:64]!r} is not a time; write 2026-11-23T12:00:00Z (in a URL, write + as %2B), or 3600 for "
+            "the last hour"
         )
     return now - seconds
 

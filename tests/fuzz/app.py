@@ -1,6 +1,6 @@
-"""The whole service in this process, asked without a network: a request's bytes in, and its answer looked at.
+"""The whole service in this process, without a network: it takes a request's bytes and checks the answer.
 
-The engine is the exact, instant one, so that all the time goes into parsing.
+The engine is the exact, instant fake, so that nearly all time goes into parsing.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ __all__ = ["FaultError", "ServiceUnderTest"]
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHODS = (b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"PATCH", b"OPTIONS")
-MAX_HEAD_BYTES = 16_384  # bytes
-ANYWHERE = {403, 404, 405}  # of the envelope and the router, not of an operation
+MAX_HEAD_BYTES = 16_384
+ANYWHERE = {403, 404, 405}  # from the middleware and the router, for any operation
 
 
 class FaultError(AssertionError):
-    """The service did what it never should."""
+    """The service did something that it never should."""
 
 
 class ServiceUnderTest:
-    """A running service; `send` may be called as often as one likes.
+    """A running service; call `send` any number of times.
 
     Args:
-        folder: an empty one, for its model and its database.
-        limits: settings, where the small ones that keep the fuzzer quick will not do.
+        folder: an empty folder, for its model and its database.
+        limits: settings that replace the low limits that keep the fuzzer quick.
 
     """
 
@@ -53,15 +53,15 @@ class ServiceUnderTest:
         self._loop.run_until_complete(self._running.__aenter__())
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the service."""
         self._loop.run_until_complete(self._running.__aexit__(None, None, None))
         self._loop.close()
 
     def send(self, data: bytes) -> str:
-        """Send a request as `seeds.request` writes it, and return the status it is answered with.
+        """Send a request in the form that `seeds.request` writes, and return the answer's status.
 
         Raises:
-            FaultError: the answer has a status that the operation does not document, or is no sentence.
+            FaultError: the operation does not document the status, or the error has no message.
 
         """
         scope, body = _scope(data)
@@ -72,12 +72,12 @@ class ServiceUnderTest:
     async def _answer(self, scope: dict[str, Any], body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
         messages = _messages(body)
         sent = []
-        gone = asyncio.Event()
+        disconnected = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             message = next(messages, None)
             if message is None:
-                await gone.wait()
+                await disconnected.wait()
                 return {"type": "http.disconnect"}
             return message
 
@@ -88,8 +88,8 @@ class ServiceUnderTest:
             await self.app(scope, receive, send)
         except Exception as error:
             raise FaultError(f"{scope['method']} {scope['path']} raises {error!r}") from error
-        gone.set()
-        return sent[0]["status"], dict(sent[0]["headers"]), b"".join(each.get("body", b"") for each in sent[1:])
+        disconnected.set()
+        return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
 
     def _check(self, scope: dict[str, Any], status: int, headers: dict[bytes, bytes], answer: bytes) -> None:
         route = getattr(scope.get("route"), "path", None)
@@ -102,11 +102,11 @@ class ServiceUnderTest:
         error = orjson.loads(answer)["error"]
         message = error if isinstance(error, str) else error["message"]
         if len(message) < 15 or len(message) > 8000:
-            raise FaultError(f"{scope['method']} {route} answers {status} with no sentence: {message[:300]!r}")
+            raise FaultError(f"{scope['method']} {route} answers {status} without a message: {message[:300]!r}")
 
 
 def _scope(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return what a web server makes of a request: what cannot pass one is left out."""
+    """Return the scope and the body that a web server makes of a request, without what no server would accept."""
     head, _, body = data.partition(b"\n\n")
     head = head[:MAX_HEAD_BYTES]
     line, *lines = head.split(b"\n")
@@ -133,7 +133,7 @@ def _scope(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _messages(body: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the body in pieces, cut where it depends on the body only."""
+    """Yield the body in pieces; where it is cut depends only on the body."""
     piece = max(1, len(body) if len(body) % 3 == 0 else len(body) // (2 + len(body) % 7))
     for start in range(0, max(len(body), 1), piece):
         more = start + piece < len(body)

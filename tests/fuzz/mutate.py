@@ -1,6 +1,6 @@
-"""From inputs that are good to inputs that are nearly good, which get deeper into a parser than random bytes.
+"""Mutations that turn valid inputs into nearly valid ones, which reach deeper into a parser than random bytes.
 
-Everything is drawn from the generator that is handed in, so that a number gives the same input again.
+All randomness comes from the generator passed in, so that the number of an input reproduces it.
 """
 
 import random
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["mutated", "with_png_checksums"]
 
-LARGEST = 1 << 20  # bytes; repeating grows no further
+MAX_INPUT_BYTES = 1 << 20  # repeating a stretch grows no further
 NUMBERS = (
     0,
     1,
@@ -41,12 +41,12 @@ Rng = random.Random
 
 
 def mutated(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """Return one of the seeds after one to six changes; one time in forty as it is.
+    """Return one of the seeds after one to six changes; one in forty is unchanged.
 
     Args:
-        rng: what is drawn from.
-        seeds: inputs that are good.
-        words: texts that mean something to the parser.
+        rng: the source of all randomness.
+        seeds: valid inputs.
+        words: texts that have a meaning for the parser.
 
     """
     data = rng.choice(seeds)
@@ -58,7 +58,7 @@ def mutated(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
 
 
 def with_png_checksums(data: bytes) -> bytes:
-    """Return a PNG file whose chunks have the checksums they should have: else no reader looks into them."""
+    """Return a PNG file with correct checksums; without them, no decoder reads its chunks."""
     made = bytearray(data)
     position = 8
     while position + 12 <= len(made):
@@ -79,14 +79,14 @@ def _flip(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
 
 
 def _near_the_start(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
-    """Headers are at the start."""
+    """Change a byte near the start, where headers are."""
     made = bytearray(data or b"\0")
     made[rng.randrange(min(len(made), 64))] = rng.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF, rng.randrange(256)))
     return bytes(made)
 
 
 def _number(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
-    """Write a number of note, of two, four or eight bytes, in either order."""
+    """Write a special number of two, three, four or eight bytes, in either byte order."""
     size = rng.choice((2, 3, 4, 4, 8))
     order = rng.choice(("big", "little"))
     number = (rng.choice(NUMBERS) % (1 << 8 * size)).to_bytes(size, order)  # type: ignore[arg-type]
@@ -112,11 +112,11 @@ def _cut(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
 
 
 def _again(rng: Rng, data: bytes, *_: Sequence[bytes]) -> bytes:
-    """Repeat a stretch: some times, and now and then very often."""
+    """Repeat a stretch a few times, and now and then very often."""
     start, end = _stretch(rng, data)
-    enough = LARGEST // max(end - start, 1) + 1
-    times = min(rng.choice((1, 1, 2, 5, 40)), enough) if rng.random() < 0.98 else enough
-    return (data[:end] + data[start:end] * times + data[end:])[:LARGEST]
+    max_times = MAX_INPUT_BYTES // max(end - start, 1) + 1
+    times = min(rng.choice((1, 1, 2, 5, 40)), max_times) if rng.random() < 0.98 else max_times
+    return (data[:end] + data[start:end] * times + data[end:])[:MAX_INPUT_BYTES]
 
 
 def _word(rng: Rng, data: bytes, _: Sequence[bytes], words: Sequence[bytes]) -> bytes:
@@ -127,9 +127,9 @@ def _word(rng: Rng, data: bytes, _: Sequence[bytes], words: Sequence[bytes]) -> 
 
 
 def _other_word(rng: Rng, data: bytes, _: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """Put a word where another one stands."""
-    there = [word for word in rng.sample(words, min(len(words), 8)) if word in data]
-    return data.replace(there[0], rng.choice(words), rng.choice((1, -1))) if there else _flip(rng, data)
+    """Replace a word by another one."""
+    present = [word for word in rng.sample(words, min(len(words), 8)) if word in data]
+    return data.replace(present[0], rng.choice(words), rng.choice((1, -1))) if present else _flip(rng, data)
 
 
 def _splice(rng: Rng, data: bytes, seeds: Sequence[bytes], _: Sequence[bytes]) -> bytes:

@@ -1,7 +1,7 @@
-"""Requests that are nearly good: one part of one is changed, and what depends on it still fits, most of the time.
+"""Nearly valid requests: one part of a request changes, and most of the time the parts that depend on it still fit.
 
-Otherwise nearly all would fail at the first look: the JSON would be no JSON, the length of the header wrong, the
-compressed body no such thing.
+Otherwise nearly all requests would fail at the first check, with broken JSON, a wrong length in a header, or a
+compressed body that cannot be unpacked.
 """
 
 import gzip
@@ -27,7 +27,7 @@ PACKING = {b"gzip": (partial(gzip.compress, mtime=0), gzip.decompress), b"deflat
 
 
 def mutated_request(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """Return one of the requests after some changes to its body, to a header, to its address, or anywhere."""
+    """Return one of the requests with changes to its body, to a header, to its address, or anywhere."""
     if rng.random() < 0.1:
         return mutated(rng, seeds, words)
     head, _, body = rng.choice(seeds).partition(b"\n\n")
@@ -51,7 +51,7 @@ def mutated_request(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) ->
 def _with_another_body(rng: Rng, lines: list[bytes], body: bytes, words: Sequence[bytes]) -> tuple[list[bytes], bytes]:
     headers = dict(line.partition(b": ")[::2] for line in lines[1:])
     packing = PACKING.get(headers.get(b"Content-Encoding", b""))
-    if packing and (len(body) > 2000 or rng.random() < 0.1):  # a bomb is slow to make
+    if packing and (len(body) > 2000 or rng.random() < 0.1):  # packing a bomb is slow
         return lines, mutated(rng, [body], words)
     body = packing[1](body) if packing else body
     length = int(headers.get(JSON_LENGTH_HEADER.encode(), len(body)))
@@ -72,7 +72,7 @@ def _with_another_body(rng: Rng, lines: list[bytes], body: bytes, words: Sequenc
 
 
 def _mutated_json(rng: Rng, text: bytes) -> bytes:
-    """Return a JSON text some of whose values are others, missing, or somewhere else as well."""
+    """Return a JSON text in which some values are replaced, missing, or copied elsewhere."""
     tree = [json.loads(text)]
     for _ in range(rng.choice((1, 1, 2, 4))):
         places = [(tree, 0), *_places(tree[0])]
@@ -91,7 +91,7 @@ def _mutated_json(rng: Rng, text: bytes) -> bytes:
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
-    """Return every place of a tree: what holds it, and where in that."""
+    """Return every place in a tree, as the object or list that holds it and the key or index."""
     keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
     places = [(tree, key) for key in keys]
     return places + [place for key in keys for place in _places(tree[key])]

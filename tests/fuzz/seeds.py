@@ -1,4 +1,4 @@
-"""Inputs that are good, or good in an unusual way: what the fuzzer starts from, and words each parser knows."""
+"""Valid inputs, ordinary and unusual, that the fuzzer starts from, and words that each parser knows."""
 
 import gzip
 import io
@@ -60,7 +60,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def pictures() -> list[bytes]:
-    """JPEG, PNG and WebP of every kind: modes, progressive, interlaced, animated, with metadata, and bombs."""
+    """JPEG, PNG and WebP files of many kinds: modes, progressive, interlaced, animated, with metadata, and bombs."""
     rgb = _noise("RGB", 24, 18)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -86,7 +86,7 @@ def pictures() -> list[bytes]:
 
 
 def _picture_bombs() -> Iterable[bytes]:
-    """Small files that say, or become, much more than they are."""
+    """Small files that declare, or expand to, a huge size."""
     head = b"\x89PNG\r\n\x1a\n"
     end = _chunk(b"IEND", b"")
     lines = zlib.compress(bytes(2_000_000))
@@ -100,7 +100,7 @@ def _picture_bombs() -> Iterable[bytes]:
 
 
 def request(target: str, body: bytes = b"", **headers: object) -> bytes:
-    """A request as the fuzzer's parsers of requests read it: METHOD TARGET, headers, an empty line, the body."""
+    """A request in the fuzzer's own format: METHOD TARGET, headers, an empty line, the body."""
     lines = [target, *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\n".join(lines).encode() + b"\n\n" + body
 
@@ -134,7 +134,7 @@ def forms() -> list[bytes]:
 
 
 def infer_requests() -> list[bytes]:
-    """Open Inference Protocol: JSON, binary tensors behind it, compressed bodies, raw pictures, bombs."""
+    """Requests of the Open Inference Protocol: JSON, binary tensors, compressed bodies, raw pictures, and bombs."""
     path = "POST /v2/models/tiny/infer"
     picture = _saved(_noise("RGB", 8, 8), "PNG")
     element = struct.pack("<I", len(picture)) + picture
@@ -173,7 +173,7 @@ def infer_requests() -> list[bytes]:
 
 
 def json_requests() -> list[bytes]:
-    """Orders in JSON: tuning, feedback, operating points, the repository's index."""
+    """Requests with JSON bodies: tuning, feedback, operating points, the index and loading of models."""
     tune = "POST /v1/models/tiny/alpha/tune?wait=0"
     point = "PUT /v1/models/tiny/operating-points/night"
     label = {"id": "01a20dac039c7aa3912d77855a3cfdb1", "label": "class 1"}
@@ -191,7 +191,7 @@ def json_requests() -> list[bytes]:
 
 
 def queries() -> list[bytes]:
-    """Addresses: paths and what stands behind the question mark."""
+    """Requests with unusual paths and query strings."""
     picture = _saved(_noise("RGB", 8, 8), "PNG")
     kind = {"Content_Type": "image/png"}
     prior = quote('{"class 0": 1, "class 1": 2, "class 2": 1, "class 3": 1, "class 4": 9}')
@@ -210,7 +210,7 @@ def queries() -> list[bytes]:
 
 
 def archives() -> list[bytes]:
-    """Zips of class folders: stored, deflated, with a test split, ZIP64, an unpacked bomb, comments."""
+    """Zip files of class folders: stored, deflated, with a test split, with ZIP64, comments, and a bomb."""
     made = []
     picture = _saved(_noise("RGB", 8, 8), "PNG")
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

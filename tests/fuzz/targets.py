@@ -1,4 +1,4 @@
-"""What is fuzzed: functions of bytes that say what came of them, as far as that is documented, and raise else."""
+"""The fuzzed parsers: functions that take bytes and return a documented outcome, or raise."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +29,14 @@ CLASSES = {f"class {index}": index for index in range(5)}
 
 @dataclass(frozen=True)
 class Target:
-    """One parser.
+    """A parser to fuzz.
 
-    Args:
-        seeds: makes the good inputs.
-        words: what means something to it.
-        change: makes an input of them.
-        ready: makes the function, and ends what it needed.
-        share: of every hundred inputs.
+    Attributes:
+        seeds: makes the valid inputs.
+        words: texts that have a meaning for the parser.
+        change: makes an input from the valid ones and the words.
+        ready: a context manager that provides the function to fuzz.
+        share: how many of a hundred inputs this target gets.
 
     """
 
@@ -47,40 +47,40 @@ class Target:
     share: int
 
     def input(self, name: str, seed: int, number: int) -> bytes:
-        """Return the input of a number: always the same, whatever came before it."""
-        return self.change(Rng(f"{name}/{seed}/{number}"), self.good, self.words)
+        """Return the input with a number; it does not depend on the inputs before it."""
+        return self.change(Rng(f"{name}/{seed}/{number}"), self.valid_inputs, self.words)
 
     @cached_property
-    def good(self) -> list[bytes]:
-        """The good inputs."""
+    def valid_inputs(self) -> list[bytes]:
+        """The inputs to mutate."""
         return self.seeds()
 
 
-def mutated_picture(rng: Rng, good: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """Return a picture that is nearly good; a PNG file's checksums fit, most of the time."""
-    data = mutated(rng, good, words)
+def mutated_picture(rng: Rng, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
+    """Return a nearly valid picture; most PNG files have correct checksums."""
+    data = mutated(rng, seeds, words)
     return with_png_checksums(data) if data[:4] == b"\x89PNG" and rng.random() < 0.9 else data
 
 
 def decode(data: bytes) -> str:
-    """Decode a picture: it has the recipe's shape, or is refused."""
+    """Decode a picture: the result is an image of the recipe's shape, or a refusal."""
     try:
-        pixels = decode_image(data, RECIPE, max_pixels=MAX_PIXELS)
+        image = decode_image(data, RECIPE, max_pixels=MAX_PIXELS)
     except ImageError as error:
         return _refused(error)
-    if pixels.shape != (RECIPE.height, RECIPE.width, 3) or pixels.dtype != "uint8":
-        raise FaultError(f"decoded into {pixels.dtype} {pixels.shape}")
+    if image.shape != (RECIPE.height, RECIPE.width, 3) or image.dtype != "uint8":
+        raise FaultError(f"decoded into {image.dtype} {image.shape}")
     return "good"
 
 
 def unpack(data: bytes) -> str:
-    """Open an archive and read every picture in it, as far as it is not refused."""
+    """Open an archive and read every picture in it."""
     try:
         archive = open_archive(io.BytesIO(data), CLASSES, max_files=100, max_image_bytes=MAX_IMAGE_BYTES)
     except ServiceError as error:
         return _refused(error)
-    come_of = {_read(archive, index) for index in range(len(archive))}
-    return "good" if come_of == {"good"} else "good in part"
+    outcomes = {_read(archive, index) for index in range(len(archive))}
+    return "good" if outcomes == {"good"} else "good in part"
 
 
 def _read(archive: LabelledArchive, index: int) -> str:
@@ -95,10 +95,10 @@ def _read(archive: LabelledArchive, index: int) -> str:
 
 
 def _refused(error: Exception) -> str:
-    """Return the code it is refused with; as for a client, the message has to be a sentence."""
+    """Return the error's code, and check its message, which a client would see."""
     told = describe(error)
     if told.status >= 500 or not 15 < len(told.message) < 1500:
-        raise FaultError(f"{told.status} {told.code}, or no sentence: {told.message[:200]!r}")
+        raise FaultError(f"{told.status} {told.code}, or no message: {told.message[:200]!r}")
     return told.code
 
 

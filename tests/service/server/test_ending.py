@@ -1,4 +1,4 @@
-"""How the server ends, when it is told to, when a part of it is beyond mending, and when it is killed."""
+"""How the server shuts down: on a signal, after a failure, and when it or its supervisor is killed."""
 
 import itertools
 import os
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from tests.service.conftest import CLASSIFY, picture
 from tests.service.server.test_process import PNG, ROOT, command, free_port
 
 pytestmark = pytest.mark.slow
-LONGEST = 40.0
+MAX_SECONDS = 40.0
 
 
 @contextmanager
 def server(bundle: Bundle, folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
-    """A server that is ready, its address, and its log."""
+    """Start a server; yield its process, its address and its log once it is ready."""
     port = free_port()
     log = folder / "log"
     with log.open("wb") as file:
@@ -47,17 +47,16 @@ def server(bundle: Bundle, folder: Path, *flags: str) -> Iterator[tuple[subproce
         process.wait()
 
 
-def until(true: object) -> None:
-    """Wait until something is true."""
-    assert callable(true)
-    deadline = time.monotonic() + LONGEST
-    while not true():
+def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition is true."""
+    deadline = time.monotonic() + MAX_SECONDS
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def status(url: str) -> int:
-    """0 where nobody answers."""
+    """The status of the answer, 0 if the server does not answer."""
     try:
         return httpx.get(url, timeout=5).status_code
     except httpx.TransportError:
@@ -65,7 +64,7 @@ def status(url: str) -> int:
 
 
 def children(parent: int) -> list[int]:
-    """Server processes of a supervisor; Python's own helper among its children is none."""
+    """The ids of a supervisor's server processes, without the resource tracker that Python starts."""
     found = subprocess.run(
         ["pgrep", "-P", str(parent), "-f", "spawn_main"], capture_output=True, text=True, check=False
     )
@@ -74,7 +73,7 @@ def children(parent: int) -> list[int]:
 
 @contextmanager
 def half_a_request(url: str) -> Iterator[socket.socket]:
-    """A connection whose request is being answered, and cannot be before the other half of it comes."""
+    """Send half of a request and yield its connection once the server has read that half."""
     host, _, port = url.removeprefix("http://").partition(":")
     data = picture(1)
     head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -85,13 +84,15 @@ def half_a_request(url: str) -> Iterator[socket.socket]:
 
 
 class Load:
-    """Clients that classify the same few pictures without a pause; counts answers, those unlike the first apart."""
+    """Clients that classify the same few pictures without a pause, and count right and other answers."""
 
     def __init__(self, url: str, clients: int) -> None:
         self.outcomes: Counter[str] = Counter()
-        self._right = [self._results(httpx.post(f"{url}{CLASSIFY}", content=picture(s), headers=PNG)) for s in range(5)]
+        self._expected = [
+            self._results(httpx.post(f"{url}{CLASSIFY}", content=picture(s), headers=PNG)) for s in range(5)
+        ]
         self._url = url
-        self._over = threading.Event()
+        self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._classify, args=(number,)) for number in range(clients)]
 
     def __enter__(self) -> "Load":
@@ -100,19 +101,19 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def _classify(self, seed: int) -> None:
-        while not self._over.is_set():
+        while not self._stop.is_set():
             try:
                 with httpx.Client(base_url=self._url, headers=PNG, timeout=20) as client:
-                    while not self._over.is_set():
+                    while not self._stop.is_set():
                         seed += 1
                         answer = client.post(CLASSIFY, content=picture(seed % 5))
                         right = answer.status_code == 200 and self._results(answer) == pytest.approx(
-                            self._right[seed % 5], abs=1e-3
+                            self._expected[seed % 5], abs=1e-3
                         )
                         self.outcomes["right" if right else f"{answer.status_code} {answer.text[:200]}"] += 1
             except httpx.TransportError:
@@ -120,35 +121,35 @@ class Load:
 
     @staticmethod
     def _results(answer: httpx.Response) -> dict[int, float]:
-        """What cannot be another picture's; batches of different sizes differ by rounding."""
+        """The probabilities, which tell one picture from another; they round differently in batches of other sizes."""
         (prediction,) = answer.json()["results"][0]["predictions"]
-        return {each["index"]: each["probability"] for each in prediction["classes"]}
+        return {entry["index"]: entry["probability"] for entry in prediction["classes"]}
 
 
-def test_in_its_grace_the_server_is_not_ready_and_answers(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_in_the_grace_period_the_server_is_not_ready_but_answers(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with server(tiny_bundle, tmp_path, "--grace-seconds", "2") as (process, url, _):
         process.send_signal(signal.SIGTERM)
         until(lambda: status(f"{url}/readyz") == 503)
         assert httpx.post(f"{url}{CLASSIFY}", content=picture(1), headers=PNG).status_code == 200
         assert status(f"{url}/livez") == 200
-        assert process.wait(LONGEST) == 0
+        assert process.wait(MAX_SECONDS) == 0
         assert status(f"{url}/livez") == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_was_begun_is_answered_after_sigterm(tiny_bundle: Bundle, tmp_path: Path, workers: str) -> None:
+def test_accepted_requests_are_answered_after_sigterm(tiny_bundle: Bundle, tmp_path: Path, workers: str) -> None:
     with server(tiny_bundle, tmp_path, "--workers", workers) as (process, url, log):
         with half_a_request(url) as connection:
             process.send_signal(signal.SIGTERM)
             until(lambda: status(f"{url}/livez") == 0)
             connection.sendall(picture(1)[10:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        assert process.wait(LONGEST) == 0
+        assert process.wait(MAX_SECONDS) == 0
     assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize(("workers", "code"), [("1", 128 + signal.SIGTERM), ("2", signal.SIGKILL)])
-def test_a_second_signal_ends_it_at_once(tiny_bundle: Bundle, tmp_path: Path, workers: str, code: int) -> None:
+def test_a_second_signal_ends_the_server_at_once(tiny_bundle: Bundle, tmp_path: Path, workers: str, code: int) -> None:
     with server(tiny_bundle, tmp_path, "--workers", workers) as (process, url, log):
         with half_a_request(url):
             process.send_signal(signal.SIGTERM)
@@ -162,7 +163,7 @@ def test_a_second_signal_ends_it_at_once(tiny_bundle: Bundle, tmp_path: Path, wo
     assert "Traceback" not in text
 
 
-def test_ctrl_c_reaches_all_processes_and_is_one_signal(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_ctrl_c_reaches_all_processes_and_counts_once(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with server(tiny_bundle, tmp_path, "--workers", "2") as (process, url, log):
         with half_a_request(url) as connection:
             for pid in (*children(process.pid), process.pid):
@@ -170,7 +171,7 @@ def test_ctrl_c_reaches_all_processes_and_is_one_signal(tiny_bundle: Bundle, tmp
             until(lambda: status(f"{url}/livez") == 0)
             connection.sendall(picture(1)[10:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        assert process.wait(LONGEST) == 0
+        assert process.wait(MAX_SECONDS) == 0
     assert "Traceback" not in log.read_text()
 
 
@@ -189,14 +190,14 @@ def test_a_process_that_is_killed_under_load_is_replaced_and_no_answer_is_wrong(
             until(lambda: load.outcomes["right"] > answered + 200)
         metrics = httpx.get(f"{url}/metrics").text
         process.send_signal(signal.SIGTERM)
-        assert process.wait(LONGEST) == 0
+        assert process.wait(MAX_SECONDS) == 0
     assert load.outcomes.keys() <= {"right", "broken connection"}
     assert load.outcomes["broken connection"] <= 6
     assert re.search(r"^longtail_pending_images_limit 1024.0$", metrics, re.MULTILINE)
     assert re.search(r"^longtail_pending_images 0.0$", metrics, re.MULTILINE)
 
 
-def test_without_their_supervisor_the_processes_leave(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_processes_shut_down_when_their_supervisor_dies(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with server(tiny_bundle, tmp_path, "--workers", "2") as (process, url, log):
         pids = children(process.pid)
         with half_a_request(url) as connection:
@@ -209,7 +210,7 @@ def test_without_their_supervisor_the_processes_leave(tiny_bundle: Bundle, tmp_p
     assert "Traceback" not in log.read_text()
 
 
-def test_processes_that_cannot_start_again_are_not_tried_for_ever(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_the_supervisor_gives_up_if_processes_cannot_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
     _, line = new_key("a", ["predict"])
     keys = tmp_path / "keys"
     keys.write_text(line)
@@ -218,13 +219,13 @@ def test_processes_that_cannot_start_again_are_not_tried_for_ever(tiny_bundle: B
         keys.unlink()
         for pid in children(process.pid):
             os.kill(pid, signal.SIGKILL)
-        assert process.wait(3 * LONGEST) == FAILED
+        assert process.wait(3 * MAX_SECONDS) == FAILED
         assert "processes in a row died within 20 s of their start" in log.read_text()
 
 
-def test_a_process_whose_event_loop_stands_still_is_replaced(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_process_whose_event_loop_hangs_is_replaced(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with server(tiny_bundle, tmp_path, "--workers", "2") as (process, url, log):
-        process.send_signal(signal.SIGHUP)  # which means nothing
+        process.send_signal(signal.SIGHUP)  # is ignored
         stopped = min(children(process.pid))
         os.kill(stopped, signal.SIGSTOP)
         until(lambda: "died" in log.read_text())
@@ -255,7 +256,7 @@ sys.exit(serve(app, settings))
 """
 
 
-def test_a_process_with_a_thread_that_hangs_says_so_and_ends_to_be_replaced(
+def test_a_process_with_a_hanging_thread_reports_it_and_exits_to_be_replaced(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -267,7 +268,7 @@ def test_a_process_with_a_thread_that_hangs_says_so_and_ends_to_be_replaced(
             answer = httpx.post(f"{url}{CLASSIFY}", content=picture(1), headers=PNG, timeout=20)
             assert (answer.status_code, answer.json()["error"]["code"]) == (500, "inference_failed")
             assert status(f"{url}/livez") == status(f"{url}/readyz") == 503
-            assert process.wait(NOT_LIVE_SECONDS + LONGEST) == FAILED
+            assert process.wait(NOT_LIVE_SECONDS + MAX_SECONDS) == FAILED
             assert process.stderr is not None
             assert b"exiting, to be replaced: thread inference-" in process.stderr.read()
         finally:

@@ -1,4 +1,4 @@
-"""Whoever waits at the port is taken, however busy the server is, and whatever it lacks for a moment."""
+"""The listener accepts all waiting clients, however busy the server is, and survives a lack of open files."""
 
 import asyncio
 import contextlib
@@ -17,70 +17,70 @@ from service.server.listener import Listener
 from tests.service.server.test_ending import status, until
 from tests.service.server.test_process import ROOT, command, free_port
 
-ROUNDS = 5  # of the event loop, for a hundred clients; uvloop's own way takes a hundred
+MAX_ITERATIONS = 5  # of the event loop, for a hundred clients; uvloop's own server takes a hundred
 
 
-class Counted(asyncio.Protocol):
-    """Says hello to each connection, and keeps it."""
+class Greeting(asyncio.Protocol):
+    """Says hello to each client, and keeps the connection."""
 
-    made: ClassVar[list[asyncio.Transport]] = []
+    connections: ClassVar[list[asyncio.Transport]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.made.append(cast("asyncio.Transport", transport))
-        self.made[-1].write(b"hello")
+        self.connections.append(cast("asyncio.Transport", transport))
+        self.connections[-1].write(b"hello")
 
     @classmethod
     async def disconnect(cls) -> int:
-        """Close all there are; return how many."""
-        count = len(cls.made)
-        while cls.made:
-            cls.made.pop().close()
+        """Close all connections; return how many there were."""
+        count = len(cls.connections)
+        while cls.connections:
+            cls.connections.pop().close()
         await asyncio.sleep(0.01)
         return count
 
 
-def listening() -> socket.socket:
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    bound.listen(2048)
-    return bound
+def listening_socket() -> socket.socket:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(2048)
+    return listening
 
 
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
-def test_all_who_wait_are_taken_within_a_few_rounds(run: object) -> None:
+def test_all_waiting_clients_are_accepted_within_a_few_iterations(run: object) -> None:
     async def main() -> list[bytes]:
-        bound = listening()
+        listening = listening_socket()
         with ExitStack() as stack:
-            clients = [stack.enter_context(socket.create_connection(bound.getsockname())) for _ in range(100)]
-            listener = Listener(bound, Counted, max_accepts=128)
-            for _ in range(ROUNDS):
+            clients = [stack.enter_context(socket.create_connection(listening.getsockname())) for _ in range(100)]
+            listener = Listener(listening, Greeting, max_accepts=128)
+            for _ in range(MAX_ITERATIONS):
                 await asyncio.sleep(0)
             listener.close()
-            assert await Counted.disconnect() == 100
+            assert await Greeting.disconnect() == 100
             return [client.recv(5) for client in clients]
 
     assert callable(run)
     assert run(main()) == [b"hello"] * 100
 
 
-def test_of_several_processes_each_takes_some() -> None:
+def test_one_of_several_processes_accepts_a_few_at_a_time() -> None:
     async def main() -> int:
-        bound = listening()
+        listening = listening_socket()
         with ExitStack() as stack:
             for _ in range(20):
-                stack.enter_context(socket.create_connection(bound.getsockname()))
-            listener = Listener(bound, Counted, max_accepts=4)
+                stack.enter_context(socket.create_connection(listening.getsockname()))
+            listener = Listener(listening, Greeting, max_accepts=4)
             listener._accept()
             listener.close()
             await asyncio.sleep(0.01)
-            return await Counted.disconnect()
+            return await Greeting.disconnect()
 
     assert asyncio.run(main()) == 4
 
 
-def test_nobody_is_taken_once_it_is_closed() -> None:
+def test_a_closed_listener_accepts_no_client() -> None:
     async def main() -> None:
-        listener = Listener(listening(), Counted, max_accepts=4)
+        listener = Listener(listening_socket(), Greeting, max_accepts=4)
         address = listener.sockets[0].getsockname()
         listener.close()
         await listener.wait_closed()
@@ -91,7 +91,7 @@ def test_nobody_is_taken_once_it_is_closed() -> None:
 
 
 @pytest.mark.slow
-def test_without_files_left_it_waits_and_goes_on(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_without_free_files_the_server_waits_and_recovers(tiny_bundle: Bundle, tmp_path: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
     url = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""The real server as its own process: start, refuse to start, end."""
+"""The server as a process: how it starts, refuses to start, answers and exits."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def slow_picture() -> bytes:
-    """A small file of many pixels, which takes some tens of milliseconds to decode."""
+    """A small file with many pixels, which takes some tens of milliseconds to decode."""
     file = io.BytesIO()
     Image.new("RGB", (2500, 2500), (1, 2, 3)).save(file, "PNG")
     return file.getvalue()
@@ -48,14 +48,14 @@ def slow_picture() -> bytes:
 
 @contextmanager
 def server(bundle: Bundle, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running server and its address; it is killed if the test has not ended it."""
+    """Start a server; yield its process and its address. It is killed at the end if it is still running."""
     port = free_port()
     log = subprocess.PIPE
     process = subprocess.Popen(command(bundle, "--port", str(port), *flags), cwd=ROOT, stderr=log, text=True)
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if "running on http" in line:  # libpq asks whether its server is "running on that host"
+            if "running on http" in line:  # libpq's errors contain "running on that host"
                 break
         yield process, f"http://127.0.0.1:{port}"
     finally:
@@ -76,7 +76,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         )
 
 
-def test_sigterm_answers_what_was_accepted_and_exits_0(tiny_bundle: Bundle) -> None:
+def test_sigterm_answers_accepted_requests_and_exits_with_0(tiny_bundle: Bundle) -> None:
     files = [("files", (str(i), slow_picture())) for i in range(10)]
     with server(tiny_bundle) as (process, url), httpx.Client() as client, ThreadPoolExecutor(4) as threads:
         posts = [threads.submit(httpx.post, url + CLASSIFY, files=files, timeout=100) for _ in range(4)]
@@ -88,7 +88,7 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(tiny_bundle: Bundle) -> N
     assert all(answer.status_code == 200 and len(answer.json()["results"]) == 10 for answer in answers)
 
 
-def test_clients_that_hang_up_leave_nothing_behind(tiny_bundle: Bundle) -> None:
+def test_clients_that_disconnect_leave_nothing_behind(tiny_bundle: Bundle) -> None:
     data = picture(1)
     head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
     request = head.encode() + data
@@ -111,7 +111,7 @@ def test_two_processes_answer_behind_one_port_and_add_up_their_metrics(tiny_bund
     with server(tiny_bundle, "--workers", "2") as (process, url):
         for number in range(12):
             transport = httpx.HTTPTransport(retries=20)
-            with httpx.Client(transport=transport) as client:  # a new connection each, so that both processes get some
+            with httpx.Client(transport=transport) as client:  # a new connection each, so that both processes get one
                 assert client.post(url + CLASSIFY, content=picture(number), headers=PNG, timeout=60).status_code == 200
         text = httpx.get(f"{url}/metrics").text
         process.send_signal(signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_two_processes_answer_behind_one_port_and_add_up_their_metrics(tiny_bund
     assert re.search(r'^longtail_images_total{model="tiny"} 12\.0$', text, re.MULTILINE)
 
 
-def test_check_says_what_it_found(tiny_bundle: Bundle) -> None:
+def test_check_lists_the_models(tiny_bundle: Bundle) -> None:
     done = run("--check", "--models", str(tiny_bundle.path.parent.parent))
     assert done.returncode == 0
     assert "tiny version 1: 5 classes, 8x8 px, ONNX Runtime" in done.stdout
@@ -152,7 +152,7 @@ def test_check_names_every_bundle_that_is_refused(tmp_path: Path) -> None:
         (["--device", "cuda", "--models", "MODELS"], {}, "asked for CUDA"),
     ],
 )
-def test_what_cannot_start_says_why_and_exits_2(
+def test_a_server_that_cannot_start_says_why_and_exits_with_2(
     tiny_bundle: Bundle, arguments: list[str], environment: dict[str, str], sentence: str
 ) -> None:
     arguments = [str(tiny_bundle.path.parent.parent) if a == "MODELS" else a for a in arguments]
@@ -172,21 +172,21 @@ def test_a_database_of_a_later_longtail_is_refused(tiny_bundle: Bundle, new_sqli
     assert "error: the database is at migration 9999, which this version of Longtail does not know" in done.stderr
 
 
-def test_a_database_that_is_away_is_said_and_its_password_is_not(tiny_bundle: Bundle) -> None:
-    away = "postgresql://me:hunter2@127.0.0.1:9/x"
-    done = run("--check", "--models", str(tiny_bundle.path.parent.parent), LONGTAIL_DATABASE=away)
+def test_an_unreachable_database_is_reported_without_its_password(tiny_bundle: Bundle) -> None:
+    unreachable = "postgresql://me:hunter2@127.0.0.1:9/x"
+    done = run("--check", "--models", str(tiny_bundle.path.parent.parent), LONGTAIL_DATABASE=unreachable)
     assert done.returncode == 0
     assert "starting without the database" in done.stderr
     assert "database postgresql://me:***@127.0.0.1:9/x: NOT reachable" in done.stdout
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_an_empty_models_folder_that_nobody_watches_is_refused(tmp_path: Path) -> None:
+def test_an_empty_models_folder_that_is_not_watched_is_refused(tmp_path: Path) -> None:
     done = run("--models", str(tmp_path), "--watch-seconds", "0")
     assert (done.returncode, "no bundles" in done.stderr) == (2, True)
 
 
-def test_a_taken_port_is_said_and_is_no_success(tiny_bundle: Bundle) -> None:
+def test_a_taken_port_is_an_error(tiny_bundle: Bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run(
             command(tiny_bundle, "--port", str(taken.getsockname()[1])),

@@ -1,4 +1,4 @@
-"""Nobody may hold a place by doing nothing: slow heads, slow bodies, answers nobody takes, too many connections."""
+"""A client cannot occupy a connection by doing nothing: slow heads and bodies, unread answers, too many connections."""
 
 import re
 import resource
@@ -20,7 +20,7 @@ from tests.service.server.test_process import server
 pytestmark = pytest.mark.slow
 HEAD = b"POST /v1/models/tiny/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 FLAGS = ("--head-seconds", "0.5", "--body-seconds", "1", "--max-connections", "20", "--max-head-kb", "4")
-LONGEST = 15.0  # seconds until anything slow is cut off here; idle time and the looks, once a second, come on top
+MAX_SECONDS = 15.0  # until any slow client is refused with these flags, with the idle time and the check's interval
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def address(tiny_bundle: Bundle) -> Iterator[tuple[str, int]]:
 
 
 def answer_to(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
-    connection.settimeout(LONGEST)
+    """Everything that the server sends until it closes the connection."""
+    connection.settimeout(MAX_SECONDS)
     parts = []
     try:
         while part := connection.recv(65536):
@@ -42,8 +42,8 @@ def answer_to(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def take_all_places(stack: ExitStack, address: tuple[str, int]) -> None:
-    """Open as many connections as there may be, each answered once; the stack closes them."""
+def use_all_connections(stack: ExitStack, address: tuple[str, int]) -> None:
+    """Open as many connections as the server allows, each answered once; the stack closes them."""
     for _ in range(20):
         connection = stack.enter_context(socket.create_connection(address))
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -57,7 +57,7 @@ def code_of(answer: bytes) -> tuple[int, str]:
     return int(answer.split(b" ", 2)[1]), found[1].decode()
 
 
-def test_heads_that_do_not_come_are_cut_off(address: tuple[str, int]) -> None:
+def test_a_head_that_does_not_arrive_is_refused(address: tuple[str, int]) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(socket.create_connection(address)) for _ in range(4)]
         for connection, sent in zip(connections, (b"", b"\r\n", b"GET /livez HT", HEAD), strict=True):
@@ -65,41 +65,41 @@ def test_heads_that_do_not_come_are_cut_off(address: tuple[str, int]) -> None:
         assert [code_of(answer_to(connection)) for connection in connections] == [(408, "too_slow")] * 4
 
 
-def test_drops_that_come_to_nothing_do_not_keep_a_connection(address: tuple[str, int]) -> None:
-    """As slow-loris does: a byte now and then, of a head that never ends."""
+def test_a_head_that_trickles_does_not_keep_a_connection(address: tuple[str, int]) -> None:
+    """The Slowloris attack: a few bytes now and then, of a head that never ends."""
     with socket.create_connection(address) as connection:
         connection.sendall(HEAD)
-        until = time.monotonic() + LONGEST
-        cut_off = False
-        while not cut_off and time.monotonic() < until:
+        until = time.monotonic() + MAX_SECONDS
+        refused = False
+        while not refused and time.monotonic() < until:
             try:
                 connection.sendall(b"X-Drop: 1\r\n")
             except OSError:
-                cut_off = True
+                refused = True
             time.sleep(0.1)
-    assert cut_off
+    assert refused
 
 
 @pytest.mark.parametrize(
     "sent", [b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
 )
-def test_a_body_that_does_not_come_is_cut_off(address: tuple[str, int], sent: bytes) -> None:
+def test_a_body_that_does_not_arrive_is_refused(address: tuple[str, int], sent: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(HEAD + sent)
         assert code_of(answer_to(connection)) == (408, "too_slow")
 
 
-def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(address: tuple[str, int]) -> None:
+def test_a_connection_stays_open_after_an_answer_that_came_before_the_body(address: tuple[str, int]) -> None:
     head = HEAD.replace(b"image/png", b"text/plain") + b"Content-Length: 1000\r\n\r\n"
     with socket.create_connection(address) as connection:
         for _ in range(2):
             connection.sendall(head)
             assert connection.recv(65536).startswith(b"HTTP/1.1 415")
             connection.sendall(b"x" * 1000)
-        assert answer_to(connection) == b""  # idle, and closed without a word
+        assert answer_to(connection) == b""  # closed because it was idle, without an error
 
 
-def test_a_body_that_comes_slowly_enough_is_taken(address: tuple[str, int]) -> None:
+def test_a_slow_body_above_the_minimum_rate_is_accepted(address: tuple[str, int]) -> None:
     data = picture(1, side=128)  # 49 kB
     with socket.create_connection(address) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data))
@@ -118,22 +118,22 @@ def test_a_body_that_comes_slowly_enough_is_taken(address: tuple[str, int]) -> N
     ],
     ids=["address", "a header", "headers"],
 )
-def test_an_endless_head_is_stopped(address: tuple[str, int], head: bytes) -> None:
+def test_a_head_beyond_the_limit_is_refused(address: tuple[str, int], head: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(head)
         assert code_of(answer_to(connection)) == (431, "head_too_large")
 
 
 @pytest.mark.parametrize("begun", [b"5;", b"0\r\nX: "], ids=["a chunk's extension", "a trailer"])
-def test_an_endless_something_between_chunks_is_stopped(address: tuple[str, int], begun: bytes) -> None:
+def test_an_endless_line_between_chunks_is_refused(address: tuple[str, int], begun: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + begun)
-        time.sleep(0.2)  # so that it comes on its own
+        time.sleep(0.2)  # so that it arrives on its own
         connection.sendall(b"a" * 5000)
         assert code_of(answer_to(connection)) == (431, "head_too_large")
 
 
-def test_a_large_body_beside_a_small_head_is_no_large_head(address: tuple[str, int]) -> None:
+def test_a_large_body_does_not_count_towards_the_head(address: tuple[str, int]) -> None:
     with httpx.Client(base_url=f"http://{address[0]}:{address[1]}") as client:
         answer = client.post(CLASSIFY, content=picture(1, side=128), headers={"Content-Type": "image/png"})
     assert answer.status_code == 200
@@ -142,27 +142,27 @@ def test_a_large_body_beside_a_small_head_is_no_large_head(address: tuple[str, i
 @pytest.mark.parametrize(
     "text", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n"]
 )
-def test_what_is_no_request_gets_a_sentence(address: tuple[str, int], text: bytes) -> None:
+def test_bytes_that_are_not_http_get_an_error_message(address: tuple[str, int], text: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(text)
         assert code_of(answer_to(connection)) == (400, "malformed_request")
 
 
-def test_connections_beyond_the_limit_are_refused_and_places_come_free(address: tuple[str, int]) -> None:
+def test_connections_beyond_the_limit_are_refused_until_others_close(address: tuple[str, int]) -> None:
     with ExitStack() as stack:
-        take_all_places(stack, address)
+        use_all_connections(stack, address)
         with socket.create_connection(address) as refused:
             answer = answer_to(refused)
     assert code_of(answer) == (503, "overloaded")
     assert b"retry-after: 1" in answer
     url = f"http://{address[0]}:{address[1]}"
-    until = time.monotonic() + LONGEST
-    while httpx.get(f"{url}/livez").status_code != 200:  # those of before are still being closed
+    until = time.monotonic() + MAX_SECONDS
+    while httpx.get(f"{url}/livez").status_code != 200:  # the closed connections are still being counted
         assert time.monotonic() < until
     assert "longtail_connections " in httpx.get(f"{url}/metrics").text
 
 
-def test_a_file_limit_that_is_too_low_is_raised_as_far_as_it_goes() -> None:
+def test_a_low_file_limit_is_raised_as_far_as_possible() -> None:
     script = (
         "import logging, resource\n"
         "logging.basicConfig()\n"
@@ -180,12 +180,12 @@ def test_a_file_limit_that_is_too_low_is_raised_as_far_as_it_goes() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
-def test_requests_without_end_on_one_connection_are_stopped(address: tuple[str, int]) -> None:
-    """Each that waits behind another takes memory, whatever it asks for."""
+def test_endless_pipelined_requests_are_refused(address: tuple[str, int]) -> None:
+    """Each waiting request takes memory, whatever it asks for."""
     sent = 0
     flood = b"GET /livez HTTP/1.1\r\n\r\n" * 1000
     with socket.create_connection(address) as connection:
-        connection.settimeout(LONGEST)
+        connection.settimeout(MAX_SECONDS)
         try:
             while sent < 50_000_000:
                 connection.sendall(flood)
@@ -196,21 +196,21 @@ def test_requests_without_end_on_one_connection_are_stopped(address: tuple[str, 
     assert httpx.get(f"http://{address[0]}:{address[1]}/livez").status_code == 200
 
 
-def test_a_few_requests_sent_at_once_are_answered_in_their_order(address: tuple[str, int]) -> None:
+def test_pipelined_requests_are_answered_in_order(address: tuple[str, int]) -> None:
     count = 12
     paths = [b"/v1/models/%d" % number for number in range(count)]
     with socket.create_connection(address) as connection:
         connection.sendall(b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
-        connection.settimeout(LONGEST)
+        connection.settimeout(MAX_SECONDS)
         answer = b""
         while answer.count(b"HTTP/1.1 404") < count or answer.count(b"}}") < count:
             answer += connection.recv(65536)
     assert [int(number) for number in re.findall(rb"model '(\d+)'", answer)] == list(range(count))
 
 
-def test_who_is_one_too_many_is_told_so_although_a_request_came_along(address: tuple[str, int]) -> None:
+def test_a_surplus_connection_is_refused_even_if_its_request_arrives_with_it(address: tuple[str, int]) -> None:
     with ExitStack() as stack:
-        take_all_places(stack, address)
+        use_all_connections(stack, address)
         with socket.create_connection(address) as refused:
             refused.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert code_of(answer_to(refused)) == (503, "overloaded")

@@ -1,4 +1,4 @@
-"""A request says how long it may take: after that 504, and nothing of it is computed."""
+"""A request that misses its own deadline is answered with 504 and is not computed."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 async def hold_the_engine(service: Service) -> asyncio.Task[object]:
-    """A request whose picture is being computed, until the engine's gate opens."""
+    """Send a picture that is being computed until the test opens the engine's gate."""
     engine = service.engines["tiny"]
     engine.gate.clear()
     holding = asyncio.create_task(service.classify(picture(0)))
@@ -31,7 +31,7 @@ async def hold_the_engine(service: Service) -> asyncio.Task[object]:
         ("/v2/models/tiny/infer", "", {"X-Request-Timeout": "0.03", "Inference-Header-Content-Length": "0"}),
     ],
 )
-async def test_what_is_late_is_answered_with_504_and_not_computed(
+async def test_a_late_request_is_answered_with_504_and_not_computed(
     running: Running, path: str, query: str, headers: dict[str, str]
 ) -> None:
     async with running(inference_threads=1, decode_threads=1) as service:
@@ -48,7 +48,7 @@ async def test_what_is_late_is_answered_with_504_and_not_computed(
     assert service.engines["tiny"].batches == [1, 1]
 
 
-async def test_what_is_in_time_is_answered(running: Running) -> None:
+async def test_a_request_within_its_deadline_is_answered(running: Running) -> None:
     async with running() as service:
         answers = [
             await service.classify(picture(1), "?timeout_ms=60000"),
@@ -58,7 +58,7 @@ async def test_what_is_in_time_is_answered(running: Running) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", "", "9" * 1000, "1" + " " * 40 + "x"])
-async def test_what_is_no_time_is_refused(running: Running, text: str) -> None:
+async def test_an_invalid_timeout_is_refused(running: Running, text: str) -> None:
     async with running() as service:
         by_header = await service.classify(picture(1), headers={"X-Request-Timeout": text})
         by_query = await service.classify(picture(1), f"?timeout_ms={text}")
@@ -66,7 +66,7 @@ async def test_what_is_no_time_is_refused(running: Running, text: str) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
 
 
-async def test_a_form_that_is_late_gives_all_its_places_back(running: Running) -> None:
+async def test_a_late_form_frees_all_its_slots(running: Running) -> None:
     async with running(inference_threads=1, decode_threads=1) as service:
         holding = await hold_the_engine(service)
         files = [("files", (str(seed), picture(seed))) for seed in range(1, 6)]

@@ -1,9 +1,7 @@
-"""What /openapi.json says, held against a real server by schemathesis.
+"""A running server behaves as its /openapi.json says, checked by schemathesis.
 
-Every status, type and shape of an answer is the documented one, what the documentation forbids is refused, and nothing
-is a server error.
-
-`FUZZ_EXAMPLES=5000` makes it as long as one likes.
+Every answer has a documented status, type and shape, invalid requests are refused, and no request causes a server
+error. Set `FUZZ_EXAMPLES=5000` for a longer run.
 """
 
 import os
@@ -23,9 +21,9 @@ from tests.tiny_bundle import write_tiny_bundle
 
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")  # of each operation and phase
 ONLY = {("path", "model"): "tiny", ("path", "version"): "1", ("query", "version"): 1}
-# 501, 503 and 504 are answers like others, where they are documented; 504 comes where a request gives itself no time.
-# 410 and 422 say what no schema can: a result that is not kept any more, an alpha that is no point of this model, a
-# picture that is none (415: one of another kind).
+# If they are documented, 501, 503 and 504 are ordinary answers; a request causes 504 by a short timeout of its own.
+# A request that fits the schema may still get 410, 415 or 422: for a result that is no longer kept, another picture
+# format, or an alpha that is not an operating point of this model.
 CONFIG = """
 [generation]
 database = "none"
@@ -40,13 +38,13 @@ api_key = "KEY"
 """
 
 
-def with_names_that_are_there(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with the tests' model in place of any text: else nearly every answer would be 404."""
+def with_existing_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with the test model's name in place of any text; otherwise nearly every answer would be 404."""
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             for parameter in operation.get("parameters", ()):
                 value = ONLY.get((parameter["in"], parameter["name"]))
-                value = "spare" if path.endswith("load") else value  # which nobody misses once it is unloaded
+                value = "spare" if path.endswith("load") else value  # no other request needs it, so it may be unloaded
                 if value is not None:
                     parameter.pop("examples", None)
                     parameter["schema"] = {"type": "string" if isinstance(value, str) else "integer", "enum": [value]}
@@ -55,14 +53,14 @@ def with_names_that_are_there(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_server_does_what_its_documentation_says(tmp_path: Path) -> None:
+def test_the_server_does_what_its_openapi_document_says(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "models", "spare")
     bundle = load_bundle(write_tiny_bundle(tmp_path / "models"))
     key, line = new_key("fuzzer", SCOPES)
     (tmp_path / "keys.txt").write_text(line)
     (tmp_path / "schemathesis.toml").write_text(CONFIG.replace("KEY", key))
     with server(bundle, "--api-keys-file", str(tmp_path / "keys.txt")) as (_, url):
-        schema = with_names_that_are_there(httpx.get(f"{url}/openapi.json", headers={"X-API-Key": key}).json())
+        schema = with_existing_names(httpx.get(f"{url}/openapi.json", headers={"X-API-Key": key}).json())
         (tmp_path / "openapi.json").write_bytes(orjson.dumps(schema))
         done = subprocess.run(
             [
