@@ -25,8 +25,8 @@ from service.inference.admission import BodyBudget
 from service.inference.cache import ResponseCache
 from service.inference.registry import Registry, ServedModel
 from service.inference.worker import Worker
-from service.jobs.heavy_work import Line
-from service.jobs.runner import Jobs
+from service.jobs.heavy_queries import heavy_query_executor
+from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.metrics import Metrics
 from service.openinference.rpc.start import require_grpc, start_rpc
@@ -140,7 +140,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         stuck_seconds=settings.stuck_seconds,
         fail=lifecycle.fail,
     )
-    results, feedback, drift = _open_feedback(settings, registry, metrics, database, points)
+    results, feedback, drift_monitor = _open_feedback(settings, registry, metrics, database, points)
     networks = Networks(database, registry, results)
     catalog = _open_catalog(settings, registry, load, networks, metrics)
     _migrate(database)
@@ -157,9 +157,9 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
         operating_points=points,
         results=results,
         feedback=feedback,
-        drift=drift,
-        jobs=Jobs(JobStore(database)),
-        heavy=Line(),
+        drift_monitor=drift_monitor,
+        jobs=JobRunner(JobStore(database)),
+        heavy_queries=heavy_query_executor(),
         access=access,
     )
 
@@ -173,7 +173,7 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         await context.networks.start()
         await asyncio.to_thread(context.operating_points.start)
         context.results.start()
-        context.drift.start()
+        context.drift_monitor.start()
         context.catalog.start()
         context.lifecycle.started = True
         rpc = asyncio.create_task(_serve_rpc(context, await start_rpc(context, app.version)))
@@ -184,7 +184,13 @@ def _lifespan_of(context: Context) -> Callable[[FastAPI], AbstractAsyncContextMa
         await asyncio.to_thread(context.catalog.close)
         await context.jobs.close()
         await context.worker.close()
-        for part in (context.heavy, context.drift, context.results, context.operating_points, context.database):
+        for part in (
+            context.heavy_queries,
+            context.drift_monitor,
+            context.results,
+            context.operating_points,
+            context.database,
+        ):
             await asyncio.to_thread(part.close)
 
     return lifespan
@@ -231,7 +237,7 @@ def _open_feedback(
 ) -> tuple[KeptResults, FeedbackStore, DriftMonitor]:
     results = KeptResults(database, metrics, keep=settings.keep_results, keep_seconds=settings.keep_results_seconds)
     feedback = FeedbackStore(database, results, registry, keep=settings.keep_feedback)
-    drift = DriftMonitor(
+    drift_monitor = DriftMonitor(
         database,
         registry,
         feedback,
@@ -239,5 +245,5 @@ def _open_feedback(
         lambda served, name: points.get(served.bundle.manifest, name).alpha,
         last=settings.drift_labels,
     )
-    metrics.add_shared(drift)
-    return results, feedback, drift
+    metrics.add_shared(drift_monitor)
+    return results, feedback, drift_monitor

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from service.access.authorization import Access
+from service.bounded_executor import BoundedExecutor
 from service.catalog.catalog import Catalog
 from service.catalog.networks import Networks
 from service.errors import NotLiveError, NotReadyError
@@ -16,8 +17,7 @@ from service.feedback.store import FeedbackStore
 from service.inference.admission import BodyBudget
 from service.inference.registry import Registry
 from service.inference.worker import Worker
-from service.jobs.heavy_work import Line
-from service.jobs.runner import Jobs
+from service.jobs.runner import JobRunner
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.database import Database
@@ -73,9 +73,9 @@ class Context:
     operating_points: OperatingPoints
     results: KeptResults
     feedback: FeedbackStore
-    drift: DriftMonitor
-    jobs: Jobs
-    heavy: Line
+    drift_monitor: DriftMonitor
+    jobs: JobRunner
+    heavy_queries: BoundedExecutor
     access: Access
 
     def check_alive(self) -> None:

@@ -1,1 +1,1 @@
-"""Feedback: labels that come back, the results they refer to, and drift."""
+"""Feedback: the labels that clients send, the kept results they refer to, and the drift monitor."""

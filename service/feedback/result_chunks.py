@@ -1,9 +1,9 @@
-"""Kept results as the database has them: in chunks, so that a picture costs a small part of a row.
+"""The kept results in the database. They are stored in chunks, so that a picture costs a small part of a row.
 
-What a process writes at one time becomes one row for each model and version, with a column of packed numbers for each
-field. A result is found by its id alone: the id tells its time, an index tells which few chunks hold that time, and
-only the one whose ids have it is read whole. All of a chunk is of one second of the clock, which bounds that search,
-and what is read for one label is bounded by CHUNK_BYTES.
+One write of a process becomes one row for each model and version, with a column of packed numbers for each field. A
+result is found by its id alone: the id contains its time, an index finds the few chunks that cover that time, and only
+the chunk whose ids contain it is read whole. All results of a chunk are from the same second, which bounds the search,
+and MAX_CHUNK_BYTES bounds what is read for one label.
 
 Shapes: N results of a chunk, C classes, K heads.
 """
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, func, select
+from typing_extensions import override
 
 from service.result_ids import time_of
 from service.storage.database import Database
@@ -22,28 +23,40 @@ from service.storage.tables import kept_chunks
 from service.storage.trimming import Trimmer
 
 __all__ = [
-    "ChunkTrimmer", "KeptResult", "count_predictions", "find", "found_among", "oldest_of_full", "pack", "read_numbers",
+    "ChunkTrimmer", "KeptResult", "count_predictions", "find", "find_ids", "oldest_of_full", "pack", "read_outputs",
 ]  # fmt: skip
 
 T = TypeVar("T")
-SECOND = 1000  # milliseconds, of which the ids are; chunks end where one ends
-CHUNK_BYTES = 2**17  # of logits and head cosine
+SECOND = 1000  # in milliseconds, the unit of the times in ids
+MAX_CHUNK_BYTES = 2**17  # of logits and head cosine
 ID_BYTES = 16
-CHUNKS_AT_A_TIME = 32  # chunks that are read whole with one query
+CHUNKS_PER_QUERY = 32
 Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 _columns = kept_chunks.c
 _ids_near = select(_columns.id, _columns.first_time, _columns.last_time, _columns.ids).where(
     _columns.last_time >= bindparam("first"),
-    _columns.last_time < bindparam("last") + 1,  # a chunk is of one second
+    _columns.last_time < bindparam("last") + 1,  # a chunk covers at most one second
     _columns.first_time <= bindparam("last"),
 )
 _whole = select(kept_chunks).where(_columns.id.in_(bindparam("chunks", expanding=True)))
 
 
 class KeptResult(NamedTuple):
-    """One classified picture: (C,) logits at alpha 0 and (K,) head cosine, the first alpha asked for and who won."""
+    """The result of one classified picture.
+
+    Attributes:
+        id: the result's id, which contains its time.
+        model: the model's name.
+        version: the model's version.
+        alpha: the first alpha of the request.
+        predicted: the top class at that alpha.
+        plain: the top class at alpha 0.
+        logits: (C,) logits at alpha 0.
+        head_cosine: (K,) cosines with the head directions.
+
+    """
 
     id: str
     model: str
@@ -56,65 +69,66 @@ class KeptResult(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of its numbers."""
+        """The bytes of logits and head cosine."""
         return self.logits.nbytes + self.head_cosine.nbytes
 
 
 class ChunkTrimmer(Trimmer):
-    """Deletes whole chunks, once all of their results are older than the newest N."""
+    """Deletes a chunk once all of its results are older than the newest N."""
 
     def __init__(self, keep: int) -> None:
         super().__init__(kept_chunks, "id", keep)
 
+    @override
     def _trim(self, database: Database, model: str, version: int) -> None:
-        mine = (_columns.model == model) & (_columns.version == version)
-        held = func.sum(_columns.images).over(order_by=_columns.first_time.desc()).label("held")
-        newer = select(_columns.first_time, held).where(mine).subquery()
-        cut = select(func.max(newer.c.first_time)).where(newer.c.held >= self._keep)
-        deletion = delete(kept_chunks).where(mine, _columns.last_time < cut.scalar_subquery())
+        of_version = (_columns.model == model) & (_columns.version == version)
+        images = func.sum(_columns.images).over(order_by=_columns.first_time.desc()).label("images")
+        counted = select(_columns.first_time, images).where(of_version).subquery()
+        oldest_to_keep = select(func.max(counted.c.first_time)).where(counted.c.images >= self._keep)
+        deletion = delete(kept_chunks).where(of_version, _columns.last_time < oldest_to_keep.scalar_subquery())
         database.run_sync(lambda connection: connection.execute(deletion))
 
 
 def pack(results: Sequence[KeptResult]) -> list[dict[str, Any]]:
-    """Return results as rows of the table."""
-    alike: dict[tuple[str, int, int, int, int], list[KeptResult]] = {}
-    for each in results:
-        second = int(each.id[:12], 16) // SECOND
-        key = each.model, each.version, second, len(each.logits), len(each.head_cosine)
-        alike.setdefault(key, []).append(each)
+    """Return results as rows of the table, one for each model, version, second and shape."""
+    groups: dict[tuple[str, int, int, int, int], list[KeptResult]] = {}
+    for result in results:
+        second = int(result.id[:12], 16) // SECOND
+        key = result.model, result.version, second, len(result.logits), len(result.head_cosine)
+        groups.setdefault(key, []).append(result)
     rows = []
-    for (*_, classes, heads), mine in alike.items():
-        fitting = max(1, CHUNK_BYTES // (4 * (classes + heads) or 1))
-        rows += [_packed(part) for part in _parts(mine, fitting)]
+    for (*_, classes, heads), group in groups.items():
+        max_results = max(1, MAX_CHUNK_BYTES // (4 * (classes + heads) or 1))
+        rows += [_pack_row(part) for part in _parts(group, max_results)]
     return rows
 
 
 def find(connection: Connection, ids: Collection[str]) -> dict[str, KeptResult]:
-    """Return those of the results that are in the database; the ids have the form of one."""
+    """Return the results with these ids that are in the database; each id must have the form of a result's id."""
     found = {}
-    places = _places(connection, ids)
-    for part in _parts(list(places), CHUNKS_AT_A_TIME):
+    positions = _positions(connection, ids)
+    for part in _parts(list(positions), CHUNKS_PER_QUERY):
         for row in connection.execute(_whole, {"chunks": part}):
-            found.update({result_id: _unpacked(row, result_id, at) for result_id, at in places[row.id].items()})
+            found.update({result_id: _unpack(row, result_id, at) for result_id, at in positions[row.id].items()})
     return found
 
 
-def found_among(connection: Connection, ids: Collection[str]) -> set[str]:
-    """Return those of the ids that are in the database, and read no more than ids."""
-    return {result_id for there in _places(connection, ids).values() for result_id in there}
+def find_ids(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return the ids that are in the database, reading nothing but ids."""
+    return {result_id for chunk in _positions(connection, ids).values() for result_id in chunk}
 
 
 def oldest_of_full(connection: Connection, keep: int) -> list[float]:
-    """Return, of each model and version that holds as many as are kept, a time before which results may be gone.
+    """Return, for each model and version with `keep` or more results, the time before which results may be deleted.
 
-    Whatever trimming deletes is older than every chunk that stays is at its end.
+    Trimming deletes only results that are older than the end of every chunk that stays.
     """
-    held = select(func.sum(_columns.images), func.min(_columns.last_time)).group_by(_columns.model, _columns.version)
-    return [float(oldest) for images, oldest in connection.execute(held) if images >= keep]
+    totals = select(func.sum(_columns.images), func.min(_columns.last_time)).group_by(_columns.model, _columns.version)
+    return [float(oldest) for images, oldest in connection.execute(totals) if images >= keep]
 
 
-def read_numbers(connection: Connection, model: str, version: int, since: float) -> tuple[Float32, Float32]:
-    """Return the (N, C) logits and (N, K) head cosine of results since a time, oldest first."""
+def read_outputs(connection: Connection, model: str, version: int, since: float) -> tuple[Float32, Float32]:
+    """Return the (N, C) logits and (N, K) head cosine of the results since a time, oldest first."""
     query = select(_columns.ids, _columns.head_cosine, _columns.logits).where(*_of(model, version, since))
     rows = connection.execute(query.order_by(_columns.first_time, _columns.id)).all()
     if not rows:
@@ -129,18 +143,18 @@ def read_numbers(connection: Connection, model: str, version: int, since: float)
 
 
 def count_predictions(connection: Connection, model: str, version: int, since: float) -> NDArray[np.int64]:
-    """Return (M, 3) what results since a time were taken for: `predicted`, `plain`, how many. No logits are read."""
-    ids_where_needed = case((_columns.first_time < since, _columns.ids))
-    query = select(ids_where_needed, _columns.predicted, _columns.plain).where(*_of(model, version, since))
+    """Return (M, 3) counts of the predictions since a time: `predicted`, `plain`, number of results."""
+    ids_if_needed = case((_columns.first_time < since, _columns.ids))
+    query = select(ids_if_needed, _columns.predicted, _columns.plain).where(*_of(model, version, since))
     rows = connection.execute(query).all()
     pairs = [_pairs(*(b"".join(row[i] for row in rows if row[0] is None) for i in (1, 2)))]
     pairs += [_pairs(*row[1:])[_times(row[0]) >= since] for row in rows if row[0] is not None]
-    different, images = np.unique(np.concatenate(pairs), return_counts=True)
-    return np.stack([different >> 32, different & 0xFFFFFFFF, images], axis=1)
+    distinct, images = np.unique(np.concatenate(pairs), return_counts=True)
+    return np.stack([distinct >> 32, distinct & 0xFFFFFFFF, images], axis=1)
 
 
-def _packed(results: Sequence[KeptResult]) -> dict[str, Any]:
-    """Return one row: results of one model, version, second and shape."""
+def _pack_row(results: Sequence[KeptResult]) -> dict[str, Any]:
+    """Return one row with results of one model, version, second and shape."""
     ids, models, versions, alpha, predicted, plain, logits, head_cosine = zip(*results, strict=True)
     return {
         "model": models[0],
@@ -157,8 +171,8 @@ def _packed(results: Sequence[KeptResult]) -> dict[str, Any]:
     }
 
 
-def _unpacked(row: Row[Any], result_id: str, at: int) -> KeptResult:
-    """Return one result of a row; its numbers are copied, or each would hold on to all of the row's."""
+def _unpack(row: Row[Any], result_id: str, at: int) -> KeptResult:
+    """Return one result of a row, as a copy: a view would keep the whole row in memory."""
     alpha, predicted, plain = (
         np.frombuffer(part, kind)[at].item()
         for part, kind in ((row.alpha, "<f8"), (row.predicted, "<i4"), (row.plain, "<i4"))
@@ -169,25 +183,26 @@ def _unpacked(row: Row[Any], result_id: str, at: int) -> KeptResult:
     return KeptResult(result_id, row.model, row.version, alpha, predicted, plain, logits, head_cosine)
 
 
-def _places(connection: Connection, ids: Collection[str]) -> dict[int, dict[str, int]]:
-    """Return where results are: chunk -> id of a result -> its place there."""
-    ordered = sorted(ids)  # as their times are
-    times = [time_of(each) for each in ordered]
-    places: dict[int, dict[str, int]] = {}
+def _positions(connection: Connection, ids: Collection[str]) -> dict[int, dict[str, int]]:
+    """Return where results are stored: chunk -> result id -> position in the chunk."""
+    ordered = sorted(ids)  # which is also the order of their times
+    times = [time_of(result_id) for result_id in ordered]
+    positions: dict[int, dict[str, int]] = {}
     if not ordered:
-        return places
-    for chunk, first, last, there in connection.execute(_ids_near, {"first": times[0], "last": times[-1]}):
-        perhaps = ordered[bisect_left(times, first) : bisect_right(times, last)]
-        if found := {each: at for each in perhaps if (at := _place(there, bytes.fromhex(each))) is not None}:
-            places[chunk] = found
-    return places
+        return positions
+    for chunk, first, last, packed in connection.execute(_ids_near, {"first": times[0], "last": times[-1]}):
+        candidates = ordered[bisect_left(times, first) : bisect_right(times, last)]
+        found = {result_id: _position(packed, bytes.fromhex(result_id)) for result_id in candidates}
+        if in_chunk := {result_id: at for result_id, at in found.items() if at is not None}:
+            positions[chunk] = in_chunk
+    return positions
 
 
-def _place(ids: bytes, wanted: bytes) -> int | None:
-    """Return the place of an id among packed ones."""
-    at = ids.find(wanted)
-    while at % ID_BYTES and at >= 0:  # by chance across two ids
-        at = ids.find(wanted, at + 1)
+def _position(packed_ids: bytes, wanted: bytes) -> int | None:
+    """Return the position of an id among packed ids, or None."""
+    at = packed_ids.find(wanted)
+    while at % ID_BYTES and at >= 0:  # a match across two ids
+        at = packed_ids.find(wanted, at + 1)
     return at // ID_BYTES if at >= 0 else None
 
 
@@ -196,13 +211,13 @@ def _of(model: str, version: int, since: float) -> tuple[ColumnElement[bool], ..
 
 
 def _times(ids: bytes) -> Float64:
-    """(N, 16) bytes of ids -> (N,) seconds since 1970, the very numbers that `time_of` gives."""
+    """Return (N,) seconds since 1970 for (N, 16) bytes of ids, equal to what `time_of` returns."""
     milliseconds: Float64 = (np.frombuffer(ids, ">u8")[::2] >> 16) / 1000
     return milliseconds
 
 
 def _pairs(predicted: bytes, plain: bytes) -> NDArray[np.int64]:
-    """Two columns of classes -> one number for each pair."""
+    """Return one number for each pair of two packed columns of classes."""
     high, low = (np.frombuffer(part, "<i4").astype(np.int64) for part in (predicted, plain))
     return high << 32 | low
 

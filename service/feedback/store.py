@@ -1,7 +1,7 @@
-"""Labels that came back from production: each is one interval of alpha, so tuning needs no picture and no logits.
+"""The labels that clients send. Each is stored as one interval of alpha, so choosing alpha needs no picture or logits.
 
-The interval is computed when the label arrives, from the numbers kept of the result (`results.py`), and only (model,
-version, label, low, high, time) stays. A label is acknowledged once it is committed.
+The interval is computed when the label arrives, from the kept result (`kept_results.py`). Only model, version, label,
+interval and time are stored. A label is acknowledged once it is committed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from service.feedback.kept_results import KeptResults
-from service.feedback.labels import Feedback, Judge, Known, Outcome
+from service.feedback.label_evaluation import Feedback, KnownResults, LabelEvaluator, LabelOutcome
 from service.inference.registry import Registry
 from service.result_ids import is_result_id
 from service.storage.database import Database, insert_or_update
@@ -24,20 +24,21 @@ from service.storage.trimming import Trimmer
 __all__ = ["FeedbackStore", "count_labels", "read_intervals"]
 
 IDS_PER_QUERY = 500
-ROWS_AT_A_TIME = 10_000
+ROWS_PER_FETCH = 10_000
+MAX_LOOKUPS = 3  # of results that another process may still have to write
 Labels = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 
 class FeedbackStore:
-    """Feedback in the database.
+    """The feedback in the database.
 
     Args:
-        database: where it is kept.
-        results: the numbers of recent results.
-        registry: the served models, for class names and class effects.
-        keep: most labels of one model and version.
-        clock: seconds since 1970.
+        database: the shared database.
+        results: the kept results.
+        registry: the models in service, which have the class names and class effects.
+        keep: the number of labels to keep for each model and version.
+        clock: returns seconds since 1970.
 
     """
 
@@ -53,85 +54,91 @@ class FeedbackStore:
         self._database = database
         self._results = results
         self.clock = clock
-        self._judge = Judge(registry, keep=results.keep, keep_seconds=results.keep_seconds)
+        self._evaluator = LabelEvaluator(registry, keep=results.keep, keep_seconds=results.keep_seconds)
         self._trimmer = Trimmer(feedback, "result_id", keep)
 
-    async def record(self, items: Sequence[tuple[str, str | int]]) -> list[Outcome]:
-        """Store labels, (result id, class name or index) each, in one transaction; return what became of each.
+    async def record(self, items: Sequence[tuple[str, str | int]]) -> list[LabelOutcome]:
+        """Store labels in one transaction, and return the feedback or the error of each.
 
-        Where an id comes twice the later label counts. A young result that no one knows may be in another process's
-        buffer, so it is looked for again after that should have been written; where it still is not there its outcome
-        is a StorageUnavailableError, for the label must not be thrown away.
+        If an id occurs twice, the later label counts. A young result that is not found may be in another process's
+        buffer, so it is looked up again after an interval. If it is still missing, its outcome is a
+        StorageUnavailableError, so that the client sends the label again.
+
+        Args:
+            items: pairs of a result id and a class name or index.
 
         Raises:
-            StorageUnavailableError: the database is away; nothing was stored.
+            StorageUnavailableError: the database is unavailable; nothing was stored.
 
         """
         ids = list({result_id for result_id, _ in items if is_result_id(result_id)})
         known = await self._database.run(partial(self._look_up, ids=ids))
-        for _ in range(2):
-            late = [result_id for result_id in ids if self._judge.may_still_come(result_id, known)]
-            if not late:
+        for _ in range(MAX_LOOKUPS - 1):
+            missing = [result_id for result_id in ids if self._evaluator.may_be_buffered(result_id, known)]
+            if not missing:
                 break
             await asyncio.sleep(self._results.interval)
-            more = await self._database.run(partial(self._look_up, ids=late))
-            known = Known({**known.results, **more.results}, {**known.stored, **more.stored}, *more[2:])
-        outcomes = await asyncio.to_thread(self._judge.judge, items, known)
-        last = {each.result_id: each for each in outcomes if isinstance(each, Feedback)}
-        new = {result_id: each for result_id, each in last.items() if known.stored.get(result_id) != each}
+            more = await self._database.run(partial(self._look_up, ids=missing))
+            results = {**known.results, **more.results}
+            stored = {**known.stored, **more.stored}
+            known = KnownResults(results, stored, more.horizon, more.now)
+        outcomes = await asyncio.to_thread(self._evaluator.evaluate, items, known)
+        last = {outcome.result_id: outcome for outcome in outcomes if isinstance(outcome, Feedback)}
+        new = {result_id: outcome for result_id, outcome in last.items() if known.stored.get(result_id) != outcome}
         if new:
-            rows = [new[result_id]._asdict() for result_id in sorted(new)]  # in order: two lists never wait in a ring
+            rows = [new[result_id]._asdict() for result_id in sorted(new)]  # one order for all, against deadlocks
             await self._database.run(lambda connection: insert_or_update(connection, feedback, rows))
-            for each in new.values():
-                self._trimmer.count(each.model, each.version)
+            for outcome in new.values():
+                self._trimmer.count(outcome.model, outcome.version)
         return outcomes
 
     def intervals(
         self, model: str, version: int, since: float | None = None, last: int | None = None
     ) -> tuple[Labels, Float64]:
-        """Return labels and where along alpha each wins, oldest first.
+        """Return labels and their intervals of alpha, oldest first.
 
         Args:
-            model: its name.
-            version: its version.
-            since: seconds since 1970; None for all.
-            last: at most so many, the newest; None for all.
+            model: the name.
+            version: the version.
+            since: seconds since 1970; None for all labels.
+            last: the number of newest labels to return; None for all labels.
 
         Returns:
-            (N,) class indices and (N, 2) intervals, (nan, nan) for a label that wins nowhere.
+            (N,) class indices and (N, 2) intervals, (nan, nan) for a class that wins at no alpha.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
         return self._database.run_sync(lambda connection: read_intervals(connection, model, version, since, last))
 
     def delete_old(self) -> None:
-        """Delete the oldest labels beyond the number kept; cheap where nothing is due.
+        """Delete the oldest labels beyond the number kept; cheap if there are none to delete.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
         self._trimmer.trim(self._database)
 
-    def _look_up(self, connection: Connection, ids: Sequence[str]) -> Known:
-        results = self._results.find(connection, ids)  # first: it looks into memory, and only then at the database
+    def _look_up(self, connection: Connection, ids: Sequence[str]) -> KnownResults:
+        results = self._results.find(connection, ids)  # first in memory, then in the database, so none is missed
         stored = {}
         for start in range(0, len(ids), IDS_PER_QUERY):
             chosen = feedback.c.result_id.in_(ids[start : start + IDS_PER_QUERY])
             for row in connection.execute(select(*(feedback.c[name] for name in Feedback._fields)).where(chosen)):
                 stored[row.result_id] = Feedback(*row)
         complete = len(stored.keys() | results.keys()) == len(ids)
-        return Known(results, stored, 0.0 if complete else self._results.horizon(connection), self.clock())
+        return KnownResults(results, stored, 0.0 if complete else self._results.horizon(connection), self.clock())
 
 
 def read_intervals(
     connection: Connection, model: str, version: int, since: float | None, last: int | None
 ) -> tuple[Labels, Float64]:
-    """Do what `FeedbackStore.intervals` does, in a transaction that is there already.
+    """Do what `FeedbackStore.intervals` does, in the caller's transaction.
 
-    The driver's own rows go into numpy: SQLAlchemy's would hold all other threads up for three times as long.
+    The rows go from the driver to numpy directly; SQLAlchemy's rows would hold the interpreter's lock three times as
+    long.
     """
     columns = feedback.c
     query = select(columns.label, columns.low, columns.high).where(*_of(model, version, since))
@@ -140,14 +147,14 @@ def read_intervals(
         cursor = result.cursor
         assert cursor is not None  # noqa: S101  a SELECT has one
         parts = [np.empty((0, 3))]
-        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+        while rows := cursor.fetchmany(ROWS_PER_FETCH):
             parts.append(np.array(rows, np.float64))
     table = np.concatenate(parts)[::-1]
     return table[:, 0].astype(np.int64), table[:, 1:].copy()
 
 
 def count_labels(connection: Connection, model: str, version: int, classes: int, since: float | None) -> Labels:
-    """Return how many labels each of so many classes has, (C,)."""
+    """Return (C,) the number of labels of each class."""
     query = select(feedback.c.label, func.count()).where(*_of(model, version, since)).group_by(feedback.c.label)
     counts = np.zeros(classes, np.int64)
     for label, count in connection.execute(query):

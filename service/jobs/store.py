@@ -1,4 +1,4 @@
-"""Jobs in the database: whoever asks, any process can say how far a job is, and tell the one that runs it to stop."""
+"""The table of jobs. Through it each process can report every job, and ask the process that runs one to stop it."""
 
 import json
 import time
@@ -14,11 +14,11 @@ __all__ = ["JobRecord", "JobState", "JobStore"]
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 KEEP_SECONDS = 24 * 3600.0
-KEEP_ENDED = 100  # the newest, some 20 kB of answer each; one that waits or runs is never among those forgotten
+MAX_ENDED = 100  # jobs that are kept after their end, with some 20 kB of result each
 
 
 class JobRecord(NamedTuple):
-    """One job as the table has it; result and error are what JSON can hold."""
+    """One row of the table; result and error are JSON values."""
 
     id: str
     model: str
@@ -34,13 +34,13 @@ class JobRecord(NamedTuple):
     cancel_requested: bool
 
     def row(self) -> dict[str, Any]:
-        """Return it as the table has it."""
+        """Return the values of the columns."""
         texts = {name: None if (value := getattr(self, name)) is None else json.dumps(value) for name in _JSON}
         return self._asdict() | texts
 
     @classmethod
-    def of_row(cls, row: Any) -> Self:
-        """Read a row of the table."""
+    def from_row(cls, row: Any) -> Self:
+        """Return the record of a row."""
         values = dict(row._mapping)
         return cls(**values | {name: values[name] and json.loads(values[name]) for name in _JSON})
 
@@ -52,8 +52,8 @@ class JobStore:
     """The table of jobs.
 
     Args:
-        database: where it is.
-        clock: seconds since 1970.
+        database: the shared database.
+        clock: returns seconds since 1970.
 
     """
 
@@ -62,32 +62,32 @@ class JobStore:
         self.clock = clock
 
     async def add(self, record: JobRecord) -> None:
-        """Write a new job, and forget those that ended long ago.
+        """Insert a new job, and delete jobs that ended long ago.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
 
         def work(connection: Connection) -> None:
-            old = jobs.c.updated < self.clock() - KEEP_SECONDS  # nobody writes about it: ended, or lost
+            old = jobs.c.updated < self.clock() - KEEP_SECONDS  # it has ended or is lost
             ended = jobs.c.finished.is_not(None)
-            newest = select(jobs.c.id).where(ended).order_by(jobs.c.finished.desc()).limit(KEEP_ENDED)
+            newest = select(jobs.c.id).where(ended).order_by(jobs.c.finished.desc()).limit(MAX_ENDED)
             connection.execute(delete(jobs).where(old | (ended & jobs.c.id.not_in(newest))))
             connection.execute(insert(jobs), record.row())
 
         await self._database.run(work)
 
     async def save(self, record: JobRecord) -> bool:
-        """Write how far a job is; return whether somebody asked to cancel it.
+        """Update a job that has not ended, and return whether it should be cancelled.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
         values = {name: value for name, value in record.row().items() if name not in {"id", "cancel_requested"}}
 
-        def work(connection: Connection) -> bool:  # an earlier word that comes late does not reopen an ended job
+        def work(connection: Connection) -> bool:  # a delayed update must not reopen an ended job
             unfinished = update(jobs).where(jobs.c.id == record.id, jobs.c.finished.is_(None))
             connection.execute(unfinished.values(values))
             return bool(connection.scalar(select(jobs.c.cancel_requested).where(jobs.c.id == record.id)))
@@ -98,18 +98,18 @@ class JobStore:
         """Return a job, or None.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
         row = await self._database.run(lambda c: c.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none())
-        return None if row is None else JobRecord.of_row(row)
+        return None if row is None else JobRecord.from_row(row)
 
-    async def ask_to_cancel(self, job_id: str) -> None:
-        """Leave word for the process that runs it.
+    async def request_cancel(self, job_id: str) -> None:
+        """Ask the process that runs a job to cancel it.
 
         Raises:
-            StorageUnavailableError: the database is away.
+            StorageUnavailableError: the database is unavailable.
 
         """
-        wish = update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True)
-        await self._database.run(lambda connection: connection.execute(wish))
+        request = update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True)
+        await self._database.run(lambda connection: connection.execute(request))

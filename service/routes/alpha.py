@@ -132,7 +132,7 @@ async def curve(
         if low > high:
             raise AlphaRangeError(f"low {low:g} is above high {high:g}; give the lower one as low")
         draw = partial(curve_points, low=low, high=high, points=points)
-        answer = await context.heavy.run(lambda: _feedback_curve(context, served, since_seconds, draw))
+        answer = await context.heavy_queries.run(lambda: _feedback_curve(context, served, since_seconds, draw))
     return json_response(answer)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, describe
-from service.feedback.labels import Feedback
+from service.feedback.label_evaluation import Feedback
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
@@ -98,10 +98,14 @@ async def describe_feedback(
     """Get label counts, the best alpha for the newest labels, and how far the alpha in force is from it."""
     context = context_of(request)
     after = parse_since(since, context.feedback.clock())
-    if context.drift.is_heavy(last):
-        return json_response(await context.heavy.run(lambda: context.drift.summary(served, since=after, last=last)))
-    read = await context.database.run(lambda connection: context.drift.read(connection, served, since=after, last=last))
-    return json_response(await asyncio.to_thread(context.drift.figures, served, read))
+    if context.drift_monitor.is_heavy(last):
+        return json_response(
+            await context.heavy_queries.run(lambda: context.drift_monitor.summary(served, since=after, last=last))
+        )
+    read = await context.database.run(
+        lambda connection: context.drift_monitor.read(connection, served, since=after, last=last)
+    )
+    return json_response(await asyncio.to_thread(context.drift_monitor.figures, served, read))
 
 
 def _item(entry: Any) -> tuple[str, str | int]:

@@ -22,7 +22,7 @@ from service.errors import (
     UploadTimeoutError,
 )
 from service.inference.registry import ServedModel
-from service.jobs.runner import Progress, Report, Work
+from service.jobs.job import Progress, Report, Work
 from service.routes.jobs import describe_job
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse

@@ -166,7 +166,7 @@ async def test_a_model_that_went_has_no_gauges(running: Running, tmp_path: Path)
     for name in ("tiny", "other"):
         write_tiny_bundle(tmp_path, name)
     async with running(models=tmp_path, **WATCHED) as service:
-        await asyncio.to_thread(context_of(service).watch.look)
+        await asyncio.to_thread(context_of(service).drift_monitor.refresh)
         before = (await service.client.get("/metrics")).text
         shutil.rmtree(tmp_path / "other")
         await until(lambda: not versions(service, "other"))

@@ -108,12 +108,12 @@ async def test_metrics_show_drift_and_no_figure_that_is_not_known(
 ) -> None:
     async with running(real=True) as service:
         context = context_of(service)
-        context.drift.look()
+        context.drift_monitor.refresh()
         before = (await service.client.get("/metrics")).text
         for seed in range(10):
             await give(service, await classified(service, seed), seed % 5)
         context.results.flush()
-        context.drift.look()
+        context.drift_monitor.refresh()
         after = (await service.client.get("/metrics")).text
         said = await summary(service)
         (tmp_path / "metrics").mkdir()

@@ -4,9 +4,9 @@ import asyncio
 import threading
 
 import pytest
+from service.jobs.heavy_work import MAX_INSIDE, Line
 
 from service.errors import OverloadedError
-from service.jobs.heavy_work import MAX_INSIDE, Line
 from tests.service.conftest import Running
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def test_one_at_a_time_and_beyond_the_line_come_back_later() -> None:
 async def test_a_full_line_keeps_no_label_and_no_light_question_waiting(running: Running) -> None:
     gate = threading.Event()
     async with running() as service:
-        heavy = service.app.state.context.heavy
+        heavy = service.app.state.context.heavy_queries
         tasks = [asyncio.create_task(heavy.run(gate.wait)) for _ in range(MAX_INSIDE)]
         await asyncio.sleep(0)
         refused = [await service.client.get(path) for path in HEAVY]
