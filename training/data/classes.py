@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions
 from training.errors import DataError
-from training.named import first_few
 
 __all__ = ["check_exempt_class", "keep_classes_with_pictures", "note_missing_classes", "renumber_classes"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.labelled_paths import IMAGE_SUFFIXES, class_folder, is_picture
+from models.sentences import first_few
 from training.data.picture_store import open_store
 from training.data.split_names import split_of
 from training.errors import DataError
-from training.named import first_few
 
 __all__ = ["LabelledFiles", "find_labelled_files", "lies_below"]
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image, decode_region
+from models.sentences import first_few
 from training.data.augmentation.random_crops import RandomCrops, mirror
 from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
@@ -34,7 +35,6 @@ __all__ = ["MAX_PIXEL_BYTES", "READ_ERRORS", "LabelledImages", "check_no_class_l
 MAX_PIXEL_BYTES = 4 << 30
 READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
 BATCH = 256
-MAX_NAMED = 5
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -191,9 +191,8 @@ def _sentence(files: LabelledFiles, bad: list[_Bad], allowed: float = 0.0) -> st
 
 
 def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
-    shown = "; ".join(f"{each.name}: {each.why}" for each in bad[:MAX_NAMED])
-    more = f"; and {len(bad) - MAX_NAMED:,} more" if len(bad) > MAX_NAMED else ""
-    return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}{more}"
+    shown = first_few((f"{each.name}: {each.why}" for each in bad), separator="; ")
+    return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}"
 
 
 def check_no_class_lost(files: LabelledFiles, left: LabelledFiles) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 
 from models.manifest import ClassInfo
 from models.scores import Scores
+from models.sentences import first_few
 from models.tuning import curve_points
 from training.evaluation.calibration import fit_calibration
 from training.evaluation.evaluation_protocol import figures_at_alphas
-from training.named import first_few
 
 __all__ = ["CURVE_ALPHAS", "bundle_metrics", "without_images"]
 

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
+from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.labelled_images import READ_ERRORS
 from training.errors import DataError, TrainingError
@@ -35,7 +36,6 @@ __all__ = ["Backbone", "Extracted", "extract", "open_backbone"]
 BATCH = 8  # images; each thread holds one batch
 BATCH_ON_GPU = 64
 CHUNK_BATCHES = 16  # between two writes: what a kill can cost
-MAX_NAMED = 5
 _DAMAGED = (ImageError, *READ_ERRORS)
 
 Float32 = NDArray[np.float32]
@@ -206,6 +206,6 @@ def _check_unreadable(files: LabelledFiles, unreadable: dict[int, str], most: fl
     if len(unreadable) > most * len(files):
         raise DataError(
             f"{files.source}: {len(unreadable)} of {len(files):,} pictures cannot be read, such as "
-            f"{'; '.join(list(unreadable.values())[:MAX_NAMED])}; mend or remove them, or let a share of the pictures "
+            f"{first_few(unreadable.values(), separator='; ')}; mend or remove them, or let a share of the pictures "
             "be left out with --max-unreadable"
         )

@@ -22,6 +22,7 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, group_of
 from models.objective import ALPHA_RANGE
 from models.scores import Scores
+from models.sentences import first_few
 from training.data.classes import check_exempt_class
 from training.data.data_set import Splits, fingerprint, open_splits
 from training.data.labelled_files import LabelledFiles
@@ -41,8 +42,6 @@ from training.run.checkpoint import source_commit
 from training.run.device import describe_hardware, pick_device, set_threads
 
 __all__ = ["FitOptions", "fit"]
-
-MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +176,7 @@ def _features(
             files, recipe, cache, open_network, max_unreadable=options.data.max_unreadable, threads=options.threads
         )
         if part.unreadable:
-            shown = "; ".join(part.unreadable[:MAX_NAMED])
+            shown = first_few(part.unreadable, separator="; ")
             say(f"{files.source}: {len(part.unreadable)} of {len(files):,} pictures are left out: {shown}")
         parts.append(part)
     train, test = parts

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.sentences import first_few
 from training.errors import CheckpointError
-from training.named import first_few
 from training.official.torch_file import read_torch_file
 
 __all__ = ["OfficialCheckpoint", "check_fit", "network_of", "read_official"]

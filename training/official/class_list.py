@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from models.manifest import ClassInfo, group_of
+from models.sentences import first_few
 from training.errors import DataError
 
 __all__ = ["read_class_list"]
 
 _LINE = re.compile(r"\s*(?P<name>\S|\S.*?\S)\s*[,\s]\s*(?P<count>0|[1-9][0-9]{0,14})\s*")
 _THOUSANDS = re.compile(r".*,\s*[0-9]{1,3}(,[0-9]{3})+\s*")  # a class "cat,1" with 0 images, or 1,000 cats?
-_SHOWN = 5  # faulty lines; the others are counted
 
 
 def read_class_list(path: Path) -> tuple[ClassInfo, ...]:
@@ -35,8 +35,7 @@ def read_class_list(path: Path) -> tuple[ClassInfo, ...]:
     rows = _of_json(path, text) if text.lstrip().startswith("[") else _of_lines(text)
     faults = [row for row in rows if isinstance(row, str)] or _repeated(rows)
     if faults:
-        more = f"\nand {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise DataError("\n".join(f"--classes {path}: {fault}" for fault in faults[:_SHOWN]) + more)
+        raise DataError(first_few((f"--classes {path}: {fault}" for fault in faults), separator="\n"))
     if len(rows) < 2:
         raise DataError(f"--classes {path}: names {len(rows)} classes; a classifier has two or more")
     return tuple(ClassInfo(name, count, group_of(count)) for _, name, count in rows)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
+from models.sentences import first_few
 from models.tde import MAX_ALPHA
 from training.data.class_folders import open_class_folders
 from training.data.labelled_images import LabelledImages, load_images
@@ -28,7 +29,6 @@ from training.evaluation.graph_scores import load_test_images
 from training.export.write_bundle import Trained, bundle_place, label_free_alpha, write_bundle
 from training.model.classifier import Classifier, clean_batches
 from training.model.direction import clean_means
-from training.named import first_few
 from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
 from training.official.class_list import read_class_list
 from training.official.presets import Preset, image_recipe_for, preset_for

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from models.sentences import first_few
 from training.errors import DataError
 
 __all__ = ["MAX_LIST_BYTES", "Faults", "check_list", "read_lines", "read_names"]
@@ -56,9 +57,7 @@ class Faults:
         if error is not None:
             self.add(str(error))
         if self._count:
-            more = self._count - len(self._first)
-            lines = [*self._first, f"and {more:,} more faults"] if more else self._first
-            raise DataError("\n".join(lines)) from error
+            raise DataError(first_few(self._first, MAX_FAULTS, separator="\n", total=self._count)) from error
 
 
 def read_lines(path: Path) -> Iterator[str]:

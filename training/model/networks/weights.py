@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from models.sentences import first_few
 from training.errors import WeightsError
-from training.named import first_few
 
 __all__ = ["load_weights", "read_weights"]
 

@@ -100,7 +100,7 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, content: str | bytes, sen
 def test_every_wrong_line_is_named_or_counted(tmp_path: Path) -> None:
     said = refused(tmp_path, "all.txt", GOOD + "".join(f"alone{number}\n" for number in range(7))).splitlines()
     assert [line.partition("all.txt: ")[2].split("'")[0] for line in said[:5]] == [f"line {n}: " for n in range(5, 10)]
-    assert said[5:] == ["and 2 more faults"]
+    assert said[5:] == ["and 2 more"]
     broken = refused(tmp_path, "all.txt", b"1.jpg 0\nalone\n2.jpg 0\n\xff.jpg 7\n").splitlines()
     assert [line.partition("all.txt: ")[2][:6] for line in broken] == ["line 2", "line 4"]
     two = refused(tmp_path, "all.txt", GOOD + "/etc/c.jpg 0\n../d.jpg 7\n").splitlines()
