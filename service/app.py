@@ -17,6 +17,7 @@ from service.catalog.catalog import Catalog
 from service.catalog.load_commands import COMMANDS_VARIABLE, LoadCommands
 from service.catalog.loader import loader
 from service.catalog.networks import Networks
+from service.catalog.reconciler import Reconciler
 from service.context import Context, Lifecycle
 from service.feedback.drift import DriftMonitor
 from service.feedback.kept_results import KeptResults
@@ -207,17 +208,18 @@ def _open_catalog(
     settings: Settings, registry: Registry, load: Callable[[Path], ServedModel], networks: Networks, metrics: Metrics
 ) -> Catalog:
     """Return the catalog with every model in the models folder loaded."""
-    shared = os.environ.get(COMMANDS_VARIABLE)
-    catalog = Catalog(
+    shared_file = os.environ.get(COMMANDS_VARIABLE)
+    reconciler = Reconciler(
         settings.models,
         registry,
         load,
         networks,
-        LoadCommands(Path(shared) if shared else None),
+        LoadCommands(Path(shared_file) if shared_file else None),
         metrics,
         watch_seconds=settings.watch_seconds,
-        serve_versions=settings.serve_versions,
+        max_versions=settings.serve_versions,
     )
+    catalog = Catalog(reconciler)
     catalog.load_all()
     return catalog
 

@@ -1,1 +1,1 @@
-"""The models folder: what lies in it, what of that to serve, how a bundle becomes a model in service."""
+"""The catalog: the models folder, and which of its bundles are in service."""

@@ -1,8 +1,8 @@
-"""Which models are kept out of service by hand, and which were asked for: known to all processes of one server.
+"""The load and unload commands of a server's clients, shared by all processes of the server.
 
-With one process this is two values in memory. With several they lie in a small file of the supervisor's, replaced in
-one step under a lock, and every process looks several times a second whether it is another file than before. Either
-way it lives as long as the server: a restart serves what lies in the folder.
+A server with one process keeps them in memory. With several processes they are in a small file in the supervisor's
+temporary folder. A process replaces the file atomically under a lock, and every process checks several times a second
+whether the file was replaced. The commands are lost when the server ends: a restart serves what is in the folder.
 """
 
 import fcntl
@@ -15,90 +15,90 @@ from pathlib import Path
 
 __all__ = ["COMMANDS_VARIABLE", "SPREAD_SECONDS", "CommandState", "LoadCommands"]
 
-COMMANDS_VARIABLE = "LOAD_COMMANDS_FILE"  # the file, where there are several processes; server.py says which
-LOOK_SECONDS = 0.2
-SPREAD_SECONDS = 0.5  # by then every healthy process has looked
+COMMANDS_VARIABLE = "LOAD_COMMANDS_FILE"  # names the file; service/server/supervisor.py sets it for its processes
+POLL_SECONDS = 0.2
+SPREAD_SECONDS = 0.5  # by then every healthy process has read the file
 
 
 @dataclass(frozen=True, slots=True)
 class CommandState:
-    """What was ordered so far.
+    """The effect of all commands so far.
 
     Args:
-        kept_out: names that are not to be served.
-        asked: name -> how often it was asked to be loaded.
+        unloaded: the names that were unloaded and not loaded since.
+        load_counts: name -> the number of its load commands.
 
     """
 
-    kept_out: frozenset[str] = frozenset()
-    asked: Mapping[str, int] = field(default_factory=dict)
+    unloaded: frozenset[str] = frozenset()
+    load_counts: Mapping[str, int] = field(default_factory=dict)
 
     def load(self, name: str) -> "CommandState":
-        """Return what stands once this model is asked for."""
-        return CommandState(self.kept_out - {name}, {**self.asked, name: self.asked.get(name, 0) + 1})
+        """Return the state after a load command."""
+        return CommandState(self.unloaded - {name}, {**self.load_counts, name: self.load_counts.get(name, 0) + 1})
 
     def unload(self, name: str) -> "CommandState":
-        """Return what stands once this model is kept out."""
-        return CommandState(self.kept_out | {name}, self.asked)
+        """Return the state after an unload command."""
+        return CommandState(self.unloaded | {name}, self.load_counts)
 
 
 class LoadCommands:
-    """The orders of this server.
+    """The load commands of this server.
 
     Args:
-        path: the file that its processes share; None where there is one process.
+        path: the file that its processes share; None for a server with one process.
 
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._standing = CommandState()
-        self._seen: tuple[int, int] | None = None
+        self._state = CommandState()
+        self._file_read: tuple[int, int] | None = None  # inode and time of the file that the state was read from
 
     @property
     def spread_seconds(self) -> float:
-        """How long an order is given to be seen by every process."""
+        """How long a command waits for every process to read it."""
         return 0.0 if self._path is None else SPREAD_SECONDS
 
     @property
-    def look_seconds(self) -> float | None:
-        """How often to look; None where only this process gives orders."""
-        return None if self._path is None else LOOK_SECONDS
+    def poll_seconds(self) -> float | None:
+        """How often to read the commands of other processes; None if there are no others."""
+        return None if self._path is None else POLL_SECONDS
 
-    def standing(self) -> CommandState:
-        """Return what stands; costs a `stat` where nothing has changed."""
+    def read(self) -> CommandState:
+        """Return the current state. It costs one `stat` if the file was not replaced."""
         if self._path is not None:
             try:
                 found = self._path.stat()
-            except FileNotFoundError:  # nothing was ordered yet
-                return self._standing
-            if self._seen != (found.st_ino, found.st_mtime_ns):
+            except FileNotFoundError:  # there was no command yet
+                return self._state
+            if self._file_read != (found.st_ino, found.st_mtime_ns):
                 tree = json.loads(self._path.read_bytes())
-                self._standing = CommandState(frozenset(tree["kept_out"]), tree["asked"])
-                self._seen = found.st_ino, found.st_mtime_ns
-        return self._standing
+                self._state = CommandState(frozenset(tree["unloaded"]), tree["load_counts"])
+                self._file_read = found.st_ino, found.st_mtime_ns
+        return self._state
 
     def load(self, name: str) -> None:
-        """Ask every process to load a model."""
-        with self._alone():
-            self._write(self.standing().load(name))
+        """Tell every process to load a model."""
+        with self._locked():
+            self._write(self.read().load(name))
 
     def unload(self, name: str) -> None:
-        """Ask every process to keep a model out until it is asked for."""
-        with self._alone():
-            self._write(self.standing().unload(name))
+        """Tell every process to unload a model until it is loaded again."""
+        with self._locked():
+            self._write(self.read().unload(name))
 
-    def _write(self, standing: CommandState) -> None:
+    def _write(self, state: CommandState) -> None:
         if self._path is not None:
-            text = json.dumps({"kept_out": sorted(standing.kept_out), "asked": dict(standing.asked)})
-            fresh = self._path.with_suffix(f".{os.getpid()}")
-            fresh.write_text(text)
-            fresh.replace(self._path)
+            text = json.dumps({"unloaded": sorted(state.unloaded), "load_counts": dict(state.load_counts)})
+            new_file = self._path.with_suffix(f".{os.getpid()}")
+            new_file.write_text(text)
+            new_file.replace(self._path)
         else:
-            self._standing = standing
+            self._state = state
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         if self._path is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""From a bundle's folder to a model that can be put in service: read and verified, an engine, warmed up."""
+"""Loads a bundle's folder as a model for service: reads and checks it, makes the engine, and warms it up."""
 
 import logging
 import time
@@ -16,16 +16,16 @@ from service.settings import Settings
 
 __all__ = ["computes_in_caller", "load_model", "loader"]
 
-WIDE_THREADS = 4  # more do not help one picture
+MAX_WIDE_THREADS = 4  # more threads do not speed up one picture
 log = logging.getLogger("longtail.catalog")
 
 
 def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[[Path], ServedModel]:
-    """Return what loads a bundle's folder as the settings say.
+    """Return the function that loads a bundle's folder.
 
     Args:
-        settings: device, precision, cores, the largest batch.
-        engine: bundle -> engine; if not given, the one that computes there in that precision.
+        settings: the device, the precision, the threads and the largest batch.
+        engine: bundle -> engine; by default the engine for the device and precision.
 
     """
     clock = time.thread_time if engine is None and computes_in_caller(settings) else time.perf_counter
@@ -34,13 +34,13 @@ def loader(settings: Settings, engine: EngineFactory | None = None) -> Callable[
 
 
 def computes_in_caller(settings: Settings) -> bool:
-    """Say whether a batch is computed by the thread that asks: its own time is then the batch's, whatever else runs."""
+    """Return whether the calling thread computes a batch, so that its own processor time is the batch's."""
     return settings.device == "cpu" and settings.precision == "float32"
 
 
 def _make_engine(settings: Settings, bundle: Bundle) -> Engine:
-    """Return the engine the settings ask for; the other one is not even imported."""
-    wide = min(CORES, WIDE_THREADS)
+    """Return the engine for the settings, without importing the other one."""
+    wide = min(CORES, MAX_WIDE_THREADS)
     if settings.precision == "float32":
         from engines.onnx import OnnxEngine  # noqa: PLC0415
 
@@ -56,17 +56,17 @@ def load_model(
     max_batch_images: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> ServedModel:
-    """Load the bundle in `folder` = .../NAME/VERSION, and run it to see that it works and how batches pay.
+    """Load the bundle in `folder`, .../NAME/VERSION, and run it to check that it works and to time batches.
 
     Args:
-        folder: the bundle's.
+        folder: the bundle's folder.
         make_engine: bundle -> engine.
-        max_batch_images: no larger batch will be asked for.
-        clock: seconds, by which batches are timed.
+        max_batch_images: the size of the largest batch.
+        clock: returns the seconds by which batches are timed.
 
     Raises:
-        models.errors.BundleError: it cannot be vouched for, or is another model than its folder is called.
-        engines.base.EngineError: it does not run.
+        models.errors.BundleError: the bundle is invalid, or its name or version differs from its folder's.
+        engines.base.EngineError: the network does not run.
 
     """
     started = time.perf_counter()
@@ -75,12 +75,12 @@ def load_model(
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise BundlePathError(
             f"bundle {folder.parent.name}/{folder.name}: a link leads to {manifest.name}/{manifest.version}; link to a "
-            "folder of the same name and version"
+            "folder with the same name and version"
         )
     engine = make_engine(bundle)
     policy = warm_up(bundle, engine, max_batch_images, clock)
     log.info(
-        "model %s version %d is loaded in %.2f s: %s, at most %d images at once%s",
+        "model %s version %d is loaded in %.2f s: %s, up to %d images in a batch%s",
         manifest.name,
         manifest.version,
         time.perf_counter() - started,

@@ -1,10 +1,10 @@
-"""Which network a model's name and version stand for, so that no two networks' numbers are ever mixed.
+"""Records which network a model's name and version stand for, so that data of two networks is never mixed.
 
-A label's interval is a property of one network. Where a bundle comes back under the same name and version with other
-weights or classes, what is kept of the one before means nothing any more: its results and its labels are deleted, and
-what was stored of alpha is taken out of force, which its history says. At start (`settle`) that is done before anything
-else uses the database; while the server runs (`Networks`), before a model comes into service. Where one takes the place
-of another under the same version it is done after the swap too, as pictures were classified with the other until then.
+A label's interval is a property of one network. If another bundle, with other weights or classes, comes under the same
+name and version, the kept results and labels of the previous network are meaningless: they are deleted, and the stored
+operating points are removed, which their history shows. At the start this happens before any other use of the database,
+and while the server runs, before a model comes into service. If the new network replaces the old one under the same
+version, the results are deleted again after the swap, because the old network classified pictures until then.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from service.storage.migrate import wait_for_migration_lock
 from service.storage.point_changes import remove_all
 from service.storage.tables import feedback, kept_chunks, networks
 
-__all__ = ["Network", "Networks", "network_of", "settle"]
+__all__ = ["Network", "Networks", "network_of", "record_networks"]
 
 log = logging.getLogger("longtail.networks")
-TURN_SECONDS = 5.0
+MAX_LOOP_SECONDS = 5.0
 WHO = "longtail"
 WHY = "another network came under this name and version"
 
 
 class Network(NamedTuple):
-    """What a name and a version stand for: a digest of weights, class effect, and the classes in their order."""
+    """The network of a name and version: a digest of the weights, the class effect and the classes in order."""
 
     model: str
     version: int
@@ -44,20 +44,20 @@ class Network(NamedTuple):
 
 
 def network_of(manifest: Manifest) -> Network:
-    """Return the network of a bundle; operating points, metrics and the model card are no part of it."""
+    """Return the network of a bundle. Operating points, metrics and the model card do not count."""
     classes = [info.name for info in manifest.classes]
     parts = json.dumps([manifest.sha256[GRAPH], manifest.sha256[HEAD], classes, manifest.exempt_class])
     return Network(manifest.name, manifest.version, hashlib.sha256(parts.encode()).hexdigest())
 
 
 class Networks:
-    """Settles the networks that are in service, at start and whenever others come.
+    """Records the networks in service, at the start and whenever models change.
 
     Args:
-        database: where they are noted.
+        database: the database with the table of networks.
         registry: the models in service.
-        results: the numbers of recent results, some of them still in memory.
-        clock: seconds since 1970.
+        results: the kept results, some of which are still in memory.
+        clock: returns seconds since 1970.
 
     """
 
@@ -76,43 +76,45 @@ class Networks:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Settle what is in service now, or once the database is there, before anything else uses it."""
+        """Record the networks in service now, or as soon as the database is available, before any other use of it."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._database.start, self._settle_all)
+        await asyncio.to_thread(self._database.start, self._record_all)
 
-    def swap(self, old: Sequence[ServedModel], new: Sequence[ServedModel], put: Callable[[], None]) -> None:
-        """Let the versions of one model be replaced by others.
+    def swap(self, old: Sequence[ServedModel], new: Sequence[ServedModel], replace: Callable[[], None]) -> None:
+        """Replace the versions of one model that are in service.
 
         Args:
-            old: those in service.
-            new: those that take their place.
-            put: puts them there, in one step.
+            old: the versions in service.
+            new: the versions that replace them.
+            replace: replaces them in the registry, atomically.
 
         """
-        if self._loop is None:  # the server has not started; it settles all when it does
-            put()
+        if self._loop is None:  # the server has not started; `start` records everything
+            replace()
             return
         before = {served.version: network_of(served.bundle.manifest) for served in old}
-        coming = [network_of(served.bundle.manifest) for served in new]
-        changed = [each for each in coming if before.get(each.version, each) != each]
-        settled = self._settle([each for each in coming if each not in changed])
-        put()
+        after = [network_of(served.bundle.manifest) for served in new]
+        changed = [network for network in after if before.get(network.version, network) != network]
+        recorded = self._record([network for network in after if network not in changed])
+        replace()
         if changed:
-            # Once the loop has turned nobody is between asking which model is in service and keeping its result.
+            # After one round of the event loop no request is between getting its model and adding its result.
             with suppress(RuntimeError):
-                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(TURN_SECONDS)
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(MAX_LOOP_SECONDS)
             for network in changed:
                 self._results.forget(network.model, network.version)
-            settled = self._settle(changed, again=True) and settled
-        if not settled:
-            log.warning("the database is away: what it keeps is settled with the models before it is used again")
+            recorded = self._record(changed, delete_results=True) and recorded
+        if not recorded:
+            log.warning("the database is unavailable; its data is checked against the models before it is used again")
             self._database.prepare_again()
 
-    def _settle(self, networks: Sequence[Network], *, again: bool = False) -> bool:
+    def _record(self, networks: Sequence[Network], *, delete_results: bool = False) -> bool:
+        """Record networks, and return whether the database was available."""
+
         def work(connection: Connection) -> None:
-            settle(connection, networks, self._clock())
-            for network in networks if again else ():
-                _delete_numbers(connection, network)
+            record_networks(connection, networks, self._clock())
+            for network in networks if delete_results else ():
+                _delete_results(connection, network)
 
         try:
             self._database.run_sync(work)
@@ -120,61 +122,64 @@ class Networks:
             return False
         return True
 
-    def _settle_all(self, connection: Connection) -> None:
+    def _record_all(self, connection: Connection) -> None:
         names = [served.name for served in self._registry]
-        served = [each for name in names for each in self._registry.versions_of(name)]
-        settle(connection, [network_of(each.bundle.manifest) for each in served], self._clock())
+        models = [served for name in names for served in self._registry.versions_of(name)]
+        record_networks(connection, [network_of(served.bundle.manifest) for served in models], self._clock())
 
 
-def settle(connection: Connection, served: Iterable[Network], now: float) -> None:
-    """Take note of the networks that are served, and put away what is kept of others under the same names.
+def record_networks(connection: Connection, served: Iterable[Network], now: float) -> None:
+    """Record the networks in service, and delete the data of other networks with the same name and version.
 
-    Nothing is known of a name that is not noted yet; what is kept under it stays.
+    Data under a name and version that was never recorded stays.
 
     Args:
-        connection: in a transaction that may write; whoever does the same at the same moment is waited for.
-        served: the networks.
+        connection: a transaction that may write. It waits for other processes that do the same.
+        served: the networks in service.
         now: seconds since 1970.
 
     """
-    wanted = list(served)
-    if not _changed(connection, wanted):
+    in_service = list(served)
+    if not _changed(connection, in_service):
         return
     wait_for_migration_lock(connection)
-    for network, is_known in _changed(connection, wanted):
-        if is_known:
-            _put_away(connection, network, now)
+    for network, replaces_another in _changed(connection, in_service):
+        if replaces_another:
+            _delete_data(connection, network, now)
         insert_or_update(connection, networks, [network._asdict()])
 
 
 def _changed(connection: Connection, served: list[Network]) -> list[tuple[Network, bool]]:
-    """Return the networks that are not the noted ones, and whether another is."""
+    """Return the networks that are not recorded, each with whether another network is recorded in its place."""
     rows = connection.execute(select(networks.c.model, networks.c.version, networks.c.sha256))
-    noted = {(model, version): sha256 for model, version, sha256 in rows}
+    recorded = {(model, version): sha256 for model, version, sha256 in rows}
     return [
-        (each, each[:2] in noted) for each in sorted(served) if noted.get((each.model, each.version)) != each.sha256
+        (network, network[:2] in recorded)
+        for network in sorted(served)
+        if recorded.get((network.model, network.version)) != network.sha256
     ]
 
 
-def _put_away(connection: Connection, network: Network, now: float) -> None:
-    results, labels = _delete_numbers(connection, network)
+def _delete_data(connection: Connection, network: Network, now: float) -> None:
+    """Delete the results and labels under a network's name and version, and remove its stored operating points."""
+    results, labels = _delete_results(connection, network)
     points = remove_all(connection, network.model, network.version, who=WHO, why=WHY, time=now)
     log.warning(
-        "%s version %d is another network than before: deleted %d kept results and %d labels of that one; %s",
+        "%s version %d is another network than before; deleted %d kept results and %d labels of the old one; %s",
         network.model,
         network.version,
         results,
         labels,
-        f"no longer in force: {', '.join(points)}" if points else "no operating point was stored",
+        f"no longer in force: {', '.join(points)}" if points else "it had no stored operating points",
     )
 
 
-def _delete_numbers(connection: Connection, network: Network) -> tuple[int, int]:
-    """Delete results and labels under a network's name and version; return how many that were."""
+def _delete_results(connection: Connection, network: Network) -> tuple[int, int]:
+    """Delete the results and labels under a network's name and version, and return the number of each."""
 
-    def mine(table: Table) -> ColumnElement[bool]:
+    def of_version(table: Table) -> ColumnElement[bool]:
         return (table.c.model == network.model) & (table.c.version == network.version)
 
-    results = connection.scalar(select(func.sum(kept_chunks.c.images)).where(mine(kept_chunks))) or 0
-    connection.execute(delete(kept_chunks).where(mine(kept_chunks)))
-    return results, connection.execute(delete(feedback).where(mine(feedback))).rowcount
+    results = connection.scalar(select(func.sum(kept_chunks.c.images)).where(of_version(kept_chunks))) or 0
+    connection.execute(delete(kept_chunks).where(of_version(kept_chunks)))
+    return results, connection.execute(delete(feedback).where(of_version(feedback))).rowcount

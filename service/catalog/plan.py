@@ -1,8 +1,9 @@
-"""What of a model to serve: pure, no clock, no files, no threads.
+"""Decides which versions of a model to serve, without clock, files or threads.
 
-Its highest good versions, as many as are served at once. What lies in the folder is compared with what is loaded and
-with what was refused, by fingerprint: a refused version is left alone until its files change, and one that runs goes on
-running when bad files take the place of its own. Nothing is taken out before what shall replace it has been loaded.
+The catalog serves a model's highest good versions, up to a number. The versions in the folder are compared by
+fingerprint with those that are loaded and those that were refused. A refused version is not tried again until its files
+change. A version in service stays there if bad files replace its own. A version is taken out of service only after its
+replacement was loaded.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,32 +15,32 @@ __all__ = ["Plan", "plan", "still_refused"]
 
 
 class Plan(NamedTuple):
-    """What to do next: load this version; or, where that is None, serve exactly these, ascending."""
+    """The next step: load this version; or, if it is None, serve exactly these versions, in ascending order."""
 
     load: int | None
     serve: tuple[int, ...]
 
 
 def plan(
-    found: Mapping[int, Fingerprint], loaded: Mapping[int, Fingerprint], refused: Collection[int], *, most: int
+    found: Mapping[int, Fingerprint], loaded: Mapping[int, Fingerprint], refused: Collection[int], *, max_versions: int
 ) -> Plan:
-    """Decide what to do about one model.
+    """Return the next step for one model.
 
     Args:
-        found: what lies in its folder.
-        loaded: what is in memory.
-        refused: versions that are not to be tried.
-        most: how many are served at once.
+        found: the versions in the model's folder.
+        loaded: the versions in memory.
+        refused: the versions not to try.
+        max_versions: the number of versions to serve.
 
-    >>> plan({1: "a", 2: "b"}, {1: "a"}, [], most=1)
+    >>> plan({1: "a", 2: "b"}, {1: "a"}, [], max_versions=1)
     Plan(load=2, serve=())
-    >>> plan({1: "a", 2: "b"}, {1: "a"}, [2], most=1)
+    >>> plan({1: "a", 2: "b"}, {1: "a"}, [2], max_versions=1)
     Plan(load=None, serve=(1,))
 
     """
     chosen: list[int] = []
     for version in sorted(found, reverse=True):
-        if len(chosen) == most:
+        if len(chosen) == max_versions:
             break
         if version in loaded and (version in refused or loaded[version] == found[version]):
             chosen.append(version)
@@ -51,19 +52,19 @@ def plan(
 def still_refused(
     found: Mapping[int, Fingerprint], before: Mapping[int, Fingerprint], refused: Mapping[int, Fingerprint]
 ) -> set[int]:
-    """Return the versions that are not worth another try.
+    """Return the refused versions that should not be tried again.
 
-    One whose files are as they were is not; one whose files have changed is, once they hold still: a folder that is
-    being copied is looked at when that is over, and not at every look in between.
+    A version is tried again if its files differ from the refused ones and have not changed since the scan before. So a
+    folder that is being copied is tried once, after the copy is complete.
 
     Args:
-        found: what lies in the folder.
-        before: what lay there at the look before.
-        refused: the fingerprint that each was refused with.
+        found: the versions in the folder.
+        before: the versions at the scan before.
+        refused: the fingerprint of each refused version when it was refused.
 
     """
     return {
         version
-        for version, bad in refused.items()
-        if version in found and (found[version] == bad or found[version] != before.get(version))
+        for version, fingerprint in refused.items()
+        if version in found and (found[version] == fingerprint or found[version] != before.get(version))
     }

@@ -1,7 +1,8 @@
-"""Loads models while Python is still importing the rest: reading a graph and running it need no interpreter.
+"""Loads models while Python imports the rest of the service.
 
-A third of the time it takes to start would else be spent after everything is imported. What is loaded ahead is handed
-out once, and only while its folder is as it was; anything else is loaded when it is asked for.
+Reading and running a graph needs no interpreter, so both go on at the same time; otherwise a third of the start-up time
+would be added after the imports. A preloaded model is handed out once, and only if its folder has not changed. Every
+other folder is loaded on request.
 """
 
 import threading
@@ -17,7 +18,7 @@ Load = Callable[[Path], ServedModel]
 
 
 class Preloader:
-    """The highest version of each model in a folder, being loaded in a thread from now on; itself a way to load.
+    """Loads the highest version of each model in a thread, from its construction on. Call it like a load function.
 
     Args:
         root: the folder of NAME/VERSION bundles.
@@ -29,14 +30,14 @@ class Preloader:
         self._root = root
         self._load = load
         self._loaded: dict[Path, tuple[Fingerprint, ServedModel]] = {}
-        self._thread = threading.Thread(target=self._load_all, name="load-ahead", daemon=True)
+        self._thread = threading.Thread(target=self._load_all, name="preload", daemon=True)
         self._thread.start()
 
     def __call__(self, folder: Path) -> ServedModel:
         """Return the model of a folder.
 
         Raises:
-            models.errors.BundleError, engines.base.EngineError: as of loading it.
+            models.errors.BundleError, engines.base.EngineError: the bundle cannot be loaded.
 
         """
         self._thread.join()
@@ -46,11 +47,11 @@ class Preloader:
     def _load_all(self) -> None:
         try:
             found = scan(self._root).models
-        except OSError:  # who looks next says so
+        except OSError:  # the catalog reports it
             return
         for name, versions in found.items():
             folder = self._root / name / str(max(versions, default=0))
             try:
                 self._loaded[folder] = fingerprint(folder), self._load(folder)
-            except Exception:  # noqa: BLE001, S112  it fails again when it is asked for, and is reported then
+            except Exception:  # noqa: BLE001, S112  it fails again on request, and is reported then
                 continue

@@ -1,7 +1,7 @@
-"""Keeps the registry as the models folder and the orders want it, one turn after the other.
+"""Brings the registry in line with the models folder and the load commands, step by step.
 
-A turn: take orders, look at the folder if that is due, put in service whatever has all it needs, load at most one
-bundle. Turns follow one another until nothing is left to do; `catalog.py` is the thread that makes them.
+A step takes new commands, scans the folder if that is due, puts models in service that are fully loaded, and loads at
+most one bundle. Steps follow one another until nothing is left to do; the thread in `catalog.py` runs them.
 """
 
 import logging
@@ -30,12 +30,12 @@ from service.metrics import Metrics
 __all__ = ["PendingCommand", "Reconciler"]
 
 log = logging.getLogger("longtail.catalog")
-ATTEMPTS = 5  # at reading a folder that changes meanwhile
-MAX_LOGGED = 20  # strange folders, of one look
+MAX_READS = 5  # of a bundle whose files change while they are read
+MAX_LOGGED = 20  # invalid folders of one scan
 
 
 class PendingCommand(NamedTuple):
-    """What somebody waits for: a model in service, or out of it."""
+    """A command to load or unload a model, with the future that a request waits for."""
 
     name: str
     load: bool
@@ -43,23 +43,29 @@ class PendingCommand(NamedTuple):
 
 
 class Reconciler:
-    """See above; for one thread at a time, but what it says of the shelf may be asked from any.
+    """Runs the steps. One thread may call its methods; other threads may read `state` under the lock.
 
     Args:
         root: the folder of NAME/VERSION bundles.
-        registry: where models are put in service.
+        registry: the models in service.
         load: folder of a bundle -> model, warmed up.
-        networks: told which networks come into service.
-        orders: which models are kept out by hand.
-        metrics: where loads and models are counted.
-        watch_seconds: between two looks at the folder; 0: only at what is asked for.
-        shelf: what is known of the folder.
+        networks: records which networks come into service.
+        commands: the load commands of this server.
+        metrics: counts loads and models.
+        watch_seconds: the time between two scans; 0 scans only at the start and for load commands.
+        max_versions: the number of versions of a model to serve.
 
     Attributes:
-        new: orders that were not taken yet.
-        lock: held while the shelf changes.
-        trouble: why the folder cannot be looked at, as a sentence.
-        starting: the server is not there yet: where nothing can run for want of a device, it need not start.
+        root: the folder.
+        registry: the models in service.
+        watches: whether the folder is scanned regularly.
+        spread_seconds: how long a command waits for the other processes.
+        state: the state of the catalog.
+        lock: held while the state changes.
+        new_commands: the commands that were not taken yet.
+        problem: why the folder cannot be scanned; empty if it can.
+        loading: the name and version that is being loaded.
+        starting: whether the server has not started yet. Until then a missing device ends the server.
 
     """
 
@@ -69,155 +75,168 @@ class Reconciler:
         registry: Registry,
         load: Callable[[Path], ServedModel],
         networks: Networks,
-        orders: LoadCommands,
+        commands: LoadCommands,
         metrics: Metrics,
         *,
         watch_seconds: float,
-        shelf: CatalogState,
+        max_versions: int,
     ) -> None:
-        self._root = root
-        self._registry = registry
+        self.root = root
+        self.registry = registry
         self._load_bundle = load
         self._networks = networks
-        self._orders = orders
+        self._commands = commands
         self._metrics = metrics
         self._watch_seconds = watch_seconds
-        self._state = shelf
-        self._next_look = 0.0
+        self._next_scan = 0.0
         self._identity = (0, 0)
-        self._asked = dict(orders.standing().asked)
-        self._waiting: list[PendingCommand] = []
-        self.new: SimpleQueue[PendingCommand] = SimpleQueue()
+        self._load_counts = dict(commands.read().load_counts)
+        self._pending: list[PendingCommand] = []
+        self.state = CatalogState(max_versions)
+        self.new_commands: SimpleQueue[PendingCommand] = SimpleQueue()
         self.lock = threading.Lock()
-        self.trouble = ""
+        self.problem = ""
         self.loading: tuple[str, int] | None = None
         self.starting = True
 
-    def turn(self) -> bool:
-        """Do what there is to do, one bundle's loading at most; return whether there is more to do at once."""
-        self._take_orders()
-        if self._watch_seconds and time.monotonic() >= self._next_look:
-            self.look()
-        pending = self._serve_what_is_loaded()
-        self._answer_orders({name for name, _ in pending})
-        if pending:
-            self._load(*pending[0])
-        return bool(pending)
+    @property
+    def watches(self) -> bool:
+        """Whether the folder is scanned regularly."""
+        return self._watch_seconds > 0
+
+    @property
+    def spread_seconds(self) -> float:
+        """How long a command waits for the other processes of this server."""
+        return self._commands.spread_seconds
+
+    def step(self) -> bool:
+        """Run one step, and return whether another one should follow at once."""
+        self._take_commands()
+        if self.watches and time.monotonic() >= self._next_scan:
+            self.scan()
+        to_load = self._serve_loaded_models()
+        self._finish_commands({name for name, _ in to_load})
+        if to_load:
+            self._load(*to_load[0])
+        return bool(to_load)
 
     def seconds_to_wait(self) -> float | None:
-        """Return how long nothing is to be done unless somebody orders something; None: for ever."""
-        look = max(0.0, self._next_look - time.monotonic()) if self._watch_seconds else None
-        return min((each for each in (look, self._orders.look_seconds) if each is not None), default=None)
+        """Return the seconds until the next step is due; None if only a command of this process makes one due."""
+        scan = max(0.0, self._next_scan - time.monotonic()) if self.watches else None
+        return min((seconds for seconds in (scan, self._commands.poll_seconds) if seconds is not None), default=None)
 
-    def look(self, only: Collection[str] | None = None) -> None:
-        """Look at the folder, at all names or at a few. Where it cannot be looked at, what runs goes on running."""
-        self._next_look = time.monotonic() + self._watch_seconds
+    def scan(self, only: Collection[str] | None = None) -> None:
+        """Scan the folder for all names, or for some. If it cannot be scanned, the models in service stay there."""
+        self._next_scan = time.monotonic() + self._watch_seconds
         try:
-            seen = scan(self._root)
+            seen = scan(self.root)
         except OSError as error:
-            self._in_trouble(f"the models folder {self._root} cannot be read: {error.strerror}")
+            self._report_problem(f"the models folder {self.root} cannot be read: {error.strerror}")
             return
         is_another = self._identity not in ((0, 0), seen.identity)
-        if is_another and not any(seen.models.values()) and any(self._registry):
-            self._in_trouble(
-                f"an empty folder has taken the place of the models folder {self._root}; is a file system not mounted?"
+        if is_another and not any(seen.models.values()) and any(self.registry):
+            self._report_problem(
+                f"the models folder {self.root} was replaced by an empty one; is a file system missing?"
             )
             return
-        if self.trouble:
-            log.warning("the models folder %s is there again", self._root)
+        if self.problem:
+            log.warning("the models folder %s is available again", self.root)
         self._identity = seen.identity
-        self.trouble = ""
+        self.problem = ""
         with self.lock:
-            strange = self._state.see(seen, time.time(), only)
-        for each in strange[:MAX_LOGGED]:
-            log.warning("%s in the models folder is passed over: %s", _path(each), each.reason)
-        if len(strange) > MAX_LOGGED:
-            log.warning("and %d more; GET /v1/models lists them", len(strange) - MAX_LOGGED)
+            new = self.state.record_scan(seen, time.time(), only)
+        for refusal in new[:MAX_LOGGED]:
+            log.warning("%s in the models folder is ignored: %s", _path(refusal), refusal.reason)
+        if len(new) > MAX_LOGGED:
+            log.warning("and %d more; GET /v1/models lists them", len(new) - MAX_LOGGED)
 
-    def fail_orders(self, error: Exception) -> None:
-        """Tell those whose orders were taken that nothing will come of it."""
-        for order in self._waiting:
-            _finish(order, error)
-        self._waiting = []
+    def fail_commands(self, error: Exception) -> None:
+        """Finish the commands that were taken with an error."""
+        for command in self._pending:
+            _finish(command, error)
+        self._pending = []
 
-    def _in_trouble(self, what: str) -> None:
-        if what != self.trouble:
-            log.warning("%s; what runs goes on running", what)
-        self.trouble = what
+    def _report_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("%s; the models in service stay there", problem)
+        self.problem = problem
 
-    def _take_orders(self) -> None:
-        """Take note of new orders, of this process and of others; look at once at what was asked for."""
-        while not self.new.empty():
-            order = self.new.get()
-            is_there = NAME_PATTERN.fullmatch(order.name) and os.path.lexists(self._root / order.name)
-            if not is_there and order.load and not self._root.is_dir():
-                _finish(order, ModelLoadError(f"there is no folder {self._root} at present"))
-            elif not is_there and (order.load or not self._registry.versions_of(order.name)):
-                there = ", ".join(self._state.names()) or "none"
-                _finish(order, UnknownModelError(f"there is no model {order.name[:64]!r}; there are: {there}"))
+    def _take_commands(self) -> None:
+        """Take the new commands of this and other processes, and scan for the models that should be loaded."""
+        while not self.new_commands.empty():
+            command = self.new_commands.get()
+            exists = NAME_PATTERN.fullmatch(command.name) and os.path.lexists(self.root / command.name)
+            if not exists and command.load and not self.root.is_dir():
+                _finish(command, ModelLoadError(f"the models folder {self.root} does not exist at present"))
+            elif not exists and (command.load or not self.registry.versions_of(command.name)):
+                names = ", ".join(self.state.names()) or "none"
+                _finish(command, UnknownModelError(f"there is no model {command.name[:64]!r}; there are: {names}"))
             else:
-                self._waiting.append(order)
-                (self._orders.load if order.load else self._orders.unload)(order.name)
-        standing = self._orders.standing()
-        asked = {name for name, times in standing.asked.items() if times != self._asked.get(name, 0)}
-        self._asked = dict(standing.asked)
+                self._pending.append(command)
+                if command.load:
+                    self._commands.load(command.name)
+                else:
+                    self._commands.unload(command.name)
+        commands = self._commands.read()
+        to_load = {name for name, count in commands.load_counts.items() if count != self._load_counts.get(name, 0)}
+        self._load_counts = dict(commands.load_counts)
         with self.lock:
-            self._state.kept_out = standing.kept_out
-            for name in asked:
-                self._state.forgive(name)
-        if asked:
-            self.look(None if self._watch_seconds else asked)
+            self.state.unloaded = commands.unloaded
+            for name in to_load:
+                self.state.try_again(name)
+        if to_load:
+            self.scan(None if self.watches else to_load)
 
-    def _serve_what_is_loaded(self) -> list[tuple[str, int]]:
-        """Put in service what has all it needs; return what is to be loaded, first what somebody waits for."""
-        pending = []
-        for name in self._state.names():
-            todo = self._state.plan(name)
-            if todo.load is None:
-                self._put(name, todo.serve)
+    def _serve_loaded_models(self) -> list[tuple[str, int]]:
+        """Serve each model whose versions are loaded, and return the versions to load, commanded ones first."""
+        to_load = []
+        for name in self.state.names():
+            next_step = self.state.plan(name)
+            if next_step.load is None:
+                self._serve(name, next_step.serve)
             else:
-                pending.append((name, todo.load))
-        wanted = {order.name for order in self._waiting}
-        return sorted(pending, key=lambda each: (each[0] not in wanted, each))
+                to_load.append((name, next_step.load))
+        commanded = {command.name for command in self._pending}
+        return sorted(to_load, key=lambda version: (version[0] not in commanded, version))
 
-    def _put(self, name: str, versions: Collection[int]) -> None:
-        """Let exactly these versions be served from now on; those they replace end with their last image."""
+    def _serve(self, name: str, versions: Collection[int]) -> None:
+        """Serve exactly these versions of a model. A version that is replaced is freed after its last image."""
         with self.lock:
-            new = self._state.keep(name, versions)
-        old = self._registry.versions_of(name)
+            new = self.state.keep_only(name, versions)
+        old = self.registry.versions_of(name)
         if new == old:
             return
-        for gone in set(old) - set(new):
-            weakref.finalize(gone, _say_freed, name, gone.version, time.perf_counter()).atexit = False
-        self._networks.swap(old, new, lambda: self._registry.replace(name, new))
-        self._metrics.models.set(len(list(self._registry)))
+        for replaced in set(old) - set(new):
+            weakref.finalize(replaced, _log_freed, name, replaced.version, time.perf_counter()).atexit = False
+        self._networks.swap(old, new, lambda: self.registry.replace(name, new))
+        self._metrics.models.set(len(list(self.registry)))
         now = f"version {', '.join(map(str, versions))} is in service" if new else "is out of service"
-        log.info("model %s: %s; before: %s", name, now, ", ".join(str(each.version) for each in old) or "none")
+        log.info("model %s: %s; before: %s", name, now, ", ".join(str(served.version) for served in old) or "none")
 
     def _load(self, name: str, version: int) -> None:
-        """Load one bundle; what comes of it is put in service, or not, in the next turn."""
-        folder = self._root / name / str(version)
+        """Load one bundle; the next step puts the model in service, or goes on without it."""
+        folder = self.root / name / str(version)
         self.loading = (name, version)
-        for _ in range(ATTEMPTS):
-            mark = fingerprint(folder)
-            served, reason = self._try(folder)
-            if fingerprint(folder) == mark:
+        for _ in range(MAX_READS):
+            before = fingerprint(folder)
+            served, reason = self._load_or_refuse(folder)
+            if fingerprint(folder) == before:
                 break
             served = None
             reason = f"bundle {name}/{version}: its files change while they are read"
         with self.lock:
             self.loading = None
             if served is not None:
-                self._state.add(name, version, mark, served)
+                self.state.add_loaded(name, version, before, served)
             else:
-                self._state.refuse(name, version, mark, reason, time.time())
+                self.state.add_refused(name, version, before, reason, time.time())
         self._metrics.model_loads.labels(name, "refused" if served is None else "loaded").inc()
         if served is None:
             log.warning("model %s version %d is refused: %s", name, version, reason)
 
-    def _try(self, folder: Path) -> tuple[ServedModel | None, str]:
-        """Return the model, or why there is none."""
-        who = f"bundle {folder.parent.name}/{folder.name}"
+    def _load_or_refuse(self, folder: Path) -> tuple[ServedModel | None, str]:
+        """Return the model, or None and the reason."""
+        bundle = f"bundle {folder.parent.name}/{folder.name}"
         try:
             folder.stat()
             return self._load_bundle(folder), ""
@@ -226,45 +245,45 @@ class Reconciler:
                 raise
             return None, str(error)
         except OSError as error:
-            return None, f"{who}: cannot be read: {error.strerror}"
+            return None, f"{bundle}: cannot be read: {error.strerror}"
         except Exception:
-            log.exception("%s cannot be loaded", who)
-            return None, f"{who}: loading it failed in a way nobody expected; the log has more"
+            log.exception("%s cannot be loaded", bundle)
+            return None, f"{bundle}: loading it failed unexpectedly; the server's log has the details"
 
-    def _answer_orders(self, loading: Collection[str]) -> None:
-        """Answer those whose model is as they want it, or will not be."""
-        for order in self._waiting:
-            if not order.load or order.name not in loading:
-                _finish(order, self._why_not(order.name) if order.load else None)
-        self._waiting = [order for order in self._waiting if order.load and order.name in loading]
+    def _finish_commands(self, to_load: Collection[str]) -> None:
+        """Finish the commands whose model needs no more loading."""
+        for command in self._pending:
+            if not command.load or command.name not in to_load:
+                _finish(command, self._load_error(command.name) if command.load else None)
+        self._pending = [command for command in self._pending if command.load and command.name in to_load]
 
-    def _why_not(self, name: str) -> ModelLoadError | None:
-        """Return why a model that was asked for is not served in its highest version, or None where it is."""
-        running = self._registry.versions_of(name)
-        highest = running[-1].version if running else 0
-        bad = [each for each in self._state.refusals() if each.name == name]
-        better = [each for each in bad if isinstance(each.version, int) and each.version >= highest]
-        if running and not better:
+    def _load_error(self, name: str) -> ModelLoadError | None:
+        """Return why the highest version of a model is not in service, or None if it is."""
+        served = self.registry.versions_of(name)
+        highest = served[-1].version if served else 0
+        bad = [refusal for refusal in self.state.refusals() if refusal.name == name]
+        higher = [refusal for refusal in bad if isinstance(refusal.version, int) and refusal.version >= highest]
+        if served and not higher:
             return None
-        if name in self._state.kept_out:
+        if name in self.state.unloaded:
             return ModelLoadError(f"{name} was unloaded meanwhile")
-        reason = self.trouble or next((each.reason for each in [*better[::-1], *bad]), "there is no version of it")
-        after = f"version {highest} goes on being served" if running else "nothing of it is served"
+        reason = self.problem or next((refusal.reason for refusal in [*higher[::-1], *bad]), "it has no versions")
+        after = f"version {highest} stays in service" if served else "no version of it is in service"
         return ModelLoadError(f"{reason}; {after}")
 
 
-def _finish(order: PendingCommand, error: Exception | None) -> None:
-    with suppress(InvalidStateError):  # who waited has left
+def _finish(command: PendingCommand, error: Exception | None) -> None:
+    with suppress(InvalidStateError):  # the request was cancelled
         if error is None:
-            order.done.set_result(None)
+            command.done.set_result(None)
         else:
-            order.done.set_exception(error)
+            command.done.set_exception(error)
 
 
 def _path(refusal: Refusal) -> str:
     return refusal.name if refusal.version is None else f"{refusal.name}/{refusal.version}"
 
 
-def _say_freed(name: str, version: int, since: float) -> None:
+def _log_freed(name: str, version: int, since: float) -> None:
     seconds = time.perf_counter() - since
     log.info("model %s version %d is freed, %.2f s after it went out of service", name, version, seconds)

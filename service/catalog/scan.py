@@ -1,7 +1,8 @@
-"""What lies in the models folder, told by names and by what `stat` says: cheap enough to ask every second.
+"""Scans the models folder by names and `stat` alone, which is cheap enough to do every second.
 
-No file is opened, so nothing in the folder can make a scan wait or fail: a loop of links, a pipe in a file's place and
-a folder that may not be read are each one entry that says so. Whether a bundle is a good one is the loader's question.
+No file is opened, so nothing in the folder can make a scan block or fail: a loop of links, a pipe in place of a file
+and a folder without read permission are each an entry with a reason. Whether a bundle is valid is checked when it is
+loaded.
 """
 
 import os
@@ -16,9 +17,9 @@ from models.manifest import NAME_PATTERN
 
 __all__ = ["Fingerprint", "Scan", "fingerprint", "scan", "shown"]
 
-MAX_VERSION = 2**31 - 1  # what the database can hold
+MAX_VERSION = 2**31 - 1  # the largest integer of the database column
 MAX_SHOWN_LENGTH = 80
-Fingerprint = tuple[Any, ...]  # equal while the files are the same
+Fingerprint = tuple[Any, ...]  # equal as long as the files are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +27,28 @@ class Scan:
     """The folder at one moment.
 
     Args:
-        identity: of the folder itself; another one where a file system was mounted over it, or is not any more.
-        models: name -> version -> fingerprint of what lies in NAME/VERSION.
-        unreadable: names whose folder cannot be listed just now; what lies in it nobody can say.
-        strange: (name, folder in it or "") -> why it is no bundle's folder.
+        identity: device and inode of the folder; they change if a file system is mounted over it or unmounted.
+        models: name -> version -> fingerprint of NAME/VERSION.
+        unreadable: the names whose folder cannot be listed now, so that their versions are unknown.
+        invalid: (name, folder in it or "") -> why it is not a bundle's folder.
 
     """
 
     identity: tuple[int, int]
     models: Mapping[str, Mapping[int, Fingerprint]]
     unreadable: frozenset[str]
-    strange: Mapping[tuple[str, str], str]
+    invalid: Mapping[tuple[str, str], str]
 
 
 def scan(root: Path) -> Scan:
-    """Look at a folder of NAME/VERSION bundles. Hidden entries are nobody's business, plain files beside the names too.
+    """Scan a folder of NAME/VERSION bundles, ignoring hidden entries and plain files beside the model folders.
 
     Raises:
-        OSError: the folder is not there, or cannot be listed.
+        OSError: the folder does not exist or cannot be listed.
 
     """
     models: dict[str, dict[int, Fingerprint]] = {}
-    strange: dict[tuple[str, str], str] = {}
+    invalid: dict[tuple[str, str], str] = {}
     unreadable = set()
     found = root.stat()
     for name in _visible(root):
@@ -56,26 +57,28 @@ def scan(root: Path) -> Scan:
             if not _is_folder(folder):
                 continue
             if not NAME_PATTERN.fullmatch(name):
-                strange[shown(name), ""] = "not the name of a model: 1 to 64 of a-z 0-9 . _ -, first a letter or digit"
+                invalid[shown(name), ""] = (
+                    "not a model name; use 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit"
+                )
                 continue
-            models[name], odd = _versions(folder)
+            models[name], not_versions = _versions(folder)
         except OSError as error:
-            if not os.path.lexists(folder):  # removed since it was listed
+            if not os.path.lexists(folder):  # it was removed after it was listed
                 continue
-            strange[shown(name), ""] = f"the folder cannot be read: {error.strerror}"
+            invalid[shown(name), ""] = f"the folder cannot be read: {error.strerror}"
             unreadable.add(name)
             continue
-        strange |= {(name, version): why for version, why in odd.items()}
-        if not models[name] and not odd:
-            strange[name, ""] = "no version in it; bundles lie as NAME/VERSION, a version is 1, 2, 3, ..."
-    return Scan((found.st_dev, found.st_ino), models, frozenset(unreadable), strange)
+        invalid |= {(name, version): why for version, why in not_versions.items()}
+        if not models[name] and not not_versions:
+            invalid[name, ""] = "no version in it; put bundles at NAME/VERSION, where VERSION is 1, 2, 3, ..."
+    return Scan((found.st_dev, found.st_ino), models, frozenset(unreadable), invalid)
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """Return what changes when anything in a bundle's folder does; hidden files, which no bundle has, are left out.
+    """Return a value that changes with any file in a bundle's folder; hidden files are ignored, as no bundle has any.
 
-    The time of the last change of status is in it, as neither size nor modification time tell a file from another that
-    `cp -p` wrote over it.
+    It includes the time of the last status change, because `cp -p` can replace a file by another one of the same size
+    and modification time.
     """
     try:
         own = folder.stat()
@@ -86,27 +89,27 @@ def fingerprint(folder: Path) -> Fingerprint:
 
 
 def shown(name: str) -> str:
-    """Return a file's name as it can be shown to anybody: its bytes need not be text, and it may be long."""
+    """Return a file's name for display: as valid text, and shortened if it is long."""
     text = os.fsencode(name).decode("utf-8", "replace")
     return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…"
 
 
 def _versions(folder: Path) -> tuple[dict[int, Fingerprint], dict[str, str]]:
-    """Return the versions in a model's folder, and why other folders in it are none."""
+    """Return the versions in a model's folder, and why each other folder is not a version."""
     versions: dict[int, Fingerprint] = {}
-    strange: dict[str, str] = {}
+    invalid: dict[str, str] = {}
     for name in _visible(folder):
         try:
             is_folder = _is_folder(folder / name)
-            trouble = ""
+            problem = ""
         except OSError as error:
             is_folder = True
-            trouble = f"cannot be read: {error.strerror}"
+            problem = f"cannot be read: {error.strerror}"
         if is_folder and is_version(name) and len(name) <= 10 and int(name) <= MAX_VERSION:
             versions[int(name)] = fingerprint(folder / name)
         elif is_folder:
-            strange[shown(name)] = trouble or f"no version; a version is 1, 2, 3, ..., at most {MAX_VERSION}"
-    return versions, strange
+            invalid[shown(name)] = problem or f"not a version; a version is 1, 2, 3, ..., up to {MAX_VERSION}"
+    return versions, invalid
 
 
 def _visible(folder: Path) -> list[str]:
@@ -114,10 +117,10 @@ def _visible(folder: Path) -> list[str]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Follow links; what is gone since it was listed is no folder.
+    """Return whether a path is a folder, following links. A path that no longer exists is not a folder.
 
     Raises:
-        OSError: a link that leads nowhere or in a circle, or what may not be looked at.
+        OSError: a link is broken or circular, or the path cannot be accessed.
 
     """
     try:
@@ -129,7 +132,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _status(path: Path) -> tuple[int, ...]:
-    """Return what `stat` says of a file, or why it says nothing."""
+    """Return the `stat` values of a file, or the error number if it cannot be accessed."""
     try:
         found = path.stat()
     except OSError as error:

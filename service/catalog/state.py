@@ -1,6 +1,6 @@
-"""What is known of the models folder: what lies there, what of it is in memory, what was refused and why.
+"""The state of the catalog: which versions are in the models folder, in memory or refused, and why.
 
-No threads, no clock, no files: `service/catalog/catalog.py` brings what it has seen, and asks what to do next.
+It has no threads, clock or files. The reconciler reports what it finds, and asks for the next step.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ MAX_REASON_LENGTH = 600
 
 
 class CatalogEntry(NamedTuple):
-    """A version in the models folder and how it stands; `version` is its folder's name, "" where there is none."""
+    """A version in the models folder and its state; `version` is the name of its folder, "" if it has none."""
 
     name: str
     version: str
@@ -25,12 +25,12 @@ class CatalogEntry(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What is not served although it lies in the models folder.
+    """An entry of the models folder that cannot be served.
 
     Args:
         name: the model's folder.
-        version: its version; the name of the folder in its place; None where the model's own folder is meant.
-        reason: a sentence.
+        version: the version, or the name of a folder that is not a version; None if the model's own folder is refused.
+        reason: a sentence for people.
         since: seconds since 1970.
 
     """
@@ -42,144 +42,157 @@ class Refusal(NamedTuple):
 
 
 class _Refused(NamedTuple):
-    mark: Fingerprint
+    fingerprint: Fingerprint
     refusal: Refusal
 
 
 class _Loaded(NamedTuple):
-    mark: Fingerprint
+    fingerprint: Fingerprint
     served: ServedModel
 
 
 class CatalogState:
-    """The models folder as it was seen last, and what came of it.
+    """The last scan of the models folder, and the results of loading its bundles.
 
     Args:
-        most: how many versions of a model are served at once.
+        max_versions: the number of versions of a model to serve.
 
     Attributes:
-        kept_out: names that are not to be served, whatever lies in the folder.
+        unloaded: the names that clients have unloaded, which are not served.
 
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_versions: int) -> None:
+        self._max_versions = max_versions
         self._found: dict[str, dict[int, Fingerprint]] = {}
-        self._moving: dict[str, set[int]] = {}  # refused, and not worth another try now
+        self._not_to_try: dict[str, set[int]] = {}
         self._loaded: dict[str, dict[int, _Loaded]] = {}
         self._refused: dict[str, dict[int, _Refused]] = {}
-        self._strange: dict[tuple[str, str], Refusal] = {}
-        self.kept_out: frozenset[str] = frozenset()
+        self._invalid: dict[tuple[str, str], Refusal] = {}
+        self.unloaded: frozenset[str] = frozenset()
 
-    def see(self, seen: Scan, now: float, only: Iterable[str] | None = None) -> list[Refusal]:
-        """Take note of what lies in the folder, of all names or of a few.
+    def record_scan(self, seen: Scan, now: float, only: Iterable[str] | None = None) -> list[Refusal]:
+        """Record a scan of all names, or of some, and return the invalid folders that are new.
 
-        A name that cannot be looked at just now stays as it was. Returns what is strange and was not before.
+        A name whose folder could not be listed keeps its state.
         """
-        wanted = seen.models.keys() | self._found.keys() if only is None else set(only)
-        for name in wanted - seen.unreadable:
+        names = seen.models.keys() | self._found.keys() if only is None else set(only)
+        for name in names - seen.unreadable:
             before = self._found.get(name, {})
             found = dict(seen.models.get(name, {}))
-            bad = {version: each.mark for version, each in self._refused.get(name, {}).items()}
-            self._moving[name] = still_refused(found, before, bad)
+            bad = {version: refused.fingerprint for version, refused in self._refused.get(name, {}).items()}
+            self._not_to_try[name] = still_refused(found, before, bad)
             self._found[name] = found
-            self._refused[name] = {v: each for v, each in self._refused.get(name, {}).items() if v in found}
+            self._refused[name] = {v: refused for v, refused in self._refused.get(name, {}).items() if v in found}
             if name not in seen.models:
-                for known in (self._found, self._moving, self._refused):
+                for known in (self._found, self._not_to_try, self._refused):
                     del known[name]
-        strange = {key: why for key, why in seen.strange.items() if only is None or key[0] in wanted}
-        kept = {} if only is None else {key: each for key, each in self._strange.items() if key[0] not in wanted}
-        before_all = self._strange
-        fresh = []
-        for key, why in strange.items():
-            old = before_all.get(key)
-            kept[key] = old if old and old.reason == why else Refusal(key[0], key[1] or None, why, now)
-            if kept[key] is not old:
-                fresh.append(kept[key])
-        self._strange = kept
-        return fresh
+        return self._record_invalid(
+            {key: reason for key, reason in seen.invalid.items() if only is None or key[0] in names},
+            {} if only is None else {key: old for key, old in self._invalid.items() if key[0] not in names},
+            now,
+        )
 
-    def forgive(self, name: str) -> None:
-        """Let what was refused of a model be tried again, although nothing has changed."""
+    def try_again(self, name: str) -> None:
+        """Forget the refusals of a model, so that its versions are tried again without a change of files."""
         self._refused.pop(name, None)
-        self._moving.pop(name, None)
+        self._not_to_try.pop(name, None)
 
     def names(self) -> list[str]:
-        """Return the models in the folder and those in memory."""
+        """Return the names of the models in the folder or in memory, sorted."""
         return sorted(self._found.keys() | self._loaded.keys())
 
     def plan(self, name: str) -> Plan:
-        """Return what to do next about a model."""
-        if name in self.kept_out:
+        """Return the next step for a model."""
+        if name in self.unloaded:
             return Plan(None, ())
-        loaded = {version: each.mark for version, each in self._loaded.get(name, {}).items()}
-        return plan(self._found.get(name, {}), loaded, self._moving.get(name, set()), most=self._most)
+        loaded = {version: entry.fingerprint for version, entry in self._loaded.get(name, {}).items()}
+        not_to_try = self._not_to_try.get(name, set())
+        return plan(self._found.get(name, {}), loaded, not_to_try, max_versions=self._max_versions)
 
-    def add(self, name: str, version: int, mark: Fingerprint, served: ServedModel) -> None:
-        """Take note that a version was loaded from files with this fingerprint."""
-        self._found.setdefault(name, {})[version] = mark
-        self._loaded.setdefault(name, {})[version] = _Loaded(mark, served)
+    def add_loaded(self, name: str, version: int, fingerprint: Fingerprint, served: ServedModel) -> None:
+        """Record that a version was loaded from files with this fingerprint."""
+        self._found.setdefault(name, {})[version] = fingerprint
+        self._loaded.setdefault(name, {})[version] = _Loaded(fingerprint, served)
         self._refused.get(name, {}).pop(version, None)
-        self._moving.get(name, set()).discard(version)
+        self._not_to_try.get(name, set()).discard(version)
 
-    def refuse(self, name: str, version: int, mark: Fingerprint, reason: str, now: float) -> None:
-        """Take note that the files with this fingerprint are no good."""
+    def add_refused(self, name: str, version: int, fingerprint: Fingerprint, reason: str, now: float) -> None:
+        """Record that the files with this fingerprint cannot be served."""
         text = reason.encode("utf-8", "replace").decode()
         text = text if len(text) <= MAX_REASON_LENGTH else f"{text[:MAX_REASON_LENGTH]}…"
-        self._found.setdefault(name, {})[version] = mark
-        self._refused.setdefault(name, {})[version] = _Refused(mark, Refusal(name, version, text, now))
-        self._moving.setdefault(name, set()).add(version)
+        self._found.setdefault(name, {})[version] = fingerprint
+        self._refused.setdefault(name, {})[version] = _Refused(fingerprint, Refusal(name, version, text, now))
+        self._not_to_try.setdefault(name, set()).add(version)
 
-    def keep(self, name: str, versions: Iterable[int]) -> tuple[ServedModel, ...]:
-        """Drop from memory all but these versions of a model, and return those."""
+    def keep_only(self, name: str, versions: Iterable[int]) -> tuple[ServedModel, ...]:
+        """Release all versions of a model but these, and return these."""
         kept = {version: self._loaded[name][version] for version in versions}
         self._loaded[name] = kept
         if not kept:
             del self._loaded[name]
-        return tuple(each.served for each in kept.values())
+        return tuple(entry.served for entry in kept.values())
 
     def versions_in_folder(self, name: str) -> list[int]:
-        """Return the versions that lie in a model's folder, good or bad."""
+        """Return the versions in a model's folder, good or bad."""
         return sorted(self._found.get(name, {}))
 
     def refusals(self) -> tuple[Refusal, ...]:
-        """Return what is refused, sorted."""
-        bad = [each.refusal for versions in self._refused.values() for each in versions.values()]
-        return tuple(sorted([*bad, *self._strange.values()], key=_in_order))
+        """Return everything in the folder that is refused, sorted."""
+        bad = [refused.refusal for versions in self._refused.values() for refused in versions.values()]
+        return tuple(sorted([*bad, *self._invalid.values()], key=_sort_key))
 
     def entries(self, in_service: Mapping[str, Iterable[int]], loading: tuple[str, int] | None) -> list[CatalogEntry]:
-        """Return every version in the folder or in service, and how it stands.
+        """Return every version in the folder or in service with its state.
 
         Args:
-            in_service: the versions in service by name.
-            loading: what is being loaded now.
+            in_service: name -> versions in service.
+            loading: the name and version that is being loaded now.
 
         """
-        found = []
+        entries = []
         for name in sorted(self._found.keys() | in_service.keys()):
-            running = set(in_service.get(name, ()))
-            for version in sorted(running | self._found.get(name, {}).keys()):
-                found.append(CatalogEntry(name, str(version), *self._state(name, version, running, loading)))
-        odd = [
-            CatalogEntry(name, version, "UNAVAILABLE", each.reason) for (name, version), each in self._strange.items()
+            served = set(in_service.get(name, ()))
+            for version in sorted(served | self._found.get(name, {}).keys()):
+                entries.append(CatalogEntry(name, str(version), *self._state(name, version, served, loading)))
+        invalid = [
+            CatalogEntry(name, version, "UNAVAILABLE", refusal.reason)
+            for (name, version), refusal in self._invalid.items()
         ]
-        return sorted([*found, *odd], key=lambda each: each.name)
+        return sorted([*entries, *invalid], key=lambda entry: entry.name)
+
+    def _record_invalid(
+        self, reasons: Mapping[tuple[str, str], str], others: Mapping[tuple[str, str], Refusal], now: float
+    ) -> list[Refusal]:
+        """Record the invalid folders of a scan beside those outside of it, and return the new ones."""
+        kept = dict(others)
+        new = []
+        for key, reason in reasons.items():
+            old = self._invalid.get(key)
+            kept[key] = old if old and old.reason == reason else Refusal(key[0], key[1] or None, reason, now)
+            if kept[key] is not old:
+                new.append(kept[key])
+        self._invalid = kept
+        return new
 
     def _state(
-        self, name: str, version: int, running: set[int], loading: tuple[str, int] | None
+        self, name: str, version: int, served: set[int], loading: tuple[str, int] | None
     ) -> tuple[Literal["READY", "LOADING", "UNAVAILABLE"], str]:
-        bad = self._refused.get(name, {}).get(version)
-        if version in running:
-            return "READY", f"goes on running although its files are refused: {bad.refusal.reason}" if bad else ""
-        if name in self.kept_out:
+        refused = self._refused.get(name, {}).get(version)
+        if version in served:
+            return (
+                "READY",
+                f"stays in service, but its new files are refused: {refused.refusal.reason}" if refused else "",
+            )
+        if name in self.unloaded:
             return "UNAVAILABLE", "unloaded; load it to have it served"
-        if bad:
-            return "UNAVAILABLE", bad.refusal.reason
+        if refused:
+            return "UNAVAILABLE", refused.refusal.reason
         if (name, version) == loading or self.plan(name).load == version:
             return "LOADING", ""
-        return "UNAVAILABLE", f"only the {self._most} highest good versions are served"
+        return "UNAVAILABLE", f"only the {self._max_versions} highest good versions are served"
 
 
-def _in_order(refusal: Refusal) -> tuple[str, bool, int, str]:
+def _sort_key(refusal: Refusal) -> tuple[str, bool, int, str]:
     version = refusal.version
     return refusal.name, isinstance(version, str), version if isinstance(version, int) else 0, str(version)

@@ -23,7 +23,7 @@ from service.routes.requested_model import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
-from service.tuning.sources import refuse_exempt
+from service.tuning.exempt_class import refuse_exempt
 from service.web.json_response import json_response
 from service.web.picture_requests import PICTURES_BODY, answer_pictures
 from service.web.query_parameters import check_alpha_range, parse_prior, parse_since

@@ -29,7 +29,10 @@ from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
 from service.tuning.archives import open_archive
-from service.tuning.sources import refuse_exempt, tune_on_archive, tune_on_feedback, tune_on_traffic
+from service.tuning.exempt_class import refuse_exempt
+from service.tuning.tune_on_archive import tune_on_archive
+from service.tuning.tune_on_feedback import tune_on_feedback
+from service.tuning.tune_on_traffic import tune_on_traffic
 from service.web.bodies import check_charset, limited, media_type_of, read_json, validated
 from service.web.query_parameters import check_alpha_range, parse_since
 from service.web.uploads import MULTIPART
@@ -135,8 +138,10 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
 
     async def run(progress: Progress) -> Report:
         if order.source == "feedback":
-            return await tune_on_feedback(context, served, since, objective, progress)
-        return await tune_on_traffic(context, served, since, order.target, objective, progress)
+            return await tune_on_feedback(context.feedback, context.jobs.compute, served, since, objective, progress)
+        return await tune_on_traffic(
+            context.results, context.jobs.compute, served, since, order.target, objective, progress
+        )
 
     def chosen_by(report: Report) -> str:
         if order.source == "feedback":
@@ -171,7 +176,7 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     name = name if name.isprintable() and 0 < len(name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
 
     async def run(progress: Progress) -> Report:
-        return await tune_on_archive(context, served, archive, objective, progress)
+        return await tune_on_archive(context.worker, context.jobs.compute, served, archive, objective, progress)
 
     def chosen_by(report: Report) -> str:
         return f"{objective}, on {report['images']:,} labelled pictures of {name}"

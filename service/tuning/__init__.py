@@ -1,1 +1,1 @@
-"""Choosing alpha on labelled pictures, feedback or traffic."""
+"""Choosing alpha: on an uploaded archive, on feedback, or on traffic without labels."""

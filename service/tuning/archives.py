@@ -1,7 +1,8 @@
-"""Labelled pictures in an uploaded zip, CLASS/IMAGE or deeper: never unpacked, never more of it than the limits.
+"""Labelled pictures in an uploaded zip file, as CLASS/IMAGE or deeper. The archive is never unpacked to disk.
 
-The table of contents is checked before any of it is parsed, and the pictures are read one by one, so a hostile archive
-costs a bounded amount of memory: what it announces is not believed, what it expands to is cut off.
+The size of the table of contents is checked before it is parsed, and the pictures are read one by one, up to a limit.
+So a hostile archive costs a bounded amount of memory: the sizes it declares are not trusted, and too large contents are
+cut off.
 """
 
 import struct
@@ -18,9 +19,9 @@ from service.errors import ArchiveError, TooManyFilesError
 
 __all__ = ["LabelledArchive", "open_archive"]
 
-MAX_RATIO = 100  # of bytes after to bytes before unpacking; pictures are compressed already and stay near 1
+MAX_RATIO = 100  # of unpacked to packed bytes; pictures are compressed already, so theirs is near 1
 MAX_NAME_LENGTH = 255
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for memory as they like
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may need any amount of memory
 _END = b"PK\x05\x06"
 _END_64 = b"PK\x06\x06"
 _LOCATOR_64 = b"PK\x06\x07"
@@ -28,18 +29,18 @@ _END_BYTES = 22
 _LOCATOR_BYTES = 20
 _RECORD_BYTES = 56
 _COMMENT_BYTES = 65535
-_BYTES_PER_ENTRY = 46 + 3 * 256  # a header, and generous names; longer ones use up other entries' share
+_BYTES_PER_ENTRY = 46 + 3 * 256  # a header, and long names; an even longer name uses the share of other entries
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledArchive:
-    """Pictures of a zip with their classes, not yet read.
+    """The pictures of a zip file with their classes, not read yet.
 
     Attributes:
-        entries: N files inside the archive, in its order.
+        entries: N entries of the archive, in its order.
         labels: N class indices.
-        max_image_bytes: largest picture that is read.
-        zip: the open archive; its `read` may be called from several threads.
+        max_image_bytes: the size of the largest picture that is read.
+        zip: the open archive; several threads may read from it.
 
     """
 
@@ -49,23 +50,23 @@ class LabelledArchive:
     zip: zipfile.ZipFile
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of pictures."""
         return len(self.entries)
 
     def name(self, index: int) -> str:
-        """Return the path of one picture inside the archive, as far as it fits a line."""
+        """Return the path of one picture inside the archive, shortened to MAX_NAME_LENGTH."""
         return self.entries[index].filename[:MAX_NAME_LENGTH]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one picture.
 
         Raises:
-            UnreadableImageError: damaged, encrypted, packed in a way we do not know, or too large.
+            UnreadableImageError: the entry is damaged, encrypted, too large, or packed by another method.
 
         """
         entry = self.entries[index]
         if entry.compress_type not in _METHODS:
-            raise UnreadableImageError("cannot be unpacked: packed by a method other than store and deflate")
+            raise UnreadableImageError("cannot be unpacked: its compression method is other than store and deflate")
         try:
             with self.zip.open(entry) as file:
                 data = file.read(self.max_image_bytes + 1)
@@ -79,17 +80,18 @@ class LabelledArchive:
 def open_archive(
     file: IO[bytes], class_indices: Mapping[str, int], *, max_files: int, max_image_bytes: int
 ) -> LabelledArchive:
-    """Find the pictures and their classes in a zip.
+    """Return the pictures of a zip file with their classes.
 
     Args:
-        file: seekable.
-        class_indices: class name -> index, of the model.
-        max_files: most entries of any kind.
-        max_image_bytes: largest single picture.
+        file: the seekable zip file.
+        class_indices: class name -> index.
+        max_files: the most entries of any kind.
+        max_image_bytes: the size of the largest picture that may be read.
 
     Raises:
-        ArchiveError: no zip, a path that leads out of it, a folder that is no class, a suspicious ratio, no picture.
-        TooManyFilesError: more entries than allowed.
+        ArchiveError: the file is not a zip file or has no pictures, or an entry has a path outside of the archive, a
+            folder that is not a class, or an implausible compression ratio.
+        TooManyFilesError: there are more entries than allowed.
 
     """
     _check_contents_size(file, max_files)
@@ -109,48 +111,49 @@ def open_archive(
     if len(entries) > max_files:
         raise _too_many(max_files)
     pictures = [(entry, path) for entry in entries if (path := _picture_path(entry)) is not None]
-    counted = set(to_choose_on(path for _, path in pictures))
+    for_choosing = set(to_choose_on(path for _, path in pictures))
     if not pictures:
-        raise ArchiveError("the archive has no pictures; put them into class folders, as in CLASS/IMAGE.jpg")
+        raise ArchiveError("the archive has no pictures; put them into class folders, such as CLASS/IMAGE.jpg")
     chosen: dict[str, tuple[zipfile.ZipInfo, int]] = {}
     for entry, path in pictures:
         folder = class_folder(path)
-        if path not in counted:
+        if path not in for_choosing:
             continue
         if folder not in class_indices:
-            where = f"lies in the folder {folder[:64]!r}, which" if folder else "lies in no folder, so its class"
-            raise ArchiveError(f"{str(path)[:MAX_NAME_LENGTH]}: it {where} is no class of the model")
+            fault = f"its folder {folder[:64]!r} is not a class" if folder else "it is not in the folder of a class"
+            raise ArchiveError(f"{str(path)[:MAX_NAME_LENGTH]}: {fault} of the model")
         if entry.filename in chosen:
-            raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]}: two files of the archive have this name")
+            raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]}: two files in the archive have this name")
         chosen[entry.filename] = entry, class_indices[folder]
-    found, labels = zip(*chosen.values(), strict=True)
-    if sum(entry.compress_size for entry in found) > file.seek(0, 2):
+    chosen_entries, labels = zip(*chosen.values(), strict=True)
+    if sum(entry.compress_size for entry in chosen_entries) > file.seek(0, 2):
         raise ArchiveError(
-            "the archive's pictures are larger than the archive: several share their bytes; pack it again"
+            "the archive's pictures are larger than the archive, so several share their bytes; pack the archive again"
         )
-    return LabelledArchive(found, labels, max_image_bytes, archive)
+    return LabelledArchive(chosen_entries, labels, max_image_bytes, archive)
 
 
 def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
-    """Return where a picture lies, or None for a file that is none."""
+    """Return the path of a picture, or None for another file."""
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
-        raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]!r} leads out of the archive; pack it again without such")
+        name = entry.filename[:MAX_NAME_LENGTH]
+        raise ArchiveError(f"the path {name!r} leads out of the archive; use paths inside of it")
     if not is_picture(path):
         return None
     if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
         raise ArchiveError(
-            f"{entry.filename[:MAX_NAME_LENGTH]}: unpacks to more than {MAX_RATIO} times its size; no picture does"
+            f"{entry.filename[:MAX_NAME_LENGTH]}: unpacks to more than {MAX_RATIO} times its size, as no picture does"
         )
     return path
 
 
 def _check_contents_size(file: IO[bytes], max_files: int) -> None:
-    """Refuse a table of contents too long for the entries allowed; the zip module would read it whole.
+    """Refuse a table of contents that is too long for the allowed entries; the zip module would read it whole.
 
     Raises:
-        ArchiveError: there is none.
-        TooManyFilesError: it is too long.
+        ArchiveError: there is no table of contents.
+        TooManyFilesError: the table is too long.
 
     """
     size = file.seek(0, 2)
@@ -159,12 +162,12 @@ def _check_contents_size(file: IO[bytes], max_files: int) -> None:
     tail = file.read()
     end = tail.rfind(_END)
     if end < 0 or len(tail) - end < _END_BYTES:
-        raise ArchiveError("the archive is not a readable zip: it has no table of contents; send a .zip file")
+        raise ArchiveError("the archive is not a readable zip: it has no table of contents; send a zip file")
     entries, contents = struct.unpack_from("<HL", tail, end + 10)
     locator = end - _LOCATOR_BYTES
     if locator >= 0 and tail[locator : locator + 4] == _LOCATOR_64:
         announced = struct.unpack_from("<Q", tail, locator + 8)[0]
-        for position in (announced, start + locator - _RECORD_BYTES):  # readers differ in where they look
+        for position in (announced, start + locator - _RECORD_BYTES):  # readers differ on where they look for it
             file.seek(min(max(position, 0), size))
             record = file.read(_RECORD_BYTES)
             if len(record) == _RECORD_BYTES and record[:4] == _END_64:
@@ -177,4 +180,4 @@ def _check_contents_size(file: IO[bytes], max_files: int) -> None:
 
 
 def _too_many(max_files: int) -> TooManyFilesError:
-    return TooManyFilesError(f"the archive has more than {max_files} files; send fewer, some per class will do")
+    return TooManyFilesError(f"the archive has more than {max_files} files; a few per class are enough")

@@ -1,4 +1,4 @@
-"""Models that come and go, as clients see it. The folder is watched closely, so nobody waits long for it."""
+"""Models come and go, as clients see it. The folder is scanned often, so that no test waits long."""
 
 import asyncio
 import dataclasses
@@ -31,7 +31,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Let the server get on until something is so; the test's own time limit is the limit."""
+    """Let the server run until a condition holds, up to the test's own time limit."""
     while not condition():
         await asyncio.sleep(0.005)
 
@@ -51,14 +51,14 @@ async def label(service: Service, result_id: str) -> tuple[int, str]:
 
 
 def write_bad_bundle(root: Path, name: str = "tiny", version: int = 1) -> None:
-    """Put a bundle whose graph is damaged in its place, as a whole, so that nobody sees it good."""
+    """Write a bundle with a damaged graph, atomically, so that it is never seen as good."""
     path = write_tiny_bundle(root.with_name(f"{root.name}-{secrets.token_hex(4)}"), name, version)
     (path / "model.onnx").write_bytes(b"no graph")
     (root / name).mkdir(parents=True, exist_ok=True)
     path.rename(root / name / str(version))
 
 
-async def test_ready_once_a_model_comes_and_no_flip_for_another(running: Running, tmp_path: Path) -> None:
+async def test_ready_once_there_is_a_model_and_while_another_is_loaded(running: Running, tmp_path: Path) -> None:
     release = threading.Event()
     release.set()
     async with running(models=tmp_path, loading=lambda _: release.wait(), **WATCHED) as service:
@@ -67,7 +67,7 @@ async def test_ready_once_a_model_comes_and_no_flip_for_another(running: Running
             answer = await service.client.get("/readyz")
             return answer.status_code, answer.json().get("error", {}).get("message", "")
 
-        assert await ready() == (503, "no model is loaded yet: no bundles (NAME/VERSION) here")
+        assert await ready() == (503, "no model is loaded yet: the models folder has no bundles at NAME/VERSION")
         assert (await service.client.get("/livez")).status_code == 200
         write_bad_bundle(tmp_path, "bad")
         await until(context_of(service).catalog.refused)
@@ -84,14 +84,14 @@ async def test_ready_once_a_model_comes_and_no_flip_for_another(running: Running
         assert (await ready())[0] == 200
 
 
-async def test_a_server_that_nobody_watches_for_needs_a_model_at_start(running: Running, tmp_path: Path) -> None:
+async def test_a_server_that_does_not_watch_its_folder_needs_a_model_at_start(running: Running, tmp_path: Path) -> None:
     write_bad_bundle(tmp_path, "bad")
     with pytest.raises(EngineError, match=r"no model is loaded yet: bundle bad/1: model\.onnx is not the file"):
         async with running(models=tmp_path, watch_seconds=0):
             pass
 
 
-async def test_good_ones_are_served_and_bad_ones_listed(
+async def test_good_bundles_are_served_and_bad_ones_listed(
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for version in (1, 2):
@@ -113,7 +113,7 @@ async def test_good_ones_are_served_and_bad_ones_listed(
     assert "model tiny version 3 is refused: bundle tiny/3: model.onnx" in caplog.text
 
 
-async def test_a_version_can_be_asked_for(running: Running, tmp_path: Path) -> None:
+async def test_a_request_can_name_a_version(running: Running, tmp_path: Path) -> None:
     for version in (1, 2, 3):
         write_tiny_bundle(tmp_path, version=version, num_classes=version + 2)
     async with running(models=tmp_path, serve_versions=2) as service:
@@ -129,7 +129,7 @@ async def test_a_version_can_be_asked_for(running: Running, tmp_path: Path) -> N
     assert labels == [(200, ""), (422, "unknown_label")], "class 4 is one of version 3, not of version 2"
 
 
-async def test_who_came_before_a_swap_is_answered_by_the_old_version(running: Running, tmp_path: Path) -> None:
+async def test_a_request_before_a_swap_is_answered_by_the_old_version(running: Running, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path)
     async with running(models=tmp_path, **WATCHED) as service:
         old = service.engines["tiny"]
@@ -162,7 +162,7 @@ async def test_feedback_is_for_versions_in_service(running: Running, tmp_path: P
     assert (while_served, afterwards, of_none) == ((200, ""), *[(409, "version_not_served")] * 2)
 
 
-async def test_a_model_that_went_has_no_gauges(running: Running, tmp_path: Path) -> None:
+async def test_a_removed_model_has_no_gauges(running: Running, tmp_path: Path) -> None:
     for name in ("tiny", "other"):
         write_tiny_bundle(tmp_path, name)
     async with running(models=tmp_path, **WATCHED) as service:
@@ -178,7 +178,7 @@ async def test_a_model_that_went_has_no_gauges(running: Running, tmp_path: Path)
     assert 'longtail_model_loads_total{model="other",outcome="loaded"} 1.0' in after
 
 
-async def test_a_changed_bundles_own_points_are_in_force(running: Running, tmp_path: Path) -> None:
+async def test_the_points_of_a_changed_bundle_are_in_force(running: Running, tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path)
 
     def revise(bundle: Bundle) -> Revision:
@@ -194,10 +194,10 @@ async def test_a_changed_bundles_own_points_are_in_force(running: Running, tmp_p
         answer = await service.classify(picture(1), "?alpha=tail&alpha=balanced")
         labelled = await label(service, kept)
     assert [each["alpha"] for each in answer.json()["results"][0]["predictions"]] == [2.5, 0.5]
-    assert labelled == (200, ""), "the network is the same, so nothing that is kept of it was lost"
+    assert labelled == (200, ""), "the network is the same, so its results are kept"
 
 
-async def test_another_network_under_a_version_in_service_finds_nothing_of_the_ones_numbers(
+async def test_another_network_under_a_version_in_service_finds_no_data_of_the_old_one(
     running: Running, tmp_path: Path
 ) -> None:
     path = write_tiny_bundle(tmp_path / "models")
@@ -221,27 +221,27 @@ async def test_another_network_under_a_version_in_service_finds_nothing_of_the_o
     assert not found
 
 
-async def test_a_network_that_comes_while_the_database_is_away_is_settled_later(
+async def test_a_network_is_recorded_later_if_the_database_is_unavailable(
     running: Running, tmp_path: Path, new_sqlite: Callable[[], str]
 ) -> None:
     url = new_sqlite()
     file = Path(url.removeprefix("sqlite:///"))
-    away = tmp_path / "away.db"
+    moved = tmp_path / "moved.db"
     write_tiny_bundle(tmp_path)
     async with running(models=tmp_path, database=url, **WATCHED) as service:
         database = context_of(service).database
         database._engine.dispose()
-        file.rename(away)
+        file.rename(moved)
         file.mkdir()
         write_tiny_bundle(tmp_path, version=2)
         await until(lambda: versions(service) == [2])
         assert (await service.classify(picture(1))).status_code == 200
         await until(lambda: not database.ready)
         file.rmdir()
-        away.rename(file)
+        moved.rename(file)
         await until(lambda: database.ready)
-        noted = database.run_sync(lambda c: [row.version for row in c.execute(select(networks))])
-    assert sorted(noted) == [1, 2]
+        recorded = database.run_sync(lambda c: [row.version for row in c.execute(select(networks))])
+    assert sorted(recorded) == [1, 2]
 
 
 async def test_unload_and_load(running: Running, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ async def test_unload_and_load(running: Running, tmp_path: Path) -> None:
         with pytest.raises(UnknownModelError, match="there is no model 'other'; there are: tiny"):
             await catalog.load("other")
         write_bad_bundle(tmp_path, version=2)
-        with pytest.raises(ModelLoadError, match=r"bundle tiny/2: .*; version 1 goes on being served"):
+        with pytest.raises(ModelLoadError, match=r"bundle tiny/2: .*; version 1 stays in service"):
             await catalog.load("tiny")
     assert (gone.status_code, back.status_code, back.json()["version"]) == (404, 200, 1)
     assert (probe.status_code, probe.json()["error"]["message"]) == (503, "no model is loaded yet: tiny is unloaded")
@@ -266,10 +266,10 @@ async def test_unload_and_load(running: Running, tmp_path: Path) -> None:
         await catalog.load("tiny")
 
 
-async def test_processes_of_one_server_follow_the_same_orders(
+async def test_all_processes_of_a_server_follow_a_command(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(COMMANDS_VARIABLE, str(tmp_path / "orders.json"))
+    monkeypatch.setenv(COMMANDS_VARIABLE, str(tmp_path / "commands.json"))
     for name in ("tiny", "other"):
         write_tiny_bundle(tmp_path / "models", name)
     options = {"models": tmp_path / "models", "watch_seconds": 0}
@@ -289,11 +289,11 @@ async def test_a_tuning_job_ends_on_the_version_it_began_on(running: Running, tm
         for number in range(3):
             answer = await service.classify(picture(number))
             await label(service, answer.json()["results"][0]["id"])
-        line = context_of(service).jobs
-        async with line._turn:  # so that the job waits
+        jobs = context_of(service).jobs
+        async with jobs._one_at_a_time:  # so that the job waits
             body = {"source": "feedback", "save_as": "night"}
             asking = asyncio.create_task(service.client.post("/v1/models/tiny/alpha/tune?wait=30", json=body))
-            await until(lambda: line._open)
+            await until(lambda: jobs._open)
             write_tiny_bundle(tmp_path, version=2, seed=1)
             await until(lambda: versions(service) == [2])
         report = (await asking).json()
@@ -301,25 +301,23 @@ async def test_a_tuning_job_ends_on_the_version_it_began_on(running: Running, tm
     assert (report["version"], report["saved_as"], "night" in names) == (1, "night", False)
 
 
-async def test_trouble_of_the_thread_is_logged_once_and_ends_by_itself(
+async def test_an_error_of_the_thread_is_logged_once_and_does_not_end_it(
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(COMMANDS_VARIABLE, str(tmp_path / "orders.json"))
+    monkeypatch.setenv(COMMANDS_VARIABLE, str(tmp_path / "commands.json"))
     write_tiny_bundle(tmp_path / "models")
     async with running(models=tmp_path / "models", **WATCHED) as service:
-        (tmp_path / "orders.json").write_text("{")
+        (tmp_path / "commands.json").write_text("{")
         await until(lambda: "the models folder is not watched" in caplog.text)
         with pytest.raises(ValueError, match="Expecting"):
             await context_of(service).catalog.load("tiny")
         assert (await service.client.post(CLASSIFY, content=picture(1), headers=PNG)).status_code == 200
-        (tmp_path / "orders.json").unlink()
+        (tmp_path / "commands.json").unlink()
         await context_of(service).catalog.load("tiny")
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
 
 
-async def test_a_model_that_went_is_freed_although_nobody_asks_for_anything_any_more(
-    running: Running, tmp_path: Path
-) -> None:
+async def test_a_replaced_model_is_freed_without_further_requests(running: Running, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path)
     async with running(models=tmp_path, **WATCHED) as service:
         await asyncio.gather(*(service.classify(picture(number)) for number in range(20)))

@@ -1,4 +1,4 @@
-"""Models come and go in the real server while clients are answered: nothing fails, and nothing is wrong."""
+"""Models are replaced in a real server under traffic: no request fails, and no answer is wrong."""
 
 import shutil
 import signal
@@ -26,14 +26,14 @@ from tests.service.server.test_process import PNG, server
 from tests.tiny_bundle import SIDE, TinyModel
 
 SWAPS = 20
-BALLAST = 2_500_000  # numbers of 4 bytes that every version carries, so that one which is not freed shows
+BALLAST = 2_500_000  # float32 values that make a version large, so that one that is not freed is noticed
 ALPHAS = (0.0, 0.75, 2.0)
-PICTURES = [picture(seed) for seed in range(50)]  # which come again, so that answers are cached, too
-SECONDS = 20.0  # which nothing here takes, on a machine that is slow
+PICTURES = [picture(seed) for seed in range(50)]  # which repeat, so that some answers come from the cache
+MAX_SECONDS = 20.0  # for one request or wait, even on a slow machine
 
 
 def write_version(root: Path, version: int) -> Path:
-    """A version with numbers of its own, and ballast: a table that the graph reads one 0 from."""
+    """Write a version with its own weights and ballast: a table from which the graph reads one 0."""
     model = TinyModel(seed=version)
     graph = model.onnx()
     ballast = numpy_helper.from_array(np.zeros(BALLAST, np.float32), "ballast")
@@ -56,7 +56,7 @@ def write_version(root: Path, version: int) -> Path:
 
 @cache
 def expected(version: int, index: int) -> NDArray[Any]:
-    """(A, C) logits of a picture at every alpha, by the arithmetic and without the server."""
+    """Return (A, C) logits of a picture at every alpha, computed without the server."""
     model = TinyModel(seed=version)
     pixels = np.random.default_rng(index).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)[None]
     logits, cosine = (
@@ -67,7 +67,7 @@ def expected(version: int, index: int) -> NDArray[Any]:
 
 @dataclass
 class Clients:
-    """Clients that ask for pictures at several alpha, one request after the other, until they are told to stop."""
+    """Clients that classify pictures at several alpha, one request after the other, until they are stopped."""
 
     url: str
     stop: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +76,7 @@ class Clients:
 
     def ask(self, number: int) -> None:
         query = "&".join(f"alpha={alpha}" for alpha in ALPHAS)
-        with httpx.Client(timeout=SECONDS) as client:
+        with httpx.Client(timeout=MAX_SECONDS) as client:
             while not self.stop.is_set():
                 index = number % len(PICTURES)
                 answer = client.post(f"{self.url}{CLASSIFY}?{query}&top_k=5", content=PICTURES[index], headers=PNG)
@@ -110,7 +110,7 @@ def asking(url: str, clients: int) -> Iterator[Clients]:
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while not condition():
         assert time.monotonic() < deadline, what
 
@@ -121,14 +121,14 @@ def resident_mb(pid: int) -> float:
 
 
 @pytest.mark.slow
-def test_a_model_replaced_twenty_times_under_traffic_fails_nobody(tmp_path: Path) -> None:
-    """Memory: every version carries 10 MB twice, for one thread and for all cores; 18 that stay would be 360 MB."""
+def test_a_model_replaced_twenty_times_under_traffic_fails_no_request(tmp_path: Path) -> None:
+    """Memory: every version has 10 MB twice, for one thread and for all cores; 18 leaked versions would be 360 MB."""
     write_version(tmp_path, 1)
     bundle = load_bundle(tmp_path / "tiny" / "1")
     with server(bundle, "--watch-seconds", "0.05") as (process, url), httpx.Client() as client:
 
         def models() -> dict[str, Any]:
-            found: dict[str, Any] = client.get(f"{url}/v1/models", timeout=SECONDS).json()
+            found: dict[str, Any] = client.get(f"{url}/v1/models", timeout=MAX_SECONDS).json()
             return found
 
         def in_service() -> int:
@@ -146,7 +146,7 @@ def test_a_model_replaced_twenty_times_under_traffic_fails_nobody(tmp_path: Path
                     shutil.rmtree(tmp_path / "tiny" / str(version))
                 write_version(tmp_path, version)
                 until(lambda v=version: in_service() == v and asked.seen.get(v), f"version {version} does not come")
-                client.post(f"{url}/v2/repository/models/tiny/load", timeout=SECONDS).raise_for_status()
+                client.post(f"{url}/v2/repository/models/tiny/load", timeout=MAX_SECONDS).raise_for_status()
                 if version % 5 == 0:
                     path = tmp_path / "tiny" / str(version)
                     update_bundle(path, lambda bundle: Revision(bundle.manifest, readme="# changed\n"))
@@ -169,23 +169,23 @@ def test_every_process_follows_when_a_model_is_unloaded_and_loaded(tmp_path: Pat
     with server(load_bundle(tmp_path / "tiny" / "1"), "--workers", "2", "--watch-seconds", "0") as (process, url):
 
         def answers(model: str) -> set[tuple[int, int]]:
-            """What new connections, which both processes get some of, are answered: status and version."""
+            """Return the statuses and versions of answers on new connections, which go to both processes."""
             found = set()
             for _ in range(24):
-                with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=SECONDS) as client:
+                with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=MAX_SECONDS) as client:
                     answer = client.post(f"{url}/v1/models/{model}/classify", content=PICTURES[0], headers=PNG)
                     found.add((answer.status_code, answer.json().get("version", 0)))
             return found
 
-        def order(what: str) -> None:
-            httpx.post(f"{url}/v2/repository/models/tiny/{what}", timeout=SECONDS).raise_for_status()
+        def command(what: str) -> None:
+            httpx.post(f"{url}/v2/repository/models/tiny/{what}", timeout=MAX_SECONDS).raise_for_status()
 
         served = answers("tiny")
-        order("unload")
+        command("unload")
         unloaded = answers("tiny")
         beside = answers("other")
         TinyModel().write(tmp_path, TinyModel().manifest(version=2))
-        order("load")
+        command("load")
         loaded = answers("tiny")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0

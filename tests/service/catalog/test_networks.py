@@ -1,4 +1,4 @@
-"""A network that comes under another's name and version finds nothing of that one's numbers."""
+"""A network that replaces another one under the same name and version does not get its data."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from models.bundle import load_bundle
-from service.catalog.networks import Network, network_of, settle
+from service.catalog.networks import Network, network_of, record_networks
 from service.storage.database import Database
 from service.storage.tables import feedback, kept_chunks, operating_point_changes
 from tests.service.conftest import Running, Service, picture
@@ -21,7 +21,7 @@ READS = ("/v1/models/tiny/feedback", "/v1/models/tiny/alpha/curve?source=feedbac
 
 
 async def use(service: Service) -> str:
-    """Classify, label, and store two points; return the result's id."""
+    """Classify, label and store two points, and return the result's id."""
     result_id = (await service.classify(picture(1))).json()["results"][0]["id"]
     assert (await service.client.post("/v1/feedback", json={"id": result_id, "label": 4})).status_code == 200
     for name in ("balanced", "night"):
@@ -34,7 +34,7 @@ def counts(database: Database) -> list[int]:
     return database.run_sync(lambda c: [c.scalar(select(func.count()).select_from(table)) or 0 for table in tables])
 
 
-async def test_another_network_under_the_same_name_and_version_starts_afresh(
+async def test_another_network_under_the_same_name_and_version_starts_without_data(
     running: Running, tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_tiny_bundle(tmp_path / "old")
@@ -51,7 +51,7 @@ async def test_another_network_under_the_same_name_and_version_starts_afresh(
     assert (points["balanced"]["source"], "night" in points) == ("bundle", False)
     assert (past["history"][0]["who"], past["history"][0]["from_alpha"]) == ("longtail", 0.5)
     assert past["history"][0]["why"] == "another network came under this name and version"
-    assert "deleted 1 kept results and 1 labels of that one; no longer in force: balanced, night" in caplog.text
+    assert "deleted 1 kept results and 1 labels of the old one; no longer in force: balanced, night" in caplog.text
 
 
 async def test_the_same_network_and_another_version_lose_nothing(
@@ -68,28 +68,28 @@ async def test_the_same_network_and_another_version_lose_nothing(
     assert kept == [2, 2, 4]
 
 
-async def test_a_database_that_comes_later_is_settled_before_it_is_used(
+async def test_networks_are_recorded_before_a_late_database_is_used(
     running: Running, tmp_path: Path, new_sqlite: Callable[[], str]
 ) -> None:
     write_tiny_bundle(tmp_path / "old")
     write_tiny_bundle(tmp_path / "new", num_classes=3)
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))
-    away = tmp_path / "away.db"
+    moved = tmp_path / "moved.db"
     async with running(models=tmp_path / "old", database=url) as service:
         await use(service)
-    path.rename(away)
-    path.mkdir()  # where the file should be
+    path.rename(moved)
+    path.mkdir()  # a folder in place of the file
     async with running(models=tmp_path / "new", database=url) as service:
         database = service.app.state.context.database
         assert not database.ready
         path.rmdir()
-        away.rename(path)
+        moved.rename(path)
         assert await asyncio.to_thread(database._ready.wait, 30)
         assert counts(database)[:2] == [0, 0]
 
 
-def test_only_what_makes_the_numbers_counts(tmp_path: Path) -> None:
+def test_only_weights_and_classes_identify_a_network(tmp_path: Path) -> None:
     first = load_bundle(write_tiny_bundle(tmp_path / "a")).manifest
     for folder, options in (("b", {"seed": 1}), ("c", {"num_classes": 4})):
         other = load_bundle(write_tiny_bundle(tmp_path / folder, **options)).manifest
@@ -98,13 +98,13 @@ def test_only_what_makes_the_numbers_counts(tmp_path: Path) -> None:
     assert network_of(first) == network_of(load_bundle(tmp_path / "a" / "tiny" / "1").manifest)
 
 
-def test_of_several_that_start_at_once_one_puts_away(database_url: str) -> None:
+def test_of_several_processes_that_start_at_once_one_deletes_the_old_data(database_url: str) -> None:
     databases = [Database(database_url) for _ in range(4)]
 
-    def start(each: Database, sha256: str) -> None:
-        each.migrate()
-        each.start(lambda connection: settle(connection, [Network("tiny", 1, sha256)], 1.0))
-        assert each.ready
+    def start(database: Database, sha256: str) -> None:
+        database.migrate()
+        database.start(lambda connection: record_networks(connection, [Network("tiny", 1, sha256)], 1.0))
+        assert database.ready
 
     start(databases[0], "old")
     point = {

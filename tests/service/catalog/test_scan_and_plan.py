@@ -1,4 +1,4 @@
-"""The models folder: what lies in it, what of that to serve, what is said of the rest. No server, no clock."""
+"""Scanning the models folder, planning what to serve, and load commands, without a server and without a clock."""
 
 import os
 import shutil
@@ -22,16 +22,16 @@ def folder(root: Path, *paths: str) -> Path:
     return root
 
 
-def test_a_scan_finds_names_and_versions_and_says_what_is_neither(tmp_path: Path) -> None:
+def test_a_scan_finds_names_and_versions_and_invalid_folders(tmp_path: Path) -> None:
     folder(tmp_path, "a.x/1", "a.x/10", "b/2", "Big/1", "c", "d/01", "d/next", "e/99999999999", ".hidden/x", "b/.new")
-    (tmp_path / "README.md").write_text("a file is nobody's business")
-    (tmp_path / "b" / "3").write_text("nor is one beside the versions")
+    (tmp_path / "README.md").write_text("a file is ignored")
+    (tmp_path / "b" / "3").write_text("so is a file beside the versions")
     seen = scan(tmp_path)
     assert {name: sorted(versions) for name, versions in seen.models.items()} == {
         "a.x": [1, 10], "b": [2], "c": [], "d": [], "e": []
     }  # fmt: skip
-    assert sorted(seen.strange) == [("Big", ""), ("c", ""), ("d", "01"), ("d", "next"), ("e", "99999999999")]
-    assert "no version in it" in seen.strange["c", ""]
+    assert sorted(seen.invalid) == [("Big", ""), ("c", ""), ("d", "01"), ("d", "next"), ("e", "99999999999")]
+    assert "no version in it" in seen.invalid["c", ""]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_fingerprint_changes_with_the_files(tmp_path: Path, change: Callable[[
     assert fingerprint(path) != before
 
 
-def test_a_file_of_the_same_size_and_time_is_still_another(tmp_path: Path) -> None:
+def test_a_replaced_file_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
     path = folder(tmp_path, "1") / "1" / "file"
     path.write_text("x")
     before = fingerprint(path.parent)
@@ -65,13 +65,13 @@ def test_a_file_of_the_same_size_and_time_is_still_another(tmp_path: Path) -> No
     assert fingerprint(path.parent) != before
 
 
-def test_hidden_files_are_no_part_of_a_fingerprint(tmp_path: Path) -> None:
+def test_hidden_files_do_not_change_a_fingerprint(tmp_path: Path) -> None:
     before = fingerprint(folder(tmp_path, "1") / "1")
     (tmp_path / "1" / ".note").write_text("x")
     assert fingerprint(tmp_path / "1") == before
 
 
-def test_nothing_in_the_folder_makes_a_scan_wait_or_fail(tmp_path: Path) -> None:
+def test_nothing_in_the_folder_makes_a_scan_block_or_fail(tmp_path: Path) -> None:
     folder(tmp_path, "good/1", "pipe/1")
     os.mkfifo(tmp_path / "pipe" / "1" / "model.onnx")
     (tmp_path / "good" / "2").symlink_to("2")
@@ -84,24 +84,24 @@ def test_nothing_in_the_folder_makes_a_scan_wait_or_fail(tmp_path: Path) -> None
     assert list(seen.models) == ["good", "pipe"]
     assert seen.models["good"][2][0] == "unreadable"
     assert seen.unreadable == {"loop", "nowhere"}
-    assert "symbolic links" in seen.strange["loop", ""]
-    assert len(seen.strange) == 1003
-    assert all(name.encode() for name, _ in seen.strange), "what cannot be encoded could not be shown"
+    assert "symbolic links" in seen.invalid["loop", ""]
+    assert len(seen.invalid) == 1003
+    assert all(name.encode() for name, _ in seen.invalid), "every name can be encoded"
 
 
-def test_a_long_name_is_cut_short() -> None:
+def test_a_long_name_is_shortened() -> None:
     assert shown("x" * 500) == "x" * 80 + "…"
 
 
 @pytest.mark.parametrize(
-    ("found", "loaded", "refused", "most", "wanted"),
+    ("found", "loaded", "refused", "max_versions", "expected"),
     [
         ({1: "a", 2: "b"}, {}, [], 1, Plan(2, ())),
         ({1: "a", 2: "b"}, {2: "b"}, [], 1, Plan(None, (2,))),
         ({1: "a", 2: "b"}, {1: "a"}, [2], 1, Plan(None, (1,))),  # a bad version never replaces a good one
         ({1: "a", 2: "c"}, {2: "b"}, [], 1, Plan(2, ())),  # another bundle in its place
-        ({1: "a", 2: "c"}, {2: "b"}, [2], 1, Plan(None, (2,))),  # a bad one: what runs goes on running
-        ({1: "a"}, {2: "b"}, [], 1, Plan(1, ())),  # loaded before 2 goes
+        ({1: "a", 2: "c"}, {2: "b"}, [2], 1, Plan(None, (2,))),  # a bad one: the loaded one stays
+        ({1: "a"}, {2: "b"}, [], 1, Plan(1, ())),  # loaded before 2 is released
         ({1: "a"}, {2: "b"}, [1], 1, Plan(None, ())),
         ({1: "a", 3: "c"}, {2: "b"}, [], 1, Plan(3, ())),  # one removed, one added: one swap
         ({1: "a", 2: "b", 3: "c"}, {3: "c"}, [], 2, Plan(2, ())),
@@ -109,24 +109,24 @@ def test_a_long_name_is_cut_short() -> None:
         ({}, {1: "a"}, [], 1, Plan(None, ())),
     ],
 )
-def test_what_is_served(found: object, loaded: object, refused: object, most: int, wanted: Plan) -> None:
-    assert plan(found, loaded, refused, most=most) == wanted
+def test_the_next_step(found: object, loaded: object, refused: object, max_versions: int, expected: Plan) -> None:
+    assert plan(found, loaded, refused, max_versions=max_versions) == expected
 
 
-@given(found=MARKS, loaded=MARKS, refused=st.sets(st.integers(1, 6)), most=st.integers(1, 3))
-def test_doing_what_the_plan_says_comes_to_an_end_with_the_highest_good_versions(
-    found: dict[int, object], loaded: dict[int, object], refused: set[int], most: int
+@given(found=MARKS, loaded=MARKS, refused=st.sets(st.integers(1, 6)), max_versions=st.integers(1, 3))
+def test_following_the_plan_ends_with_the_highest_good_versions(
+    found: dict[int, object], loaded: dict[int, object], refused: set[int], max_versions: int
 ) -> None:
     loads = 0
-    while (todo := plan(found, loaded, refused, most=most)).load is not None:
-        loaded = loaded | {todo.load: found[todo.load]}
+    while (step := plan(found, loaded, refused, max_versions=max_versions)).load is not None:
+        loaded = loaded | {step.load: found[step.load]}
         loads = loads + 1
-        assert loads <= most
+        assert loads <= max_versions
     good = [version for version in found if version not in refused or version in loaded]
-    assert list(todo.serve) == sorted(sorted(good)[-most:])
+    assert list(step.serve) == sorted(sorted(good)[-max_versions:])
 
 
-def test_a_refused_version_is_tried_again_once_its_files_have_changed_and_hold_still() -> None:
+def test_a_refused_version_is_tried_again_once_its_files_have_changed_and_then_stay_the_same() -> None:
     bad = {2: ("half",)}
     assert still_refused({2: ("half",)}, {2: ("half",)}, bad) == {2}
     assert still_refused({2: ("more",)}, {2: ("half",)}, bad) == {2}
@@ -134,21 +134,21 @@ def test_a_refused_version_is_tried_again_once_its_files_have_changed_and_hold_s
     assert still_refused({}, {2: ("more",)}, bad) == set()
 
 
-def test_orders_of_one_process_are_seen_by_another_and_by_one_that_comes_later(tmp_path: Path) -> None:
-    path = tmp_path / "orders.json"
+def test_commands_of_one_process_are_read_by_others_and_by_a_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "commands.json"
     one = LoadCommands(path)
     other = LoadCommands(path)
-    assert one.standing() == other.standing() == CommandState()
+    assert one.read() == other.read() == CommandState()
     one.unload("a")
     one.unload("b")
-    assert other.standing().kept_out == {"a", "b"}
+    assert other.read().unloaded == {"a", "b"}
     other.load("a")
-    assert one.standing() == CommandState(frozenset({"b"}), {"a": 1})
-    assert LoadCommands(path).standing() == one.standing()
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["orders.json", "orders.lock"]
+    assert one.read() == CommandState(frozenset({"b"}), {"a": 1})
+    assert LoadCommands(path).read() == one.read()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["commands.json", "commands.lock"]
 
 
-def test_with_one_process_orders_need_no_file() -> None:
-    orders = LoadCommands(None)
-    orders.unload("a")
-    assert (orders.standing().kept_out, orders.look_seconds, orders.spread_seconds) == ({"a"}, None, 0.0)
+def test_with_one_process_commands_need_no_file() -> None:
+    commands = LoadCommands(None)
+    commands.unload("a")
+    assert (commands.read().unloaded, commands.poll_seconds, commands.spread_seconds) == ({"a"}, None, 0.0)

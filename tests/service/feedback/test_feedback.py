@@ -1,4 +1,4 @@
-"""Feedback: a label that comes back becomes the one interval of alpha where it wins, and is not lost."""
+"""Feedback: a label becomes the interval of alpha on which its class wins, and is not lost."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.service.storage.databases import Postgres
 from tests.tiny_bundle import write_tiny_bundle
 
 pytestmark = pytest.mark.anyio
-OLD = "0" * 11 + "1" + new_result_id()[12:]  # of 1970
+OLD = "0" * 11 + "1" + new_result_id()[12:]  # from 1970
 
 
 async def classified(service: Service, seed: int = 1, query: str = "") -> str:
@@ -53,17 +53,17 @@ def rows(service: Service) -> list[Any]:
 
 
 def invented(seconds_ago: float) -> str:
-    """An id of the right form that no result has."""
+    """An id of the right form that belongs to no result."""
     return f"{int(1000 * (time.time() - seconds_ago)):012x}{new_result_id()[12:]}"
 
 
 def hurry(service: Service) -> None:
-    """Let nobody wait for results that may still come."""
+    """Shorten the wait for results that another process may still have to write."""
     context_of(service).results.interval = 0.001
 
 
-def go_on(service: Service, seconds: float) -> None:
-    """Move the service's clock."""
+def advance_clock(service: Service, seconds: float) -> None:
+    """Advance the service's clock."""
     context = context_of(service)
     now = context.results.clock()
     context.results.clock = context.feedback.clock = lambda: now + seconds
@@ -93,7 +93,7 @@ async def test_the_interval_is_where_classify_names_the_label(running: Running, 
     assert checked > 12 * 121 * 0.9
 
 
-async def test_the_answer_says_what_was_understood(running: Running) -> None:
+async def test_the_answer_repeats_the_label_and_its_result(running: Running) -> None:
     async with running(real=True) as service:
         result_id = await classified(service)
         by_name = await give(service, result_id, "class 4")
@@ -110,7 +110,7 @@ async def test_repeating_changes_nothing_and_correcting_replaces(running: Runnin
         first = await give(service, result_id, 1)
         again = await give(service, result_id, 1)
         stored = rows(service)
-        go_on(service, 5)
+        advance_clock(service, 5)
         assert again.json() == first.json() == (await give(service, result_id, 1)).json()
         assert rows(service) == stored
         await give(service, result_id, 0)
@@ -119,7 +119,7 @@ async def test_repeating_changes_nothing_and_correcting_replaces(running: Runnin
     assert corrected[0].time >= stored[0].time + 5
 
 
-async def test_expired_unknown_and_nonsense_are_told_apart(running: Running) -> None:
+async def test_expired_unknown_and_invalid_ids_are_distinguished(running: Running) -> None:
     async with running(keep_results_seconds=60) as service:
         hurry(service)
         never = invented(40)
@@ -128,7 +128,7 @@ async def test_expired_unknown_and_nonsense_are_told_apart(running: Running) -> 
         assert outcome(await give(service, OLD, 1)) == (410, "expired_result")
         assert outcome(await give(service, "0", 1)) == (404, "unknown_result")
         assert (await give(service, result_id, 1)).status_code == 200
-        go_on(service, 61)
+        advance_clock(service, 61)
         assert (await give(service, result_id, 1)).status_code == 200
         assert outcome(await give(service, result_id, 2)) == (410, "expired_result")
         assert outcome(await give(service, never, 1)) == (410, "expired_result")
@@ -144,9 +144,9 @@ async def test_results_beyond_the_number_kept_have_expired(running: Running, dat
             context_of(service).results.flush()
         context_of(service).results.delete_old()
         answers = [await give(service, result_id, 1) for result_id in (ids[0], ids[-1])]
-        assert outcome(answers[0]) == (503, "storage_unavailable")  # so young that it may be on its way
+        assert outcome(answers[0]) == (503, "storage_unavailable")  # another process may still have to write it
         assert answers[1].status_code == 200
-        go_on(service, 31)
+        advance_clock(service, 31)
         assert outcome(await give(service, ids[0], 1)) == (410, "expired_result")
         assert outcome(await give(service, new_result_id(), 1)) == (404, "unknown_result")
 
@@ -158,7 +158,7 @@ async def test_a_server_that_keeps_no_results_says_so(running: Running) -> None:
     assert "keeps no results" in answer.json()["error"]["message"]
 
 
-async def test_feedback_may_come_to_another_process_even_before_the_result_is_written(
+async def test_another_process_takes_feedback_even_before_the_result_is_written(
     running: Running, database_url: str
 ) -> None:
     async with running(database=database_url) as one, running(database=database_url) as other:
@@ -169,14 +169,14 @@ async def test_feedback_may_come_to_another_process_even_before_the_result_is_wr
         assert (await summary(one))["labels"] == (await summary(other))["labels"] == 5
 
 
-async def test_a_result_on_its_way_is_never_unknown_however_long_the_writer_waits(
+async def test_a_buffered_result_is_never_unknown_however_long_the_writer_waits(
     running: Running, new_sqlite: Callable[[], str]
 ) -> None:
     url = new_sqlite()
     async with running(database=url) as one, running(database=url) as other:
         hurry(other)
         held = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-        held.execute("BEGIN IMMEDIATE")  # nobody can write
+        held.execute("BEGIN IMMEDIATE")  # no other connection can write
         result_id = await classified(one)
         early = await give(other, result_id, 1)
         held.execute("ROLLBACK")
@@ -185,26 +185,26 @@ async def test_a_result_on_its_way_is_never_unknown_however_long_the_writer_wait
         assert (await give(other, result_id, 1)).status_code == 200
     assert outcome(early) == (503, "storage_unavailable")
     assert early.headers["Retry-After"] == "1"
-    assert "may be on its way" in early.json()["error"]["message"]
+    assert "may still have to write it" in early.json()["error"]["message"]
 
 
-async def test_a_result_that_was_dropped_has_expired_and_was_not_never_there(
+async def test_a_dropped_result_is_expired_not_unknown(
     running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(results, "MAX_WAITING_ROWS", 1)
-    (tmp_path / "folder").touch()  # where a folder should be, so that nothing can be written
+    monkeypatch.setattr(results, "MAX_BUFFERED_RESULTS", 1)
+    (tmp_path / "folder").touch()  # a file in place of the folder, so that nothing can be written
     async with running(database=f"sqlite:///{tmp_path / 'folder' / 'x.db'}") as service:
         hurry(service)
         dropped, kept = [await classified(service, seed) for seed in range(2)]
         (tmp_path / "folder").unlink()
         context = context_of(service)
         await asyncio.to_thread(context.database.migrate)
-        go_on(service, 31)
+        advance_clock(service, 31)
         assert outcome(await give(service, dropped, 1)) == (410, "expired_result")
         assert (await give(service, kept, 1)).status_code == 200
 
 
-async def test_in_a_list_each_label_stands_for_itself(running: Running, database_url: str) -> None:
+async def test_each_label_of_a_list_has_its_own_outcome(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         hurry(service)
         one = await classified(service, 1)
@@ -229,7 +229,7 @@ async def test_in_a_list_each_label_stands_for_itself(running: Running, database
     assert sorted(labels.tolist()) == [2, 3]
 
 
-async def test_of_two_labels_in_one_list_the_later_counts_whatever_was_stored(running: Running) -> None:
+async def test_of_two_labels_for_a_result_the_later_one_counts(running: Running) -> None:
     async with running() as service:
         result_id = await classified(service)
         for labels in ([1, 2], [3, 2], [2, 3], [3, 3]):
@@ -284,7 +284,7 @@ async def test_lists_of_the_same_results_in_any_order_at_once(running: Running, 
         (b" " * 100_001, 413, "body_too_large"),
     ],
 )
-async def test_what_is_no_feedback_gets_a_sentence(running: Running, body: bytes, status: int, code: str) -> None:
+async def test_invalid_feedback_gets_a_message(running: Running, body: bytes, status: int, code: str) -> None:
     async with running(max_feedback=10, max_json_mb=0.1) as service:
         sent = body.replace(b"ID", (await classified(service)).encode())
         answer = await service.client.post(
@@ -294,7 +294,7 @@ async def test_what_is_no_feedback_gets_a_sentence(running: Running, body: bytes
     assert len(answer.json()["error"]["message"]) > 15
 
 
-async def test_what_does_not_say_that_it_is_json_is_refused(running: Running) -> None:
+async def test_another_content_type_than_json_is_refused(running: Running) -> None:
     async with running() as service:
         for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
             answer = await service.client.post(
@@ -329,7 +329,7 @@ async def test_a_model_with_an_exempt_class_takes_no_feedback(running: Running, 
     assert "'class 2'" in answer.json()["error"]["message"]
 
 
-async def test_a_version_that_is_not_served_any_more_takes_no_feedback(
+async def test_a_version_that_is_no_longer_served_takes_no_feedback(
     running: Running, tmp_path: Path, database_url: str
 ) -> None:
     write_tiny_bundle(tmp_path / "models", version=1)
@@ -342,8 +342,8 @@ async def test_a_version_that_is_not_served_any_more_takes_no_feedback(
     assert "version 2" in answer.json()["error"]["message"]
 
 
-async def test_without_a_database_classification_goes_on(running: Running, tmp_path: Path) -> None:
-    (tmp_path / "folder").touch()  # where a folder should be
+async def test_without_a_database_classification_continues(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()  # a file in place of the folder
     async with running(database=f"sqlite:///{tmp_path / 'folder' / 'x.db'}") as service:
         result_id = await classified(service)
         answers = [await give(service, result_id, 1), await service.client.get("/v1/models/tiny/feedback")]
@@ -354,7 +354,7 @@ async def test_without_a_database_classification_goes_on(running: Running, tmp_p
     assert 'longtail_feedback_labels{model="tiny"}' not in metrics
 
 
-async def test_a_database_that_goes_away_and_comes_back(
+async def test_a_database_that_is_unavailable_for_some_time(
     running: Running, postgres: Postgres, migrated_postgres: str
 ) -> None:
     url = postgres.create(migrated_postgres)
@@ -386,11 +386,11 @@ async def test_the_documentation_page_has_examples_to_try(running: Running) -> N
     assert paths["/v1/models/{model}/feedback"]["get"]["responses"].keys() >= {"200", "404", "422", "503"}
 
 
-async def test_results_of_pictures_that_failed_take_no_label(running: Running) -> None:
+async def test_results_of_unreadable_pictures_take_no_label(running: Running) -> None:
     async with running() as service:
         hurry(service)
         form = [("files", ("a.png", picture(1))), ("files", ("b.png", b"broken"))]
         good, broken = (await service.client.post(CLASSIFY, files=form)).json()["results"]
         assert (await give(service, good["id"], 1)).status_code == 200
-        go_on(service, 31)
+        advance_clock(service, 31)
         assert outcome(await give(service, broken["id"], 1)) == (404, "unknown_result")

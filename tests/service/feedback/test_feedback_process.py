@@ -1,4 +1,4 @@
-"""Feedback and the real server: killed at any moment, or several processes behind one port."""
+"""Feedback with a real server: killed at any moment, or several processes behind one port."""
 
 import random
 import signal
@@ -28,7 +28,7 @@ def stored(database_url: str) -> dict[str, Any]:
 
 
 def send_labels(url: str, seed: int, acknowledged: dict[str, dict[str, Any]]) -> None:
-    """Classify and send labels, alone and in lists, until the server is gone; note every one it acknowledged."""
+    """Classify and send labels, singly and in lists, until the server ends; note every acknowledged label."""
     labels = random.Random(seed)
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
@@ -46,7 +46,7 @@ def send_labels(url: str, seed: int, acknowledged: dict[str, dict[str, Any]]) ->
 
 
 @pytest.mark.slow
-def test_a_server_killed_under_load_loses_no_label_it_acknowledged(tiny_bundle: Bundle, database_url: str) -> None:
+def test_a_killed_server_loses_no_acknowledged_label(tiny_bundle: Bundle, database_url: str) -> None:
     acknowledged: dict[str, dict[str, Any]] = {}
     for turn in range(2):
         with server(tiny_bundle, "--database", database_url) as (process, url), ThreadPoolExecutor(4) as threads:
@@ -76,7 +76,7 @@ def test_several_processes_take_labels_for_each_others_results(
         for seed in range(12):
             with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
                 answer = client.post(url + CLASSIFY, content=picture(seed), headers=PNG).json()
-            with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as client:  # perhaps the other
+            with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
                 given = client.post(f"{url}/v1/feedback", json={"id": answer["results"][0]["id"], "label": seed % 5})
             assert given.status_code == 200, given.text
         said = httpx.get(f"{url}/v1/models/tiny/feedback").json()

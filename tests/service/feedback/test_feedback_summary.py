@@ -1,4 +1,4 @@
-"""What the labels of a model come to: those that are kept, the best alpha of the newest, drift in the metrics."""
+"""The summary of a model's labels: the number kept, the best alpha for the newest, and drift in the metrics."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from models.accuracy import LabelledIntervals
 from service.storage.tables import feedback as table
 from tests.service.conftest import Running
-from tests.service.feedback.test_feedback import classified, context_of, give, go_on, outcome, rows, summary
+from tests.service.feedback.test_feedback import advance_clock, classified, context_of, give, outcome, rows, summary
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ async def test_intervals_come_oldest_first_since_a_time_and_the_last_of_them(
         start = feedback.clock()
         answers = []
         for seed in range(8):
-            go_on(service, 1)
+            advance_clock(service, 1)
             answers.append((await give(service, await classified(service, seed), seed % 5)).json())
         labels, intervals = feedback.intervals("tiny", 1)
         assert labels.tolist() == [seed % 5 for seed in range(8)]
@@ -49,12 +49,12 @@ async def test_intervals_come_oldest_first_since_a_time_and_the_last_of_them(
                 assert answer["interval"] == ends
         assert feedback.intervals("tiny", 1, last=3)[0].tolist() == labels[-3:].tolist()
         assert len(feedback.intervals("tiny", 1, since=start + 4.5)[0]) in (4, 5)
-        nobody = feedback.intervals("tiny", 2)
-    assert [part.shape for part in nobody] == [(0,), (0, 2)]
-    assert nobody[0].dtype == np.int64
+        without_labels = feedback.intervals("tiny", 2)
+    assert [part.shape for part in without_labels] == [(0,), (0, 2)]
+    assert without_labels[0].dtype == np.int64
 
 
-async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running: Running, database_url: str) -> None:
+async def test_the_summary_has_counts_and_the_best_alpha_for_new_labels(running: Running, database_url: str) -> None:
     async with running(real=True, database=database_url) as service:
         empty = await summary(service)
         for seed in range(40):
@@ -90,7 +90,7 @@ async def test_the_summary_counts_and_finds_the_best_alpha_of_the_newest(running
 @pytest.mark.parametrize(
     "query", ["?since=x", "?since=-1", "?since=nan", "?since=1_0", "?last=0", "?last=x", f"?last={10**20}"]
 )
-async def test_a_summary_of_nonsense_is_refused(running: Running, query: str) -> None:
+async def test_invalid_parameters_of_a_summary_are_refused(running: Running, query: str) -> None:
     async with running() as service:
         answer = await service.client.get(f"/v1/models/tiny/feedback{query}")
         times = [
@@ -103,7 +103,7 @@ async def test_a_summary_of_nonsense_is_refused(running: Running, query: str) ->
     assert outcome(unknown) == (404, "unknown_model")
 
 
-async def test_metrics_show_drift_and_no_figure_that_is_not_known(
+async def test_metrics_show_drift_and_omit_unknown_figures(
     running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async with running(real=True) as service:
@@ -115,7 +115,7 @@ async def test_metrics_show_drift_and_no_figure_that_is_not_known(
         context.results.flush()
         context.drift_monitor.refresh()
         after = (await service.client.get("/metrics")).text
-        said = await summary(service)
+        shown = await summary(service)
         (tmp_path / "metrics").mkdir()
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))  # as one of several processes
         shared = (await service.client.get("/metrics")).text
@@ -125,10 +125,10 @@ async def test_metrics_show_drift_and_no_figure_that_is_not_known(
     assert "longtail_feedback_accuracy{" not in before
     for text in (after, shared):
         assert 'longtail_feedback_labels{model="tiny"} 10.0' in text
-        assert f'longtail_alpha_drift{{model="tiny"}} {said["drift"]}' in text
-        assert f'longtail_alpha_optimum{{model="tiny"}} {said["optimum"]["alpha"]}' in text
+        assert f'longtail_alpha_drift{{model="tiny"}} {shown["drift"]}' in text
+        assert f'longtail_alpha_optimum{{model="tiny"}} {shown["optimum"]["alpha"]}' in text
         assert 'longtail_alpha_in_force{model="tiny"} 1.5' in text
-        right = said["accuracy"]["at_zero"]["many"]
+        right = shown["accuracy"]["at_zero"]["many"]
         assert f'longtail_feedback_accuracy{{alpha="zero",group="many",model="tiny"}} {right}' in text
-        share = said["predictions"]["at_zero"]["few"]
+        share = shown["predictions"]["at_zero"]["few"]
         assert f'longtail_prediction_share{{alpha="zero",group="few",model="tiny"}} {share}' in text

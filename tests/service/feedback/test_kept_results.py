@@ -1,4 +1,4 @@
-"""Kept results: classification hands them over and goes on; a label that comes back finds them, for a while."""
+"""Kept results: classification adds them without waiting, and a later label finds them for a limited time."""
 
 import logging
 import threading
@@ -66,7 +66,7 @@ def test_a_result_is_found_before_it_is_written_and_after(database: Database, ke
 
 
 class LostAnswers:
-    """A database that commits, and then the connection breaks before it has said so."""
+    """A database that commits, but whose connection breaks before it confirms the commit."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -76,7 +76,7 @@ class LostAnswers:
         raise StorageUnavailableError("the connection broke")
 
 
-def test_what_was_written_though_nobody_heard_of_it_is_not_written_twice(
+def test_a_commit_without_confirmation_is_not_written_twice(
     database: Database, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keeping()
@@ -93,7 +93,7 @@ def test_what_was_written_though_nobody_heard_of_it_is_not_written_twice(
     assert len(kept.recent_traffic("tiny", 1)[0]) == 3
 
 
-def test_at_least_the_newest_of_each_model_and_version_stay_and_the_table_does_not_grow(
+def test_at_least_the_newest_of_each_model_and_version_stay_and_the_table_is_bounded(
     database: Database, keeping: Keeping
 ) -> None:
     kept = keeping(keep=20)
@@ -102,13 +102,13 @@ def test_at_least_the_newest_of_each_model_and_version_stay_and_the_table_does_n
         for (model, version), ids in added.items():
             for _ in range(turn % 4):
                 ids.append(kept.add(one := result(NOW + turn, model=model, version=version)) or one.id)
-        kept._turn()
-        assert len(rows(database)) <= 3 * (20 + 20 // 10 + 3)  # the last is a chunk's
+        kept._step()
+        assert len(rows(database)) <= 3 * (20 + 20 // 10 + 3)  # the last 3 for a chunk
     found = find(database, kept, *(i for ids in added.values() for i in ids))
     assert all(i in found for ids in added.values() for i in sorted(ids)[-20:])
 
 
-def test_whole_chunks_go_once_all_that_are_newer_hold_enough(database: Database, keeping: Keeping) -> None:
+def test_a_chunk_is_deleted_once_newer_chunks_hold_enough(database: Database, keeping: Keeping) -> None:
     kept = keeping(keep=7)
     ids: list[list[str]] = []
     for size in (9, 3, 4, 5):
@@ -118,7 +118,7 @@ def test_whole_chunks_go_once_all_that_are_newer_hold_enough(database: Database,
     assert rows(database) == sorted(ids[2] + ids[3])  # 4 + 5; without the 4 too few would stay
 
 
-def test_a_chunk_that_is_as_new_as_those_that_stay_stays(database: Database, keeping: Keeping) -> None:
+def test_a_chunk_that_holds_one_of_the_newest_results_stays(database: Database, keeping: Keeping) -> None:
     one = keeping(keep=2)
     other = keeping(keep=2)
     ids = [each.id for each in (result(NOW), result(NOW + 0.2), result(NOW + 0.1), result(NOW + 0.3))]
@@ -134,11 +134,11 @@ def test_a_restart_does_not_let_the_table_grow(database: Database, keeping: Keep
     for turn in range(30):
         kept = keeping(keep=20)
         kept.add(result(NOW + turn))
-        kept._turn()
+        kept._step()
     assert len(rows(database)) <= 22
 
 
-def test_what_is_too_old_is_not_found_and_then_deleted(database: Database, keeping: Keeping) -> None:
+def test_a_result_that_is_too_old_is_not_found_and_then_deleted(database: Database, keeping: Keeping) -> None:
     times = [NOW]
     kept = keeping(keep_seconds=60.0, clock=lambda: times[0])
     old = result(NOW - 59)
@@ -153,7 +153,7 @@ def test_what_is_too_old_is_not_found_and_then_deleted(database: Database, keepi
     assert rows(database) == [new.id]
 
 
-def test_the_horizon_is_where_results_begin_to_be_gone(database: Database, keeping: Keeping) -> None:
+def test_the_horizon_is_the_time_before_which_results_may_be_deleted(database: Database, keeping: Keeping) -> None:
     kept = keeping(keep=3, keep_seconds=100.0)
     horizon = lambda: database.run_sync(kept.horizon)  # noqa: E731
     assert horizon() == NOW - 100
@@ -168,49 +168,49 @@ def test_the_horizon_is_where_results_begin_to_be_gone(database: Database, keepi
     assert horizon() == NOW - 38
 
 
-def test_while_the_database_is_away_results_wait_and_the_oldest_are_dropped_and_counted(
+def test_without_a_database_results_are_buffered_and_the_oldest_are_dropped_and_counted(
     database: Database,
     database_url: str,
     keeping: Keeping,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING_ROWS", 10)
+    monkeypatch.setattr(module, "MAX_BUFFERED_RESULTS", 10)
     kept = keeping()
-    away = Database(database_url)
-    monkeypatch.setattr(kept, "_database", away)
+    unavailable = Database(database_url)
+    monkeypatch.setattr(kept, "_database", unavailable)
     ids = []
     with caplog.at_level(logging.WARNING, "longtail.results"):
         for _ in range(25):
             kept.add(one := result())
             ids.append(one.id)
-            kept._turn()
+            kept._step()
         monkeypatch.setattr(kept, "_database", database)
-        kept._turn()
+        kept._step()
     assert rows(database) == sorted(ids[-10:])
     assert b'longtail_results_dropped_total{model="tiny"} 15.0' in kept._metrics.render()
-    assert [record.getMessage().partition(" at most")[0] for record in caplog.records] == [
-        "results wait in memory,", "results are kept again",
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "up to 10 results are buffered", "results are kept again",
     ]  # fmt: skip
-    away.close()
+    unavailable.close()
 
 
-def test_large_results_that_wait_are_bounded_in_bytes(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 100_000)
+def test_the_buffer_is_bounded_in_bytes(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BUFFERED_BYTES", 100_000)
     kept = keeping()
     for _ in range(20):
         kept.add(result(classes=10_000))
-    assert (len(kept._waiting), kept._bytes) == (2, 2 * 40_008)
+    assert (len(kept._buffer), kept._bytes) == (2, 2 * 40_008)
 
 
-def test_nothing_is_kept_where_nothing_shall_be(database: Database, keeping: Keeping) -> None:
+def test_keep_0_keeps_nothing(database: Database, keeping: Keeping) -> None:
     kept = keeping(keep=0)
     kept.add(result())
     assert kept.flush() == 0
-    assert not kept._waiting
+    assert not kept._buffer
 
 
-def test_the_end_writes_what_waits(database: Database, keeping: Keeping) -> None:
+def test_closing_writes_the_buffer(database: Database, keeping: Keeping) -> None:
     kept = keeping(interval=1000.0)
     kept.start()
     ids = sorted(kept.add(one := result()) or one.id for _ in range(5))
@@ -218,18 +218,18 @@ def test_the_end_writes_what_waits(database: Database, keeping: Keeping) -> None
     assert rows(database) == ids
 
 
-def test_many_threads_hand_over_and_nothing_is_lost(database: Database, keeping: Keeping) -> None:
+def test_many_threads_add_results_and_none_is_lost(database: Database, keeping: Keeping) -> None:
     kept = keeping(keep=5000, interval=0.001)
     kept.start()
     ids: list[str] = []
 
-    def hand_over() -> None:
+    def add_results() -> None:
         for _ in range(200):
             kept.add(one := result())
             ids.append(one.id)
             assert one.id in find(database, kept, one.id)
 
-    threads = [threading.Thread(target=hand_over) for _ in range(4)]
+    threads = [threading.Thread(target=add_results) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -239,7 +239,7 @@ def test_many_threads_hand_over_and_nothing_is_lost(database: Database, keeping:
     assert len(ids) == 800
 
 
-def test_recent_traffic_is_what_was_classified_oldest_first(database: Database, keeping: Keeping) -> None:
+def test_recent_traffic_is_returned_oldest_first(database: Database, keeping: Keeping) -> None:
     kept = keeping()
     mine = [result(NOW - 10 + i, seed=i) for i in range(6)]
     for each in [*mine, result(model="other"), result(version=2)]:
@@ -260,7 +260,7 @@ def test_predictions_are_counted_at_the_alpha_used_and_at_zero(database: Databas
     assert sorted(counted.tolist()) == [[3, 0, 2], [3, 4, 1]]
 
 
-def test_what_cannot_be_written_is_dropped_and_the_rest_goes_on(
+def test_a_result_that_cannot_be_written_is_dropped_and_the_next_is_written(
     database: Database, keeping: Keeping, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = keeping()
@@ -268,17 +268,17 @@ def test_what_cannot_be_written_is_dropped_and_the_rest_goes_on(
     bad: Any = result()._replace(predicted=None)
     for each in (bad, good):
         kept.add(each)
-        kept._turn()
+        kept._step()
     assert rows(database) == [good.id]
     assert "results are not kept" in caplog.text
 
 
-def test_what_waits_for_a_database_waits_on(database: Database, database_url: str, keeping: Keeping) -> None:
-    away = Database(database_url)
-    kept = keeping(database=away)
+def test_results_stay_buffered_without_a_database(database: Database, database_url: str, keeping: Keeping) -> None:
+    unavailable = Database(database_url)
+    kept = keeping(database=unavailable)
     kept.add(result())
     with pytest.raises(StorageUnavailableError):
         kept.flush()
-    assert len(kept._waiting) == 1
+    assert len(kept._buffer) == 1
     assert rows(database) == []
-    away.close()
+    unavailable.close()

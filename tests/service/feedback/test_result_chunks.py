@@ -1,4 +1,4 @@
-"""Chunks: whatever is added, written, lost, deleted in whatever order by several processes, an id finds its result."""
+"""Chunks: after any sequence of writes, failures and deletions by several processes, an id finds its result."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +26,7 @@ process = st.integers(0, PROCESSES - 1)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), process, st.sampled_from("ab"), st.integers(0, 20)),  # ms before now
-        st.tuples(st.sampled_from(["write", "write, answer lost", "trim"]), process),
+        st.tuples(st.sampled_from(["write", "write, confirmation lost", "trim"]), process),
         st.tuples(st.just("wait"), st.sampled_from([1, 300, 990, 1500])),  # ms
     ),
     max_size=40,
@@ -34,7 +34,7 @@ STEPS = st.lists(
 
 
 class Processes:
-    """Several that share a database and a clock, and what they should know."""
+    """Several processes that share a database and a clock, and the results they should find."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -58,7 +58,7 @@ class Processes:
                 self.all[arguments[0]].flush()
                 self.written |= self.waiting[arguments[0]]
                 self.waiting[arguments[0]].clear()
-            case "write, answer lost":
+            case "write, confirmation lost":
                 kept = self.all[arguments[0]]
                 vars(kept)["_database"] = LostAnswers(self.database)
                 with suppress(StorageUnavailableError):
@@ -75,7 +75,7 @@ class Processes:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_in_any_order_exactly_what_is_kept_is_found_and_nothing_twice(database: Database, steps: list[Any]) -> None:
+def test_in_any_order_exactly_the_kept_results_are_found_and_stored_once(database: Database, steps: list[Any]) -> None:
     processes = Processes(database)
     for step in steps:
         processes.step(*step)
@@ -94,12 +94,12 @@ def test_in_any_order_exactly_what_is_kept_is_found_and_nothing_twice(database: 
             assert np.array_equal(one.logits, processes.given[result_id].logits)
             assert np.array_equal(one.head_cosine, processes.given[result_id].head_cosine)
         horizon = database.run_sync(kept.horizon)
-        assert all(time_of(i) < horizon for i in processes.written - found.keys())  # so it has expired, is not unknown
+        assert all(time_of(i) < horizon for i in processes.written - found.keys())  # so it is expired, not unknown
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, before=st.integers(0, 2500))
-def test_traffic_and_predictions_are_of_the_very_results_that_are_kept(
+def test_traffic_and_predictions_are_those_of_the_kept_results(
     database: Database, steps: list[Any], before: int
 ) -> None:
     processes = Processes(database)
@@ -127,7 +127,7 @@ def kept(database: Database) -> KeptResults:
     return KeptResults(database, Metrics(), keep=1000, keep_seconds=3600.0, clock=lambda: NOW)
 
 
-def test_two_processes_chunks_of_the_same_moment_are_told_apart(database: Database, kept: KeptResults) -> None:
+def test_chunks_of_two_processes_with_the_same_time_are_distinguished(database: Database, kept: KeptResults) -> None:
     other = KeptResults(database, Metrics(), keep=1000, keep_seconds=3600.0, clock=lambda: NOW)
     mine = [result(NOW + i / 100, seed=i) for i in range(20)]
     for i, each in enumerate(mine):
@@ -152,7 +152,7 @@ def test_ids_at_a_chunks_first_and_last_millisecond_are_found_and_their_neighbou
     assert find(database, kept, *never, *almost, *(one.id for one in mine)).keys() == {one.id for one in mine}
 
 
-def test_an_id_that_stands_across_two_others_is_none(database: Database, kept: KeptResults) -> None:
+def test_bytes_across_two_ids_are_not_an_id(database: Database, kept: KeptResults) -> None:
     time = id_at(NOW)[:12]
     halves = [f"{time}7{number:03x}" for number in range(4)]
     one = halves[0] + halves[1]
@@ -173,38 +173,38 @@ def test_hostile_ids_find_nothing_and_hide_nothing(database: Database, kept: Kep
     assert find(database, kept, *hostile, mine.id).keys() == {mine.id}
 
 
-def test_an_unknown_id_costs_a_look_at_the_ids_of_its_moment(database: Database, kept: KeptResults) -> None:
+def test_an_unknown_id_costs_one_query_for_the_ids_of_its_time(database: Database, kept: KeptResults) -> None:
     for second in range(20):
         for _ in range(3):
             kept.add(result(NOW - second))
         kept.flush()
-    said: list[tuple[str, Any]] = []
-    event.listen(database._engine, "before_cursor_execute", lambda *what: said.append(what[2:4]))
+    queries: list[tuple[str, Any]] = []
+    event.listen(database._engine, "before_cursor_execute", lambda *arguments: queries.append(arguments[2:4]))
     assert find(database, kept, id_at(NOW - 7.0)) == {}
-    (query, values), *more = [each for each in said if "SELECT" in each[0]]
+    (query, values), *more = [each for each in queries if "SELECT" in each[0]]
     assert not more
     assert "logits" not in query
     assert len(database.run_sync(lambda connection: connection.exec_driver_sql(query, values).all())) == 1
 
 
-def test_a_chunk_is_no_larger_than_one_label_may_cost() -> None:
+def test_chunks_are_bounded_in_bytes() -> None:
     wide = [result(NOW + i / 1000, classes=1000) for i in range(100)]
     narrow = [result(NOW + i / 1000) for i in range(100)]
     packed = chunks.pack([*wide, *narrow])
-    assert [row["images"] for row in packed] == [32, 32, 32, 4, 100]  # the narrow ones are of other networks
-    assert max(len(row["logits"]) + len(row["head_cosine"]) for row in packed) <= chunks.CHUNK_BYTES
+    assert [row["images"] for row in packed] == [32, 32, 32, 4, 100]  # another shape means another network
+    assert max(len(row["logits"]) + len(row["head_cosine"]) for row in packed) <= chunks.MAX_CHUNK_BYTES
     assert [row["images"] for row in chunks.pack([result(classes=100_000) for _ in range(2)])] == [1, 1]
 
 
 @given(st.lists(st.integers(0, 2**48 - 1), min_size=1))
-def test_packed_ids_tell_the_very_times_the_ids_tell(milliseconds: list[int]) -> None:
+def test_packed_ids_have_the_same_times_as_the_ids(milliseconds: list[int]) -> None:
     ids = [f"{each:012x}{new_result_id()[12:]}" for each in milliseconds]
     assert chunks._times(bytes.fromhex("".join(ids))).tolist() == [time_of(each) for each in ids]
 
 
-def test_numbers_that_cannot_be_packed_are_refused_whole(kept: KeptResults) -> None:
+def test_results_that_cannot_be_packed_are_refused_together(kept: KeptResults) -> None:
     bad: list[Callable[[], KeptResult]] = [
-        lambda: result()._replace(predicted=None),  # type: ignore[arg-type]  what no caller should do
+        lambda: result()._replace(predicted=None),  # type: ignore[arg-type]  deliberately wrong
         lambda: result()._replace(logits=np.array(["a"] * 5)),
     ]
     for make in bad:

@@ -1,4 +1,4 @@
-"""Jobs: in line, on their way, ended; and the process that ran one may be gone."""
+"""Jobs: queued, running and ended; the process that ran one may have ended too."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,10 @@ import pytest
 
 from models.errors import TuningError
 from service.errors import OverloadedError, StorageUnavailableError, UnknownJobError
-from service.jobs import runner as jobs_module
-from service.jobs import store as storage_module
-from service.jobs.runner import Job, Jobs, Progress, Work
+from service.jobs import runner as runner_module
+from service.jobs import store as store_module
+from service.jobs.job import Job, Progress, Work
+from service.jobs.runner import JobRunner
 from service.jobs.store import KEEP_SECONDS, JobStore
 from service.storage.database import Database
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Held:
-    """Work that goes on until it is let go."""
+    """Work that runs until the test releases it."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -38,37 +39,37 @@ async def at_once(_: Progress) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def jobs(database: Database) -> AsyncIterator[Jobs]:
-    running = Jobs(JobStore(database))
+async def jobs(database: Database) -> AsyncIterator[JobRunner]:
+    running = JobRunner(JobStore(database))
     yield running
     await running.close()
 
 
-async def submit(jobs: Jobs, work: Any) -> Job:
+async def submit(jobs: JobRunner, work: Any) -> Job:
     return await jobs.submit("tiny", 1, "request", Work(work))
 
 
-async def test_a_job_is_recorded_runs_and_leaves_its_result(jobs: Jobs, database: Database) -> None:
+async def test_a_job_is_recorded_runs_and_leaves_its_result(jobs: JobRunner, database: Database) -> None:
     work = Held()
     job = await submit(jobs, work)
     await work.started.wait()
     assert (await jobs.find(job.id)).state == "running"
     work.go.set()
     assert await job.wait(10)
-    for ask in (jobs, Jobs(JobStore(database))):  # this process, and another one
+    for ask in (jobs, JobRunner(JobStore(database))):  # this process and another one
         record = await ask.find(job.id)
         assert (record.state, record.done, record.total, record.result) == ("done", 10, 10, {"alpha": 1.5})
         assert record.finished is not None
 
 
-async def test_one_job_runs_at_a_time_and_the_line_is_bounded(jobs: Jobs) -> None:
+async def test_one_job_runs_at_a_time_and_the_queue_is_bounded(jobs: JobRunner) -> None:
     first = Held()
     second = Held()
     await submit(jobs, first)
     waiting = await submit(jobs, second)
     await first.started.wait()
     assert ((await jobs.find(waiting.id)).state, second.started.is_set()) == ("queued", False)
-    for _ in range(jobs_module.MAX_OPEN - 2):
+    for _ in range(runner_module.MAX_OPEN - 2):
         await submit(jobs, at_once)
     with pytest.raises(OverloadedError, match="8 jobs are running or waiting"):
         await submit(jobs, at_once)
@@ -78,9 +79,9 @@ async def test_one_job_runs_at_a_time_and_the_line_is_bounded(jobs: Jobs) -> Non
     await second.started.wait()
 
 
-async def test_uploads_are_bounded_and_keep_no_job_from_the_line(jobs: Jobs) -> None:
+async def test_uploads_are_bounded_and_take_no_place_in_the_queue(jobs: JobRunner) -> None:
     with contextlib.ExitStack() as places:
-        for _ in range(jobs_module.MAX_UPLOADS):
+        for _ in range(runner_module.MAX_UPLOADS):
             places.enter_context(jobs.upload())
         with pytest.raises(OverloadedError, match="8 archives are being uploaded"), jobs.upload():
             pass
@@ -89,7 +90,7 @@ async def test_uploads_are_bounded_and_keep_no_job_from_the_line(jobs: Jobs) -> 
         pass
 
 
-async def test_arithmetic_that_nobody_wants_ends_and_the_next_job_has_the_thread(jobs: Jobs) -> None:
+async def test_the_computation_of_a_cancelled_job_ends_and_the_next_job_gets_the_thread(jobs: JobRunner) -> None:
     began = asyncio.Event()
     ended = []
     loop = asyncio.get_running_loop()
@@ -117,7 +118,7 @@ async def test_arithmetic_that_nobody_wants_ends_and_the_next_job_has_the_thread
 
 
 @pytest.mark.parametrize("how", ["cancelled", "stopped"])
-async def test_what_a_job_stores_is_stored_whole_once_it_has_its_result(jobs: Jobs, how: str) -> None:
+async def test_a_job_that_has_its_result_cannot_be_cancelled_before_it_is_stored(jobs: JobRunner, how: str) -> None:
     storing = asyncio.Event()
     go = asyncio.Event()
     stored = []
@@ -136,38 +137,38 @@ async def test_what_a_job_stores_is_stored_whole_once_it_has_its_result(jobs: Jo
     assert (record.state, record.result, stored) == ("done", {"alpha": 0.5}, [0.5])
 
 
-async def test_how_a_job_ended_is_stored_as_soon_as_the_database_is_back(
-    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_the_end_of_a_job_is_stored_as_soon_as_the_database_is_available(
+    jobs: JobRunner, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "BEAT_SECONDS", 0.01)
-    away = True
+    monkeypatch.setattr(runner_module, "UPDATE_SECONDS", 0.01)
+    available = False
     run = database.run
 
-    async def sometimes(work: Any) -> Any:
-        if away and job is not None:
+    async def run_if_available(work: Any) -> Any:
+        if not available and job is not None:
             raise StorageUnavailableError("the database is away; try again")
         return await run(work)
 
     job = None
-    monkeypatch.setattr(database, "run", sometimes)
+    monkeypatch.setattr(database, "run", run_if_available)
     job = await submit(jobs, at_once)
     await job.wait(10)
     assert (await jobs.find(job.id)).state == "done"
-    away = False
-    while jobs._unsaved:
+    available = True
+    while jobs._saving_later:
         await asyncio.sleep(0)
-    assert (await Jobs(JobStore(database)).find(job.id)).state == "done"
+    assert (await JobRunner(JobStore(database)).find(job.id)).state == "done"
 
 
 @pytest.mark.parametrize("job_id", ["", "x", "\x00", "0" * 31, "G" * 32, "0" * 10_000])
-async def test_what_cannot_be_a_jobs_id_is_unknown(jobs: Jobs, job_id: str) -> None:
+async def test_an_invalid_job_id_is_unknown(jobs: JobRunner, job_id: str) -> None:
     with pytest.raises(UnknownJobError):
         await jobs.find(job_id)
     with pytest.raises(UnknownJobError):
         await jobs.cancel(job_id)
 
 
-async def test_a_failure_is_a_sentence_and_the_next_job_runs(jobs: Jobs) -> None:
+async def test_a_failed_job_has_a_message_and_the_next_job_runs(jobs: JobRunner) -> None:
     async def fails(_: Progress) -> dict[str, Any]:
         raise TuningError("there is no labelled image at all")
 
@@ -186,7 +187,7 @@ async def test_a_failure_is_a_sentence_and_the_next_job_runs(jobs: Jobs) -> None
 
 
 @pytest.mark.parametrize("started", [True, False])
-async def test_a_cancelled_job_stops_whether_it_runs_or_waits(jobs: Jobs, started: bool) -> None:
+async def test_a_cancelled_job_stops_whether_it_runs_or_waits(jobs: JobRunner, started: bool) -> None:
     first = Held()
     second = Held()
     running = await submit(jobs, first)
@@ -198,62 +199,64 @@ async def test_a_cancelled_job_stops_whether_it_runs_or_waits(jobs: Jobs, starte
     assert (await jobs.cancel(job.id)).state == "cancelled"
 
 
-async def test_another_process_can_cancel_it(jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_module, "BEAT_SECONDS", 0.01)
+async def test_another_process_can_cancel_a_job(
+    jobs: JobRunner, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "UPDATE_SECONDS", 0.01)
     work = Held()
     job = await submit(jobs, work)
     await work.started.wait()
-    await Jobs(JobStore(database)).cancel(job.id)
+    await JobRunner(JobStore(database)).cancel(job.id)
     assert await job.wait(10)
-    assert (await Jobs(JobStore(database)).find(job.id)).state == "cancelled"
+    assert (await JobRunner(JobStore(database)).find(job.id)).state == "cancelled"
 
 
-async def test_a_job_whose_process_is_gone_is_lost_and_says_so(database: Database) -> None:
+async def test_a_job_whose_process_ended_is_reported_as_lost(database: Database) -> None:
     now = 1000.0
     store = JobStore(database, lambda: now)
-    gone = Jobs(store)
+    gone = JobRunner(store)
     job = await submit(gone, Held())
     assert job.task is not None
-    now += jobs_module.LOST_SECONDS + 1
-    record = await Jobs(store).find(job.id)
+    now += runner_module.LOST_SECONDS + 1
+    record = await JobRunner(store).find(job.id)
     assert (record.state, record.error["code"]) == ("failed", "job_lost")
     await gone.close()
 
 
-async def test_a_stopped_server_leaves_no_job_running(jobs: Jobs, database: Database) -> None:
+async def test_a_stopped_server_leaves_no_job_running(jobs: JobRunner, database: Database) -> None:
     work = Held()
     job = await submit(jobs, work)
     await work.started.wait()
     await jobs.close()
-    record = await Jobs(JobStore(database)).find(job.id)
+    record = await JobRunner(JobStore(database)).find(job.id)
     assert (record.state, record.error["code"]) == ("failed", "job_lost")
 
 
-async def test_a_word_that_comes_late_does_not_reopen_an_ended_job(jobs: Jobs, database: Database) -> None:
+async def test_a_delayed_update_does_not_reopen_an_ended_job(jobs: JobRunner, database: Database) -> None:
     job = await submit(jobs, at_once)
     await job.wait(10)
     await JobStore(database).save(job.record(5.0)._replace(state="running", finished=None))
-    assert (await Jobs(JobStore(database)).find(job.id)).state == "done"
+    assert (await JobRunner(JobStore(database)).find(job.id)).state == "done"
 
 
-async def test_old_jobs_are_forgotten(database: Database) -> None:
+async def test_old_jobs_are_deleted(database: Database) -> None:
     now = 1000.0
     store = JobStore(database, lambda: now)
-    old = await submit(Jobs(store), at_once)
+    old = await submit(JobRunner(store), at_once)
     await old.wait(10)
     now += KEEP_SECONDS + 1
-    new = Jobs(store)
+    new = JobRunner(store)
     await (await submit(new, at_once)).wait(10)
-    with pytest.raises(UnknownJobError, match="the last 100 that ended are kept for a day"):
+    with pytest.raises(UnknownJobError, match="the last 100 jobs that ended are kept for a day"):
         await new.find(old.id)
 
 
-async def test_ended_jobs_are_bounded_and_one_that_runs_is_not_forgotten(
-    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_ended_jobs_are_bounded_and_a_running_one_is_not_deleted(
+    jobs: JobRunner, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "KEEP_ENDED", 3)
+    monkeypatch.setattr(store_module, "MAX_ENDED", 3)
     work = Held()
-    elsewhere = Jobs(JobStore(database))
+    elsewhere = JobRunner(JobStore(database))
     held = await submit(jobs, work)
     ended = [await submit(elsewhere, at_once) for _ in range(6)]
     for job in ended:
@@ -265,23 +268,23 @@ async def test_ended_jobs_are_bounded_and_one_that_runs_is_not_forgotten(
     work.go.set()
 
 
-async def test_ended_jobs_in_memory_are_bounded(jobs: Jobs) -> None:
-    for _ in range(jobs_module.KEEP_IN_MEMORY + 5):
+async def test_ended_jobs_in_memory_are_bounded(jobs: JobRunner) -> None:
+    for _ in range(runner_module.MAX_ENDED_IN_MEMORY + 5):
         await (await submit(jobs, at_once)).wait(10)
-    assert len(jobs._ended) == jobs_module.KEEP_IN_MEMORY
+    assert len(jobs._ended) == runner_module.MAX_ENDED_IN_MEMORY
     assert not jobs._open
 
 
-async def test_without_a_database_no_job_begins_and_none_is_left_in_line() -> None:
-    jobs = Jobs(JobStore(Database("sqlite:////proc/nowhere/longtail.db")))
+async def test_without_a_database_no_job_begins_and_none_stays_queued() -> None:
+    jobs = JobRunner(JobStore(Database("sqlite:////proc/nowhere/longtail.db")))
     closed = []
     with pytest.raises(StorageUnavailableError):
         await jobs.submit("tiny", 1, "request", Work(at_once, close=lambda: closed.append(True)))
     assert (jobs._open, closed) == ({}, [True])
 
 
-@pytest.mark.parametrize("ending", ["done", "cancelled in line"])
-async def test_what_a_job_holds_is_let_go_of_however_it_ends(jobs: Jobs, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["done", "cancelled in the queue"])
+async def test_the_work_of_a_job_is_closed_however_it_ends(jobs: JobRunner, ending: str) -> None:
     closed: list[bool] = []
     if ending != "done":
         await submit(jobs, Held())

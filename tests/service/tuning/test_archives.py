@@ -1,4 +1,4 @@
-"""Archives of labelled pictures: what is in them, and what hostile ones cannot do."""
+"""Archives of labelled pictures: their classes and labels, and the harm that a hostile archive cannot do."""
 
 import contextlib
 import io
@@ -32,18 +32,18 @@ def opened(data: bytes, **limits: int) -> LabelledArchive:
 
 
 @pytest.mark.parametrize("root", ["", "set/", "my/data/set/"])
-def test_the_folder_a_picture_lies_in_is_its_class(root: str) -> None:
+def test_the_folder_of_a_picture_is_its_class(root: str) -> None:
     archive = opened(zipped({f"{root}cat/1.png": b"a", f"{root}dog/2.JPG": b"b", f"{root}cat/3.webp": b"c"}))
     assert archive.labels == (0, 1, 0)
     assert [archive.read(index) for index in range(3)] == [b"a", b"b", b"c"]
 
 
-def test_where_there_is_a_test_folder_nothing_else_counts() -> None:
+def test_if_there_is_a_test_folder_only_its_pictures_count() -> None:
     archive = opened(zipped({"train/cat/1.png": b"a", "test/dog/1.png": b"b", "train/cow/1.png": b"c"}))
     assert (archive.name(0), archive.labels) == ("test/dog/1.png", (1,))
 
 
-def test_what_is_no_picture_is_passed_over() -> None:
+def test_files_that_are_not_pictures_are_ignored() -> None:
     extra = {"README.txt": b"", "__MACOSX/cat/1.png": b"", "cat/.hidden.png": b"", "cat/notes.csv": b"", "empty/": b""}
     archive = opened(zipped({"cat/1.png": b"a", **extra}))
     assert (len(archive), archive.name(0)) == (1, "cat/1.png")
@@ -54,20 +54,20 @@ def test_what_is_no_picture_is_passed_over() -> None:
     [
         ({}, "no pictures; put them into class folders"),
         ({"notes.txt": b""}, "no pictures"),
-        ({"1.png": b""}, "lies in no folder"),
-        ({"cow/1.png": b""}, "lies in the folder 'cow', which is no class"),
+        ({"1.png": b""}, "is not in the folder of a class of the model"),
+        ({"cow/1.png": b""}, "its folder 'cow' is not a class of the model"),
         ({"../cat/1.png": b""}, "leads out of the archive"),
         ({"/cat/1.png": b""}, "leads out of the archive"),
         ({"cat\\..\\..\\1.png": b""}, "leads out of the archive"),
     ],
 )
-def test_what_cannot_be_used_gets_a_sentence(files: dict[str, bytes], sentence: str) -> None:
+def test_an_unusable_archive_gets_a_message(files: dict[str, bytes], sentence: str) -> None:
     with pytest.raises(ArchiveError, match=sentence):
         opened(zipped(files))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all", b"PK\x05\x06" + bytes(17), b"PK\x05\x06" * 100])
-def test_what_is_no_zip_gets_a_sentence(data: bytes) -> None:
+def test_a_file_that_is_not_a_zip_gets_a_message(data: bytes) -> None:
     with pytest.raises(ArchiveError, match="not a readable zip"):
         opened(data)
 
@@ -110,7 +110,7 @@ def test_a_table_of_contents_that_lies_about_its_size_costs_no_memory() -> None:
     assert peak < 2 * len(data)  # the bytes themselves, not 20,000 parsed entries
 
 
-def test_a_large_table_behind_zip64_is_refused_wherever_it_lies() -> None:
+def test_a_large_zip64_table_of_contents_is_refused_at_any_position() -> None:
     record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 10**9, 10**9, 10**12, 0)
     for announced in (0, 5, 2**63):
         locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, announced, 1)
@@ -122,7 +122,7 @@ def test_a_large_table_behind_zip64_is_refused_wherever_it_lies() -> None:
 @pytest.mark.parametrize(
     "name", [".", "..", "./", ".\\", "/", "\\", " ", "\x00", "cat/", "cat/.png", "cat/x" * 2000 + ".png"]
 )
-def test_a_strange_name_is_passed_over_or_refused_with_a_sentence(name: str) -> None:
+def test_a_strange_name_is_ignored_or_refused_with_a_message(name: str) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("cat/1.png", b"a")
@@ -139,11 +139,11 @@ def test_two_files_of_one_name_are_refused() -> None:
         archive.writestr("cat/1.png", b"AAA")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("cat/1.png", b"BBB")
-    with pytest.raises(ArchiveError, match="two files of the archive have this name"):
+    with pytest.raises(ArchiveError, match="two files in the archive have this name"):
         opened(file.getvalue())
 
 
-def test_an_entry_that_claims_to_lie_beyond_every_file_is_unreadable() -> None:
+def test_an_entry_with_a_position_beyond_the_file_is_unreadable() -> None:
     data = bytearray(zipped({"cat/1.png": b"abc"}))
     central = data.find(b"PK\x01\x02")
     name_length = len("cat/1.png")
@@ -182,7 +182,7 @@ def test_a_damaged_entry_is_unreadable_and_nothing_worse(kind: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS[2:])
-def test_methods_that_ask_for_memory_as_they_like_are_not_unpacked(method: int) -> None:
+def test_methods_with_unbounded_memory_are_not_unpacked(method: int) -> None:
     with pytest.raises(UnreadableImageError, match="other than store and deflate"):
         opened(zipped({"cat/1.png": b"a"}, method)).read(0)
 
@@ -193,7 +193,7 @@ def test_methods_that_ask_for_memory_as_they_like_are_not_unpacked(method: int) 
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=8),
     st.sampled_from(METHODS),
 )
-def test_whatever_comes_is_an_archive_or_a_sentence(tail: bytes, flips: list[Any], compression: int) -> None:
+def test_any_bytes_are_an_archive_or_get_a_message(tail: bytes, flips: list[Any], compression: int) -> None:
     data = bytearray(zipped({"cat/1.png": b"abc" * 50, "dog/2.png": b"x"}, compression) + tail)
     for position, value in flips:
         data[position % len(data)] = value
