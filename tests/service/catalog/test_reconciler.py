@@ -241,7 +241,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(catalog: SteppedCatalog) -> No
     path.unlink()
     os.mkfifo(path)
     catalog.scan()
-    assert catalog.refused()["a/2"] == "bundle a/2: model.onnx is no regular file"
+    assert catalog.refused()["a/2"] == "bundle a/2: model.onnx is not a regular file"
 
 
 def test_a_link_to_another_model_is_refused(catalog: SteppedCatalog) -> None:
