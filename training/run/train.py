@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from models.sentences import first_few
 from training.data.data_set import Splits, fingerprint, open_splits
 from training.data.formats import is_list
 from training.data.labelled_images import MAX_PIXEL_BYTES, LabelledImages, load_images
@@ -24,7 +25,6 @@ from training.errors import DataError
 from training.model.classifier import Classifier, clean_batches
 from training.model.direction import clean_means
 from training.model.heads import NormalisedHead
-from training.named import first_few
 from training.progress import TrainingProgress
 from training.recipe.recipe import Recipe
 from training.run.checkpoint import source_commit
