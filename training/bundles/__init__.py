@@ -1,1 +1,1 @@
-"""Bundles on disk: which folder is one, its model card, changes to one that exists."""
+"""Bundles on disk: their folders, their model cards, and changes to existing ones."""

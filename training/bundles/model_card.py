@@ -1,4 +1,8 @@
-"""The model card: what the model is for, how good it is, how it was made, in Markdown, from the manifest alone."""
+"""The model card in Markdown: what the model is for, how accurate it is and how it was made, from the manifest alone.
+
+A revision of a bundle regenerates the card only if the card on disk is a generated one. Up to version 0.5 the generator
+used the wording in `_EARLIER_WORDING`; cards in that wording count as generated too.
+"""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +11,42 @@ from models.manifest import Manifest
 
 __all__ = ["is_generated", "model_card"]
 
-SHOWN = ("overall", "many", "medium", "few", "balanced", "harmonic", "worst_class", "macro_f1", "ece")
+FIGURES = ("overall", "many", "medium", "few", "balanced", "harmonic", "worst_class", "macro_f1", "ece")
+
+
+_EARLIER_WORDING = (  # (now, up to version 0.5)
+    (", trained on long-tailed data (", ", trained on a long tail ("),
+    (" of the rarest), for pictures of ", " of the rarest), for "),
+    (
+        " pixels. Each request can choose α: 0 is the plain classifier, larger values remove more of ",
+        " pictures. Each request may choose α: 0 is the plain classifier, larger values take out more of ",
+    ),
+    (
+        "it keeps its probability at α = 0 for every α, and the other classes share ",
+        "it keeps its probability of α = 0 at every α, and the others share ",
+    ),
+    ("The figures above cover all images and classes, as ", "The figures above are of all images and classes, as "),
+    ("so hindsight need not be the best α overall.", "so hindsight need not be the best of all α."),
+    (
+        "To reproduce the figures above from the bundle's own ONNX graph, run",
+        "The figures above are had again, from the bundle's own ONNX graph, with",
+    ),
+    ("Trained on the small pictures of a benchmark; ", "Trained on small pictures of a benchmark; "),
+    (
+        "Made for pictures like those it was trained on, named above; ",
+        "Trained on the pictures named above, and good for pictures like them; ",
+    ),
+    ("A network from research code; ", "A network of research code; "),
+    (
+        "The backbone was trained on other pictures, not on these; ",
+        "A backbone that was trained on other pictures, and not on these; ",
+    ),
+    (
+        "An α in the table above that was not tuned may be far from the best one: choose α on ",
+        "An α that was not tuned, as the table above says, may be far from the best one: choose it on ",
+    ),
+    (" equally frequent; if your traffic differs, choose it ", " equally frequent; where traffic is not, choose it "),
+)
 
 
 def model_card(manifest: Manifest) -> str:
@@ -17,9 +56,9 @@ def model_card(manifest: Manifest) -> str:
     size = f"{manifest.input.width}×{manifest.input.height}"
     sections = [
         f"# {manifest.name}, version {manifest.version}",
-        f"An image classifier for {len(counts)} classes, trained on a long tail ({max(counts):,} images of the most "
-        f"frequent class, {min(counts):,} of the rarest), for {size} pictures. Each request may choose α: 0 is the "
-        "plain classifier, larger values take out more of the learnt preference for frequent classes.",
+        f"An image classifier for {len(counts)} classes, trained on long-tailed data ({max(counts):,} images of the "
+        f"most frequent class, {min(counts):,} of the rarest), for pictures of {size} pixels. Each request can choose "
+        "α: 0 is the plain classifier, larger values remove more of the learnt preference for frequent classes.",
         *_accuracy(manifest),
         f"Groups by training images: many (more than 100) {groups['many']} classes, medium (20 to 100) "
         f"{groups['medium']}, few (fewer than 20) {groups['few']}."
@@ -52,7 +91,7 @@ def _accuracy(manifest: Manifest) -> list[str]:
 
 
 def _origin(manifest: Manifest) -> list[str]:
-    """How it came to be: imported, fitted on a frozen backbone, or trained."""
+    """Describe where the model comes from: imported, fitted on a frozen backbone, or trained."""
     for key, described in (("imported_from", _import), ("pretrained", _fit)):
         if key in manifest.provenance:
             return described(manifest)
@@ -104,40 +143,49 @@ def _again(manifest: Manifest) -> list[str]:
     arguments = manifest.metrics.get("arguments") or f"--data {manifest.metrics['data'].split(',')[0]}"
     place = manifest.provenance.get("place") or f"models/shipped/{manifest.name}/{manifest.version}"
     return [
-        "The figures above are had again, from the bundle's own ONNX graph, with",
+        "To reproduce the figures above from the bundle's own ONNX graph, run",
         f"```sh\nuv run --group train python -m training evaluate {place} {arguments}\n```",
     ]
 
 
 def _limits(manifest: Manifest) -> str:
-    pictures = "Trained on small pictures of a benchmark; not for decisions about people."
-    if manifest.provenance.get("imbalance_ratio") is None:
-        pictures = (
-            "Trained on the pictures named above, and good for pictures like them; not for decisions about people."
-        )
-    if "imported_from" in manifest.provenance:
-        pictures = "A network of research code; not for decisions about people."
-    if "pretrained" in manifest.provenance:
-        pictures = "A backbone that was trained on other pictures, and not on these; not for decisions about people."
+    limits = f"{_training_pictures(manifest)}; not for decisions about people."
     if not manifest.metrics:
         return (
-            f"{pictures} An α that was not tuned, as the table above says, may be far from the best one: choose it on "
-            "your own pictures with `python -m training tune`."
+            f"{limits} An α in the table above that was not tuned may be far from the best one: choose α on your own "
+            "pictures with `python -m training tune`."
         )
     points = manifest.operating_points
-    on_test = [f"`{name}`" for name, point in points.items() if manifest.metrics["data"] in point.chosen_by]
+    chosen_on_test = [f"`{name}`" for name, point in points.items() if manifest.metrics["data"] in point.chosen_by]
     return (
-        f"{pictures} α was chosen for classes that are equally frequent; where traffic is not, choose it again "
-        f"({' and '.join(on_test) or 'no point'} used the test labels above, `label_free` used none)."
+        f"{limits} α was chosen for classes that are equally frequent; if your traffic differs, choose it again "
+        f"({' and '.join(chosen_on_test) or 'no point'} used the test labels above, `label_free` used none)."
     )
 
 
+def _training_pictures(manifest: Manifest) -> str:
+    if "pretrained" in manifest.provenance:
+        return "The backbone was trained on other pictures, not on these"
+    if "imported_from" in manifest.provenance:
+        return "A network from research code"
+    if manifest.provenance.get("imbalance_ratio") is None:
+        return "Made for pictures like those it was trained on, named above"
+    return "Trained on the small pictures of a benchmark"
+
+
 def is_generated(card: bytes, manifest: Manifest) -> bool:
-    """Say whether a README.md is what `model_card` writes for this manifest, to the byte."""
+    """Return whether a README.md is, byte for byte, what `model_card` writes for this manifest, or wrote up to 0.5."""
     try:
-        return card == model_card(manifest).encode()
-    except (AttributeError, KeyError, TypeError, ValueError):  # a bundle of another origin lacks what the card shows
+        text = model_card(manifest)
+    except (AttributeError, KeyError, TypeError, ValueError):  # a bundle made elsewhere lacks what the card shows
         return False
+    return card in {text.encode(), _in_earlier_wording(text).encode()}
+
+
+def _in_earlier_wording(text: str) -> str:
+    for now, earlier in _EARLIER_WORDING:
+        text = text.replace(now, earlier)
+    return text
 
 
 def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
@@ -146,7 +194,7 @@ def _protocol_table(protocol: dict[str, dict[str, Any]]) -> str:
         "|---" * (len(protocol) + 1) + "|",
     ]
     lines.append("| α | " + " | ".join(f"{figures['alpha']:.3f}" for figures in protocol.values()) + " |")
-    for name in SHOWN:
+    for name in FIGURES:
         values = (figures[name] for figures in protocol.values())
         lines.append(
             f"| {name.replace('_', ' ')} | " + " | ".join("–" if v is None else f"{100 * v:.2f}" for v in values) + " |"
@@ -159,9 +207,9 @@ def _exempt(manifest: Manifest) -> list[str]:
         return []
     name = _cell(manifest.classes[manifest.exempt_class].name)
     return [
-        f"The class `{name}` is exempt: it keeps its probability of α = 0 at every α, and the others share the rest. "
-        "The figures above are of all images and classes, as they are served; α was chosen among the other classes, so "
-        "hindsight need not be the best of all α."
+        f"The class `{name}` is exempt: it keeps its probability at α = 0 for every α, and the other classes share the "
+        "rest. The figures above cover all images and classes, as they are served; α was chosen among the other "
+        "classes, so hindsight need not be the best α overall."
     ]
 
 
@@ -174,5 +222,5 @@ def _operating_points(manifest: Manifest) -> str:
 
 
 def _cell(text: str) -> str:
-    """Keep a table's cell one cell, whatever a data set is called."""
+    """Return the text as one table cell, even if a data set's name contains line breaks or bars."""
     return " ".join(text.split()).replace("|", "\\|")

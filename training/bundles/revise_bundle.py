@@ -1,4 +1,4 @@
-"""What a command changes in a bundle that exists, its generated card included."""
+"""Change the manifest of an existing bundle, and regenerate its model card."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,41 +10,40 @@ from training.errors import TrainingError
 
 __all__ = ["revise_bundle"]
 
-_NETWORK = ("model.onnx", "head.safetensors")
+_NETWORK_FILES = ("model.onnx", "head.safetensors")
 
 
 def revise_bundle(
     scored: Bundle, change: Callable[[Manifest], Manifest], card_files: Mapping[str, bytes] | None = None
 ) -> tuple[Bundle, bool]:
-    """Write a changed manifest into the bundle, and the card anew where it is the one we generate.
+    """Write a changed manifest into the bundle, and regenerate its card if the card was generated.
 
-    A card somebody wrote or edited is theirs, and so are its pictures.
+    A card that was written or edited by hand is left alone, and so are the files it shows.
 
     Args:
         scored: the bundle as it was when its figures were computed.
-        change: the manifest as it is now -> what it shall be.
-        card_files: pictures the generated card shows.
+        change: takes the current manifest and returns the new one.
+        card_files: file name -> content of the pictures that the generated card shows.
 
     Returns:
-        The bundle that lies there now; whether its card was written anew.
+        The revised bundle, and whether its card was regenerated.
 
     Raises:
-        TrainingError: another network lies there by now.
-        models.errors.BundleError: it cannot be written.
+        TrainingError: the network was replaced after it was scored.
+        models.errors.BundleError: the bundle cannot be written.
 
     """
-    refreshed = False
+    regenerated = False
 
     def revise(bundle: Bundle) -> Revision:
-        nonlocal refreshed
-        now = bundle.manifest
-        then = scored.manifest
-        if any(now.sha256[name] != then.sha256[name] for name in _NETWORK):
-            raise TrainingError(f"{bundle.path}: another network came there while this one was scored; start again")
-        changed = change(now)
-        refreshed = is_generated((bundle.path / "README.md").read_bytes(), now)
-        if not refreshed:
+        nonlocal regenerated
+        current = bundle.manifest
+        if any(current.sha256[name] != scored.manifest.sha256[name] for name in _NETWORK_FILES):
+            raise TrainingError(f"{bundle.path}: the network was replaced while it was being scored; start again")
+        changed = change(current)
+        regenerated = is_generated((bundle.path / "README.md").read_bytes(), current)
+        if not regenerated:
             return Revision(changed)
         return Revision(changed, model_card(changed), card_files or {})
 
-    return update_bundle(scored.path, revise), refreshed
+    return update_bundle(scored.path, revise), regenerated

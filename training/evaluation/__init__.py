@@ -1,1 +1,1 @@
-"""Evaluation: scoring a bundle, choosing alpha, comparing runs."""
+"""Evaluation: score bundles, choose alpha, compare runs."""

@@ -1,14 +1,14 @@
-"""Probabilities that are right as often as they say, for the training set's class frequencies.
+"""Fit a calibration: probabilities that are right as often as they say, for the training set's class frequencies.
 
 The class frequencies of unlabelled traffic can be estimated (`models.prior.estimate_prior`), but only from
-probabilities calibrated for the frequencies the classifier was trained on. Bias-corrected temperature scaling does that
-with C + 1 numbers: p = softmax(logits / T + b), fitted to labelled images by maximum likelihood (Alexandari, Kundaje &
-Shrikumar, ICML 2020, arXiv:1901.06852). Our labelled images have other class frequencies than the training set, a test
-split even equal ones, so each counts p_train(y) / p_labelled(y).
+probabilities that are calibrated for the training set's frequencies. Bias-corrected temperature scaling calibrates them
+with C + 1 parameters: p = softmax(logits / T + b), fitted to labelled images by maximum likelihood (Alexandari, Kundaje
+& Shrikumar, ICML 2020, arXiv:1901.06852). The labelled images have other class frequencies than the training set (in a
+test split they are often equal), so each image has the weight p_train(y) / p_labelled(y).
 
-A class with few images, or one that is never mistaken, would pull its bias and the temperature without bound. A small
-L2 penalty, SHRINKAGE·(Σ_c b_c² + (log T)²) / N nats, keeps them finite and near T = 1, b = 0, the classifier's own
-probabilities, where few images speak; where many do, it does not show.
+A class with few images, or one that is never confused, would pull its bias and the temperature without bound. A small
+L2 penalty, SHRINKAGE·(Σ_c b_c² + (log T)²) / N nats, keeps them finite. If there are few images, it keeps them near
+T = 1 and b = 0, the classifier's own probabilities; if there are many, its effect is negligible.
 """
 
 from typing import Any
@@ -22,27 +22,27 @@ from training.errors import TrainingError
 
 __all__ = ["SHRINKAGE", "fit_calibration"]
 
-SHRINKAGE = 0.1  # at 5,000 images, less than the sampling error of what is fitted (LOG.md)
+SHRINKAGE = 0.1  # at 5,000 images its effect is below the sampling error of the fit (LOG.md)
 MAX_STEPS = 500
 
 
 def fit_calibration(
     logits: NDArray[np.floating[Any]], labels: NDArray[np.int64], class_counts: NDArray[np.integer[Any]]
 ) -> Calibration:
-    """Fit temperature and bias on labelled images, for the training set's class frequencies.
+    """Fit temperature and bias to labelled images, for the training set's class frequencies.
 
     Args:
-        logits: (N, C) at α = 0.
+        logits: (N, C) logits at α = 0.
         labels: (N,) class indices.
         class_counts: (C,) training images of each class, all above 0.
 
     Raises:
-        ValueError: a class without training images.
-        TrainingError: no images, or the fit does not end in finite numbers.
+        ValueError: a class has no training images.
+        TrainingError: there are no images, or the fit does not give finite numbers.
 
     """
     if not len(labels):
-        raise TrainingError("there is no labelled image to calibrate on")
+        raise TrainingError("there are no labelled images to calibrate on")
     images = np.bincount(labels, minlength=len(class_counts))
     weight = np.exp(log_prior(class_counts))[labels] / images[labels]
     weights = torch.from_numpy(weight / weight.sum())
@@ -69,5 +69,5 @@ def fit_calibration(
     optimiser.step(loss)
     fitted = Calibration(float(log_temperature.detach().exp()), bias.detach().numpy())
     if not (np.isfinite(fitted.temperature) and fitted.temperature > 0 and np.isfinite(fitted.bias).all()):
-        raise TrainingError("calibration did not end in finite numbers; are the logits finite?")
+        raise TrainingError("the calibration did not give finite numbers; are the logits finite?")
     return fitted

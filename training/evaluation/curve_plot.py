@@ -1,4 +1,4 @@
-"""The α curve as a picture: accuracy of many, medium and few classes against α, exact steps."""
+"""Plot the accuracy of many, medium and few classes against α, as exact steps."""
 
 import io
 from pathlib import Path
@@ -11,32 +11,27 @@ from matplotlib.figure import Figure
 from models.accuracy import AccuracyCurve
 from training.errors import TrainingError
 
-__all__ = ["check_format", "curve_picture"]
+__all__ = ["check_format", "plot_curves"]
 
-COLOURS = {
-    "many": "#4477aa",
-    "medium": "#ccaa22",
-    "few": "#cc3344",
-    "overall": "#333333",
-}  # told apart by the colour-blind
+COLOURS = {"many": "#4477aa", "medium": "#ccaa22", "few": "#cc3344", "overall": "#333333"}  # safe for colour blindness
 FORMATS = ("svg", "png", "pdf")
 
 
-def curve_picture(
+def plot_curves(
     curves: dict[str, AccuracyCurve],
     class_counts: dict[str, int],
     marks: dict[str, float],
     title: str,
     file_format: str = "svg",
 ) -> bytes:
-    """Draw the curves.
+    """Return the plot as a file. The same arguments give the same bytes.
 
     Args:
-        curves: by group and `overall`, as of `training.evaluation.evaluation_protocol.group_curves`.
+        curves: the result of `training.evaluation.evaluation_protocol.group_curves`.
         class_counts: group -> number of its classes, for the legend.
         marks: name -> α, drawn as vertical lines.
-        title: above the picture.
-        file_format: svg, png or pdf. The same input gives the same bytes.
+        title: the text above the plot.
+        file_format: svg, png or pdf.
 
     """
     low = min(-0.5, *marks.values()) - 0.25
@@ -67,17 +62,17 @@ def curve_picture(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(loc="upper right", fontsize=8)
-    picture = io.BytesIO()
+    file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "longtail", "svg.fonttype": "none"}):
-        figure.savefig(picture, format=file_format, dpi=150, metadata={"Date": None} if file_format == "svg" else None)
-    return picture.getvalue()
+        figure.savefig(file, format=file_format, dpi=150, metadata={"Date": None} if file_format == "svg" else None)
+    return file.getvalue()
 
 
 def check_format(path: Path) -> str:
-    """Return the picture format a file name asks for.
+    """Return the format that a plot's file name asks for.
 
     Raises:
-        TrainingError: the name ends in something else than .svg, .png or .pdf.
+        TrainingError: the name does not end in .svg, .png or .pdf.
 
     """
     file_format = path.suffix.lower().removeprefix(".")

@@ -1,4 +1,4 @@
-"""`python -m training evaluate`: a bundle by the evaluation protocol, as table, JSON and picture."""
+"""`python -m training evaluate`: score a bundle by the evaluation protocol, as a table, JSON and a plot."""
 
 import json
 from collections import Counter
@@ -18,37 +18,37 @@ from models.update import check_updatable
 from training.bundles.bundle_folders import check_is_bundle
 from training.bundles.revise_bundle import revise_bundle
 from training.data.options import DataOptions
-from training.evaluation.curve_plot import check_format, curve_picture
+from training.evaluation.curve_plot import check_format, plot_curves
 from training.evaluation.evaluation_protocol import evaluate_scores, group_curves, sampled_curves
+from training.evaluation.figure_tables import ALL_FIGURES, heading, percent_sign
 from training.evaluation.graph_scores import check_same_exempt, load_test_images, run_graph
-from training.evaluation.manifest_metrics import CURVE_ALPHAS, bundle_metrics, without_images
+from training.evaluation.manifest_metrics import CURVE_ALPHAS, classes_without_images, manifest_metrics
 from training.output_files import check_output_file, write_together
 
-__all__ = ["evaluate", "picture_of", "protocol_table", "same_figures", "score_bundle"]
+__all__ = ["curve_of", "evaluate", "protocol_table", "same_figures", "score_bundle"]
 
-FIGURES = ("overall", "many", "medium", "few", "balanced", "harmonic", "geometric", "worst_class", "macro_f1", "ece")
-SAME_FIGURE = 1e-5  # one image of 10,000 that changes its class moves the accuracy by ten times that
+MAX_ROUNDING = 1e-5  # if one image of 10,000 changes its class, the accuracy moves by ten times that
 
 
 def evaluate(
     bundle_path: Path, data: DataOptions | Path, json_file: Path | None, plot_file: Path | None, *, save: bool = False
 ) -> dict[str, Any]:
-    """Score the bundle on the test split and report; returns what the JSON file holds.
+    """Score the bundle on a test part, print the figures, and return the report that the JSON file holds.
 
     Args:
-        bundle_path: NAME/VERSION.
-        data: whose test part is scored.
-        json_file: where the report goes.
-        plot_file: where the picture goes.
-        save: write the figures, the curve and a calibration into the bundle, in the place of what it holds of them.
+        bundle_path: the folder NAME/VERSION.
+        data: the data set whose test part is scored.
+        json_file: the file to write the report to.
+        plot_file: the file to write the plot to.
+        save: write the figures, the curve and a calibration into the bundle, replacing those it holds.
 
     Raises:
         ExportError: the folder is a run, or holds the versions of a model.
-        models.errors.BundleError: the bundle is refused, or cannot be written.
-        DataError: the test part has a class the bundle does not know, or more unreadable images than allowed.
+        models.errors.BundleError: the bundle is invalid or cannot be written.
+        DataError: the test part has a class that the bundle does not know, or too many unreadable pictures.
 
     """
-    picture_format = check_format(plot_file) if plot_file else "svg"
+    plot_format = check_format(plot_file) if plot_file else "svg"
     for file in (json_file, plot_file):
         check_output_file(file)
     check_is_bundle(bundle_path)
@@ -72,7 +72,7 @@ def evaluate(
     if json_file:
         contents[json_file] = (json.dumps(report, indent=2) + "\n").encode()
     if plot_file:
-        contents[plot_file] = picture_of(bundle.manifest.name, scores, protocol, picture_format)
+        contents[plot_file] = curve_of(bundle.manifest.name, scores, protocol, plot_format)
     with write_together(contents):
         if save:
             console.print(_save(bundle, scores, protocol, source, data.arguments), soft_wrap=True)
@@ -84,58 +84,59 @@ def evaluate(
 def _print_figures(
     console: Console, bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], note: str
 ) -> None:
-    """Print the table, what was scored, and what counts in no figure."""
+    """Print the table, the name of what was scored, and the classes that count in no figure."""
     title = f"{bundle.manifest.name} version {bundle.manifest.version}, {len(scores.labels):,} images"
     console.print(protocol_table(protocol, title))
-    for sentence in filter(None, [note, without_images(scores, [info.name for info in bundle.manifest.classes])]):
+    class_names = [info.name for info in bundle.manifest.classes]
+    for sentence in filter(None, [note, classes_without_images(scores, class_names)]):
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(
         "cross_fitted: alpha chosen on one half, scored on the other, both ways. hindsight: an upper bound."
         if scores.exempt_class is None
-        else "alpha chosen among the classes that are not exempt. cross_fitted: on one half, scored on the other, both "
-        "ways. hindsight: on the images it is scored on.",
+        else "alpha was chosen among the classes that are not exempt. cross_fitted: chosen on one half, scored on the "
+        "other, both ways. hindsight: chosen on the images it is scored on.",
         style="dim",
     )
 
 
 def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], source: str, arguments: str) -> str:
-    """Write the evaluation into the bundle; return the sentence that says so.
+    """Write the evaluation into the bundle, and return the sentence to print about it.
 
-    Where the bundle's own figures for these images come out again, they and its picture stay, to the last digit: the
-    same graph gives logits that differ in the seventh digit from one processor to the next.
+    If the bundle holds the same figures for these images, they and its curve stay unchanged to the last digit, because
+    the same graph gives logits that differ in the seventh digit from one processor to the next.
     """
-    metrics = bundle_metrics(scores, protocol, bundle.manifest.classes, source, arguments)
+    metrics = manifest_metrics(scores, protocol, bundle.manifest.classes, source, arguments)
     held = bundle.manifest.metrics
-    known = all(held.get(key) == metrics[key] for key in ("data", "images")) and same_figures(
+    confirmed = all(held.get(key) == metrics[key] for key in ("data", "images")) and same_figures(
         held.get("protocol"), protocol
     )
-    if known:
+    if confirmed:
         metrics["protocol"] = held["protocol"]
 
     def change(manifest: Manifest) -> Manifest:
         return replace(manifest, metrics=manifest.metrics | metrics)
 
-    curve = {} if known else {"curve.svg": picture_of(bundle.manifest.name, scores, protocol)}
-    _, refreshed = revise_bundle(bundle, change, curve)
-    if known:
-        return f"saved curve and calibration in {bundle.path}; its figures came out again and stay"
-    card = "its card and picture are new" if refreshed else "its card is not the generated one and stays as it is"
+    curve = {} if confirmed else {"curve.svg": curve_of(bundle.manifest.name, scores, protocol)}
+    _, regenerated = revise_bundle(bundle, change, curve)
+    if confirmed:
+        return f"saved curve and calibration in {bundle.path}; its figures are confirmed and stay as they were"
+    card = "its card and curve are updated" if regenerated else "its card was edited by hand and is left unchanged"
     return f"saved figures, curve and calibration in {bundle.path}; {card}"
 
 
 def same_figures(one: Any, other: Any) -> bool:
-    """Say whether two trees of figures are the same but for rounding."""
+    """Return whether two trees of figures are equal up to rounding."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same_figures(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same_figures, one, other))
     if isinstance(one, int | float) and isinstance(other, int | float):
-        return abs(one - other) <= SAME_FIGURE
+        return abs(one - other) <= MAX_ROUNDING
     return one is None and other is None
 
 
 def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
-    """Run the bundle's graph over the test part; return the scores, the name of what was scored, and the note on it."""
+    """Run the bundle's graph over a test part; return the scores, the name of the test part, and a note about it."""
     manifest = bundle.manifest
     names = tuple(info.name for info in manifest.classes)
     check_same_exempt(data, manifest)
@@ -146,8 +147,8 @@ def score_bundle(bundle: Bundle, data: DataOptions) -> tuple[Scores, str, str]:
     return Scores(logits, slope, images.labels, groups, manifest.exempt_class), part.files.source, part.note
 
 
-def picture_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], file_format: str = "svg") -> bytes:
-    """Draw the α curve of these scores with the protocol's α marked."""
+def curve_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], file_format: str = "svg") -> bytes:
+    """Plot the α curve of these scores, with the protocol's α marked."""
     marks = {
         "plain classifier": 0.0,
         "label-free": protocol["label_free"]["alpha"],
@@ -160,17 +161,16 @@ def picture_of(name: str, scores: Scores, protocol: dict[str, dict[str, Any]], f
         curves = sampled_curves(scores, CURVE_ALPHAS)
     present = np.bincount(scores.labels, minlength=len(scores.groups)) > 0
     counted = Counter(np.asarray(scores.groups)[present].tolist())
-    return curve_picture(curves, counted, marks, title, file_format)
+    return plot_curves(curves, counted, marks, title, file_format)
 
 
 def protocol_table(protocol: dict[str, dict[str, Any]], title: str) -> Table:
-    """Return the protocol as a table, percentages; a group without classes shows a dash."""
+    """Return the protocol as a table of percentages; a group without images shows a dash."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in protocol:
         table.add_column(name, justify="right")
     table.add_row("alpha", *(f"{figures['alpha']:.3f}" for figures in protocol.values()))
-    for figure in FIGURES:
-        row = (figures[figure] for figures in protocol.values())
-        table.add_row(figure.replace("_", " "), *("–" if value is None else f"{value:.2%}" for value in row))
+    for figure in ALL_FIGURES:
+        table.add_row(heading(figure), *(percent_sign(figures[figure]) for figures in protocol.values()))
     return table

@@ -1,4 +1,4 @@
-"""A bundle's answers on a labelled set, from the ONNX graph itself: what is evaluated is what is served."""
+"""Score labelled images with a bundle's ONNX graph, so that the network that is evaluated is the one that is served."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from training.data.options import MAX_UNREADABLE_SHARE, DataOptions
 from training.errors import DataError
 from training.progress import images_progress
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import; else it tells its makers what it is used for
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import; without it, ONNX Runtime sends usage data
 import onnxruntime as ort
 
 __all__ = ["check_same_exempt", "load_test_images", "open_graph", "run_graph", "score_files"]
@@ -40,18 +40,18 @@ def load_test_images(
     kept: str | None = None,
     memory_bytes: int = MAX_PIXEL_BYTES,
 ) -> tuple[LabelledImages, TestPart]:
-    """Read the test part of a data set, its labels numbered as the bundle's classes are; classes may be missing.
+    """Read the test part of a data set. Labels are numbered as the bundle's classes are; classes may be missing.
 
     Args:
-        data: whose test part is read.
-        class_names: of the bundle.
-        recipe: how a file becomes pixels.
-        kept: fingerprint of what was kept from training; a test part that is split off must be that.
-        memory_bytes: what the pixels may take; where they do not fit they are decoded when they are asked for.
+        data: the data set.
+        class_names: the classes of the bundle.
+        recipe: how a picture becomes pixels.
+        kept: the fingerprint of the part that was kept from training. A test part that is split off must match it.
+        memory_bytes: the memory the pixels may take. If they do not fit, they are decoded when they are fetched.
 
     Raises:
-        DataError: it has a class the bundle does not know; it is split off and another than was kept; more pictures
-            than allowed cannot be read.
+        DataError: the test part has a class that the bundle does not know, is split off but is not the part that was
+            kept, or has too many unreadable pictures.
 
     """
     options = DataOptions.of(data)
@@ -68,7 +68,7 @@ def load_test_images(
 
 
 def check_same_exempt(data: DataOptions, manifest: Manifest) -> None:
-    """Refuse an exempt class that is not the bundle's."""
+    """Reject an exempt class other than the bundle's."""
     exempt = None if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
     if data.exempt_class not in {None, exempt}:
         raise DataError(
@@ -77,7 +77,7 @@ def check_same_exempt(data: DataOptions, manifest: Manifest) -> None:
 
 
 def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float]:
-    """Run the ONNX graph over all images; return logits (N, C) and head cosine (N, K)."""
+    """Run the ONNX graph over N images; return logits (N, C) and head cosine (N, K)."""
     session = open_graph(model)
     parts: list[tuple[Float, Float]] = []
     with images_progress() as progress:
@@ -93,19 +93,19 @@ def run_graph(model: Path | bytes, images: LabelledImages) -> tuple[Float, Float
 def score_files(
     bundle: Bundle, files: LabelledFiles, max_unreadable: float = MAX_UNREADABLE_SHARE
 ) -> tuple[Scores, list[dict[str, Any]]]:
-    """Run the bundle's graph over labelled pictures, a batch in memory at a time.
+    """Run the bundle's graph over labelled pictures, with one batch in memory at a time.
 
     Args:
-        bundle: whose graph.
+        bundle: the bundle with the graph.
         files: N pictures.
         max_unreadable: the share of N that may be missing or damaged; unless it is 0, one picture always may.
 
     Returns:
-        The scores of the pictures that could be read, and the others: {"name", "error": {"code", "message"}}, as the
-        service lists them.
+        The scores of the pictures that could be read, and a list of the others, in the form that the service uses:
+        {"name", "error": {"code", "message"}}.
 
     Raises:
-        DataError: more pictures than that cannot be read, or none can.
+        DataError: more pictures than that cannot be read, or all of them.
 
     """
     manifest = bundle.manifest
@@ -133,7 +133,7 @@ def score_files(
 
 
 def _decode(files: LabelledFiles, name: str, recipe: ImageRecipe) -> Pixels | dict[str, Any]:
-    """Return the pixels, or what is wrong with the picture."""
+    """Return the picture's pixels, or the error that the report lists."""
     try:
         return decode_image(files.read(name), recipe)
     except ImageError as error:
@@ -157,7 +157,13 @@ def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]], al
 
 
 def open_graph(model: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
-    """Open a graph on the CPU; each call computes in so many threads, 0 for one on each core."""
+    """Open a graph on the CPU.
+
+    Args:
+        model: the ONNX file, or its content.
+        threads: how many threads each call computes in; 0 is one for each core.
+
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     source = str(model) if isinstance(model, Path) else model

@@ -1,4 +1,4 @@
-"""What a bundle keeps of its evaluation: the protocol, the curve to draw, and the calibration the service needs."""
+"""The `metrics` of a bundle's manifest: the protocol's figures, the curve, and the calibration the service needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from models.tuning import curve_points
 from training.evaluation.calibration import fit_calibration
 from training.evaluation.evaluation_protocol import figures_at_alphas
 
-__all__ = ["CURVE_ALPHAS", "bundle_metrics", "without_images"]
+__all__ = ["CURVE_ALPHAS", "classes_without_images", "manifest_metrics"]
 
 NOTE = "alpha is chosen for balanced accuracy; cross_fitted is what to expect, hindsight an upper bound"
 NOTE_EXEMPT = (
@@ -24,25 +24,26 @@ CURVE_HIGH = 5.0
 CURVE_POINTS = 71
 CURVE_ALPHAS = np.round(np.linspace(CURVE_LOW, CURVE_HIGH, CURVE_POINTS), 12)
 CURVE_FIGURES = ("overall", "balanced", "many", "medium", "few")
-DIGITS = 4  # of what is drawn or fitted; the protocol's figures keep all of theirs
+DIGITS = 4  # of the curve and the calibration; the protocol's figures keep all digits
 
 
-def bundle_metrics(
+def manifest_metrics(
     scores: Scores,
     protocol: dict[str, dict[str, Any]],
     classes: Sequence[ClassInfo],
     data: str,
     arguments: str,
 ) -> dict[str, Any]:
-    """Return `metrics` of the manifest (models/README.md has its keys).
+    """Return the manifest's `metrics` (models/README.md lists its keys).
+
+    There is no calibration if a class has no training images or no labelled image, because its bias cannot be fitted.
 
     Args:
         scores: the labelled images.
-        protocol: as of `training.evaluation.evaluation_protocol.evaluate_scores`.
-        classes: C, with their training images. Where one has none of these, or no labelled image, its bias could not be
-            fitted, and there is no calibration.
-        data: the name of what was scored.
-        arguments: of the command line that scores it again.
+        protocol: the result of `training.evaluation.evaluation_protocol.evaluate_scores`.
+        classes: C classes, with their numbers of training images.
+        data: the name of the data that was scored.
+        arguments: the command-line arguments that score the same data again.
 
     """
     if scores.exempt_class is None:
@@ -50,7 +51,7 @@ def bundle_metrics(
     else:
         points = {"alphas": CURVE_ALPHAS.tolist(), "figures": figures_at_alphas(scores, CURVE_ALPHAS)}
     names = [info.name for info in classes]
-    absent = without_images(scores, names)
+    absent = classes_without_images(scores, names)
     figures = {name: _rounded(points["figures"][name]) for name in CURVE_FIGURES if name in points["figures"]}
     metrics: dict[str, Any] = {
         "protocol": protocol,
@@ -72,8 +73,8 @@ def bundle_metrics(
     return metrics
 
 
-def without_images(scores: Scores, names: Sequence[str]) -> str:
-    """Return a sentence about the classes without labelled images; "" where all have some."""
+def classes_without_images(scores: Scores, names: Sequence[str]) -> str:
+    """Return a sentence about the classes that have no labelled images, or "" if all have some."""
     absent = [
         name for name, count in zip(names, np.bincount(scores.labels, minlength=len(names)), strict=True) if not count
     ]
@@ -83,4 +84,4 @@ def without_images(scores: Scores, names: Sequence[str]) -> str:
 
 
 def _rounded(values: list[float]) -> list[float]:
-    return [round(value, DIGITS) + 0.0 for value in values]  # + 0.0: no -0.0
+    return [round(value, DIGITS) + 0.0 for value in values]  # + 0.0 turns -0.0 into 0.0

@@ -1,4 +1,4 @@
-"""The α curve for a terminal: enough to see where the head pays for the tail, without opening a picture."""
+"""Draw the α curve in a terminal: enough to see where the head pays for the tail, without opening a plot."""
 
 import numpy as np
 from rich.text import Text
@@ -7,21 +7,20 @@ from models.accuracy import AccuracyCurve
 
 __all__ = ["terminal_curve"]
 
-# cells; every fifth row says its percentage
-WIDTH = 65
+WIDTH = 65  # in cells
 HEIGHT = 11
-LABELLED = 5
+LABEL_EVERY = 5  # rows between two percentages at the left edge
 MARKS = {"overall": ("·", "default"), "many": ("●", "blue"), "medium": ("◆", "yellow"), "few": ("▲", "red")}
 
 
 def terminal_curve(curves: dict[str, AccuracyCurve], alpha: float, low: float, high: float) -> Text:
-    """Draw accuracy against α between low and high, a thin line where α was chosen.
+    """Draw accuracy against α between `low` and `high`, with a thin vertical line at the chosen α.
 
     Args:
-        curves: by group and `overall`, as of `training.evaluation.evaluation_protocol.group_curves`.
-        alpha: where to draw the line.
-        low: left edge.
-        high: right edge, above `low`.
+        curves: the result of `training.evaluation.evaluation_protocol.group_curves`.
+        alpha: the chosen α.
+        low: the α at the left edge.
+        high: the α at the right edge, above `low`.
 
     """
     alphas = np.linspace(low, high, WIDTH)
@@ -35,7 +34,7 @@ def terminal_curve(curves: dict[str, AccuracyCurve], alpha: float, low: float, h
         cells[rows, np.arange(WIDTH)] = name
     text = Text()
     for row in range(HEIGHT):
-        label = f"{top - (top - bottom) * row / (HEIGHT - 1):5.0f} % ┤" if row % LABELLED == 0 else " " * 8 + "│"
+        label = f"{top - (top - bottom) * row / (HEIGHT - 1):5.0f} % ┤" if row % LABEL_EVERY == 0 else " " * 8 + "│"
         text.append(label, style="dim")
         for cell in cells[row]:
             text.append(*MARKS.get(cell, (cell, "dim")))

@@ -1,4 +1,4 @@
-"""`python -m training tune`: choose alpha on labelled pictures of one's own, and keep it in the bundle by name."""
+"""`python -m training tune`: choose alpha on your own labelled pictures, and save it in the bundle under a name."""
 
 import json
 from collections import Counter
@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 
 from models import strict_json
-from models.accuracy import LabelledIntervals
 from models.bundle import Bundle, load_bundle
 from models.manifest import NAME_PATTERN, Manifest, OperatingPoint
 from models.objective import ALPHA_RANGE, Objective
@@ -22,7 +21,7 @@ from training.bundles.revise_bundle import revise_bundle
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions
 from training.errors import TrainingError
-from training.evaluation.curve_plot import check_format, curve_picture
+from training.evaluation.curve_plot import check_format, plot_curves
 from training.evaluation.evaluation_protocol import group_curves
 from training.evaluation.graph_scores import check_same_exempt, score_files
 from training.evaluation.tune_report import print_report
@@ -34,16 +33,16 @@ __all__ = ["TuneOptions", "tune_bundle"]
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
         bundle: the folder NAME/VERSION.
         data: the labelled pictures; `tuning_pictures.py` decides which of them count.
-        objective: what to choose for.
-        save_as: the operating point to write into the bundle, or None.
-        json_file: where the report goes.
-        plot_file: where the picture goes.
-        given: fields of `data` that were named, be it with what is the default anyway.
+        objective: the figure to optimise, with its constraints and range.
+        save_as: the name of the operating point to write into the bundle, or None.
+        json_file: the file to write the report to.
+        plot_file: the file to write the plot to.
+        given: the fields of `data` that were named on the command line, even if with their default value.
 
     """
 
@@ -57,17 +56,17 @@ class TuneOptions:
 
 
 def tune_bundle(options: TuneOptions) -> dict[str, Any]:
-    """Choose alpha, report, and save what was asked for: all of it, or nothing.
+    """Choose alpha, print a report, and write what was asked for: all of it, or nothing.
 
     Returns:
-        What the JSON file holds: the report of `models.tuning.tune`, with model, data and unreadable pictures.
+        The report that the JSON file holds: that of `models.tuning.tune`, with model, data and unreadable pictures.
 
     Raises:
-        models.errors.LongtailError: the bundle is refused or cannot be written; alpha cannot be chosen.
-        TrainingError: the pictures cannot be used, or a name or place to write to.
+        models.errors.LongtailError: the bundle is invalid or cannot be written, or alpha cannot be chosen.
+        TrainingError: the pictures, the name or a file to write cannot be used.
 
     """
-    picture_format = check_format(options.plot_file) if options.plot_file else "svg"
+    plot_format = check_format(options.plot_file) if options.plot_file else "svg"
     for file in (options.json_file, options.plot_file):
         check_output_file(file)
     check_is_bundle(options.bundle)
@@ -96,7 +95,7 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
     if options.json_file:
         contents[options.json_file] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
     if options.plot_file:
-        contents[options.plot_file] = _picture(report, scores, picture_format)
+        contents[options.plot_file] = _plot(report, scores, plot_format)
     with write_together(contents):
         if options.save_as is not None:
             console.print(_save(bundle, options.save_as, options.objective, report), soft_wrap=True)
@@ -107,32 +106,30 @@ def tune_bundle(options: TuneOptions) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     if name == "head":
-        raise TrainingError("--save-as head: that point is the plain classifier, always alpha 0; take another name")
+        raise TrainingError("--save-as head: `head` is always the plain classifier, alpha 0; choose another name")
     if not NAME_PATTERN.fullmatch(name) or strict_json.is_number(name):
         raise TrainingError(
-            f"--save-as {name[:80]!r}: a point's name is of small letters, digits, '.', '_' and '-', begins with a "
-            "letter or digit, has at most 64 characters and is no number, such as night-shift"
+            f"--save-as {name[:80]!r}: a name consists of up to 64 lowercase letters, digits, '.', '_' and '-', begins "
+            "with a letter or digit and must not be a number; night-shift is valid"
         )
 
 
 def _check_can_choose(objective: Objective, manifest: Manifest, files: LabelledFiles) -> None:
-    """Refuse before the pictures are scored what could not be chosen on any scores.
+    """Check, before the pictures are scored, that alpha can be chosen for this objective on these labels.
 
     Raises:
-        TuningError: a class is exempt, or a group that is asked for has no picture.
+        TuningError: a class is exempt, or a group of the objective or its constraints has no pictures.
 
     """
     groups = tuple(info.group for info in manifest.classes)
-    nothing = np.zeros((len(files.labels), len(groups)))
-    images: LabelledIntervals = Scores(
-        nothing, nothing, files.labels, groups, manifest.exempt_class
-    ).labelled_intervals()
-    for figure in (objective.figure, *(rule.figure for rule in objective.constraints)):
-        images.curve(figure)
+    zeros = np.zeros((len(files.labels), len(groups)))
+    intervals = Scores(zeros, zeros, files.labels, groups, manifest.exempt_class).labelled_intervals()
+    for figure in (objective.figure, *(constraint.figure for constraint in objective.constraints)):
+        intervals.curve(figure)  # raises if no image has the figure
 
 
 def _save(bundle: Bundle, name: str, objective: Objective, report: dict[str, Any]) -> str:
-    """Write the operating point; return the sentence that says so, and what it replaced."""
+    """Write the operating point into the bundle; return the sentence to print about it and about what it replaced."""
     limits = (
         "" if (objective.low, objective.high) == ALPHA_RANGE else f", alpha in {objective.low:g}..{objective.high:g}"
     )
@@ -140,22 +137,22 @@ def _save(bundle: Bundle, name: str, objective: Objective, report: dict[str, Any
         f"{objective}{limits}, on the {report['images']:,} images of {report['data']}; middle of the best interval"
     )
     point = OperatingPoint(report["alpha"], chosen_by)
-    replaced = None
+    replaced: OperatingPoint | None = None
 
     def change(manifest: Manifest) -> Manifest:
         nonlocal replaced
         replaced = manifest.operating_points.get(name)
         return replace(manifest, operating_points=manifest.operating_points | {name: point})
 
-    _, refreshed = revise_bundle(bundle, change)
-    before = f", in the place of {replaced.alpha:.4g} ({replaced.chosen_by})" if replaced else ""
-    card = "its card lists it" if refreshed else "its card is not the generated one and stays as it is"
+    _, regenerated = revise_bundle(bundle, change)
+    before = f", replacing {replaced.alpha:.4g} ({replaced.chosen_by})" if replaced else ""
+    card = "its card lists it" if regenerated else "its card was edited by hand and is left unchanged"
     return f"saved as {name} in {bundle.path}: alpha {point.alpha:.4g}{before}; {card}"
 
 
-def _picture(report: dict[str, Any], scores: Scores, file_format: str) -> bytes:
-    images = scores.labelled_intervals()
-    present = Counter(np.asarray(scores.groups)[images.class_images > 0].tolist())
+def _plot(report: dict[str, Any], scores: Scores, file_format: str) -> bytes:
+    intervals = scores.labelled_intervals()
+    class_counts = Counter(np.asarray(scores.groups)[intervals.class_images > 0].tolist())
     marks = {"plain classifier": 0.0, "chosen": report["alpha"]}
     title = f"{report['model']}: accuracy on {report['images']:,} images of {report['data']}"
-    return curve_picture(group_curves(images), present, marks, title, file_format)
+    return plot_curves(group_curves(intervals), class_counts, marks, title, file_format)

@@ -1,12 +1,12 @@
-"""Which pictures alpha is chosen on: never, as far as a bundle can tell, those that its network was trained on.
+"""Find the pictures to choose alpha on. As far as a bundle can tell, the network was not trained on them.
 
-    --test DATA                            all of DATA; whoever names them so says that they are new to the model
-    --data, the data of the training       the part that was kept from training, split off again
-    --data with a split of its own         its test split, or where there is none its val split
-    --data, others                         all pictures, unless something says that they are those of the training
+    --test DATA                  all of DATA; the user states that these pictures are new to the model
+    --data, the training data    the part that was kept from training, split off again
+    --data with splits           its test split, or its val split if it has no test split
+    --data, anything else        all pictures, unless there is a sign that they are the training data
 
-The data of the training are known by the fingerprint of the part that was split off. A bundle does not list the
-pictures it was trained on, so other data are refused by their name and by the number of pictures of each class.
+The fingerprint of the part that was split off identifies the training data. A bundle does not list the pictures it was
+trained on, so other data are rejected by their name and by the number of pictures of each class.
 """
 
 from collections.abc import Collection
@@ -24,22 +24,23 @@ from training.errors import DataError
 
 __all__ = ["pictures_to_tune_on"]
 
-NEW_PICTURES = "name pictures of which all are new to the model with --test"
+NEW_PICTURES = "name pictures that are all new to the model with --test"
 _DEFAULT = DataOptions(data=Path())
 
 
 def pictures_to_tune_on(
     options: DataOptions, manifest: Manifest, given: Collection[str] = ()
 ) -> tuple[LabelledFiles, str]:
-    """Find them; return them, classes numbered as the bundle's, with a sentence on which they are.
+    """Return the pictures, with classes numbered as the bundle's are, and a sentence that says which they are.
 
     Args:
-        options: what is to be tuned on.
-        manifest: of the bundle.
-        given: fields of the options that were named, be it with what is the default anyway.
+        options: the data given on the command line.
+        manifest: the bundle's manifest.
+        given: the fields of the options that were named, even if with their default value.
 
     Raises:
-        DataError: they cannot be used, or would be, or may be, those of the training; the message says what would do.
+        DataError: the pictures cannot be used, or are or may be those the model was trained on; the message says what
+            would work.
 
     """
     names = tuple(info.name for info in manifest.classes)
@@ -63,39 +64,39 @@ def pictures_to_tune_on(
         notes.append(f"test part: {path_name(path)}")
     else:
         _refuse_trained_on(path, files, manifest)
-        notes.append(f"all {len(files):,} pictures of {path_name(path)}, none of which may have been trained on")
+        notes.append(f"all {len(files):,} pictures of {path_name(path)}; the model must not have been trained on any")
     return files, "; ".join(filter(None, notes))
 
 
 def _kept_part(
     options: DataOptions, manifest: Manifest, names: tuple[str, ...], given: Collection[str]
 ) -> tuple[LabelledFiles, str] | None:
-    """Return the part that was split off and kept from training, or None where these are other data."""
+    """Return the part that was split off and kept from training, or None if these are other data."""
     kept = manifest.provenance.get("test_fingerprint")
     if not kept:
         return None
-    asked = _split_as_kept(options, manifest)
+    as_trained = _split_as_trained(options, manifest)
     try:
-        part = open_test(asked, names)
-    except DataError:  # no data set that can be trained on, so not that of the training: the rule for others reads it
+        part = open_test(as_trained, names)
+    except DataError:  # nothing that can be trained on, so not the training data; the caller treats it as other data
         return None
     if not part.is_split_off or fingerprint(part.files) != kept:
         return None
-    said = [
+    named = [
         name
         for name, value in options.split_settings.items()
         if name in given or value != _DEFAULT.split_settings[name]
     ]
-    if any(asked.split_settings[name] != options.split_settings[name] for name in said):
+    if any(as_trained.split_settings[name] != options.split_settings[name] for name in named):
         raise DataError(
-            f"{options.data}: what these options split off is not what was kept from training ({part.note}); leave "
-            f"--test-share, --split-seed and --group-column away, or {NEW_PICTURES}"
+            f"{options.data}: these options split off another part than the one kept from training ({part.note}); "
+            f"omit --test-share, --split-seed and --group-column, or {NEW_PICTURES}"
         )
     return part.files, part.note
 
 
-def _split_as_kept(options: DataOptions, manifest: Manifest) -> DataOptions:
-    """Return the options with what decided the split of the training, where the bundle says it."""
+def _split_as_trained(options: DataOptions, manifest: Manifest) -> DataOptions:
+    """Return the options with the split settings that training used, if the bundle holds them."""
     split = manifest.provenance.get("test_split")
     if not isinstance(split, dict):
         return options
@@ -106,27 +107,27 @@ def _split_as_kept(options: DataOptions, manifest: Manifest) -> DataOptions:
 
 
 def _refuse_trained_on(path: Path, files: LabelledFiles, manifest: Manifest) -> None:
-    """Refuse pictures without a test part that may be those of the training."""
+    """Reject pictures without a test part that may be the training data."""
     name = path_name(path)
     trained = str(manifest.provenance.get("data") or "").removesuffix(", train split")
     if trained and name.removesuffix(".zip") == trained.removesuffix(".zip"):
         raise DataError(
-            f"{path}: the model was trained on data of this name, and the part that was kept for a test is not had "
-            f"from these; give the data and options of the training again, or {NEW_PICTURES}"
+            f"{path}: the model was trained on data of this name, but the part kept from training cannot be split off "
+            f"these; give the data and options of the training again, or {NEW_PICTURES}"
         )
-    below = [each for each in files.names if not is_list(path) and lies_below(each, "train")]
-    if below or split_of(Path(name).stem) == "train":
-        where = f"{below[0]} lies in a train folder" if below else "by its name this is a train split"
+    in_train = [picture for picture in files.names if not is_list(path) and lies_below(picture, "train")]
+    if in_train or split_of(Path(name).stem) == "train":
+        reason = f"{in_train[0]} lies in a train folder" if in_train else "its name is that of a train split"
         raise DataError(
-            f"{path}: {where}, and alpha must not be chosen on pictures that were trained on; add a test folder "
+            f"{path}: {reason}, and alpha must not be chosen on pictures the model was trained on; add a test folder "
             f"beside it, or {NEW_PICTURES}"
         )
     counts = files.class_counts.tolist()
-    split = _split_as_kept(_DEFAULT, manifest)
+    split = _split_as_trained(_DEFAULT, manifest)
     trained_counts = [info.training_count for info in manifest.classes]
-    left = [count and count - split_count(count, split.test_share) for count in counts]
-    if trained_counts in (counts, left if manifest.provenance.get("test_split") else counts):
+    without_test = [count and count - split_count(count, split.test_share) for count in counts]
+    if trained_counts in (counts, without_test if manifest.provenance.get("test_split") else counts):
         raise DataError(
-            f"{path}: it has as many pictures of every class as the model's training data, so they seem to be those; "
-            f"{NEW_PICTURES}"
+            f"{path}: it has as many pictures of every class as the model's training data, so it seems to be the "
+            f"training data; {NEW_PICTURES}"
         )

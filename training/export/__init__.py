@@ -1,1 +1,1 @@
-"""Export: a trained classifier becomes a bundle."""
+"""Export: write a trained classifier as a bundle."""

@@ -1,1 +1,1 @@
-"""Own pictures to a served bundle in minutes: a frozen pretrained backbone, and a head trained on its features."""
+"""Fit: make a bundle in minutes, from your own pictures and a frozen pretrained backbone."""

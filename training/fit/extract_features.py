@@ -1,7 +1,7 @@
-"""The features of every picture, each computed once.
+"""Extract the backbone's features of every picture, each computed once.
 
-On the CPU they come from ONNX Runtime and not from torch, which takes several times as long there (LOG.md), so they are
-those of the graph that will be served. Each thread reads, decodes and computes batches of its own.
+On the CPU, ONNX Runtime computes them: it is several times faster there than torch (LOG.md), and the features are those
+of the graph that will be served. Each thread reads, decodes and computes its own batches.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ __all__ = ["Backbone", "Extracted", "extract", "open_backbone"]
 
 BATCH = 8  # images; each thread holds one batch
 BATCH_ON_GPU = 64
-CHUNK_BATCHES = 16  # between two writes: what a kill can cost
-_DAMAGED = (ImageError, *READ_ERRORS)
+CHUNK_BATCHES = 16  # batches between two writes, the most that a kill can cost
+_UNREADABLE = (ImageError, *READ_ERRORS)
 
 Float32 = NDArray[np.float32]
 Backbone = Callable[[NDArray[np.uint8]], Float32]
@@ -44,13 +44,13 @@ Backbone = Callable[[NDArray[np.uint8]], Float32]
 
 @dataclass(frozen=True)
 class Extracted:
-    """A split's pictures that could be read, with their features.
+    """The readable pictures of a split, with their features.
 
     Attributes:
         files: N pictures.
         features: (N, D) float32.
-        unreadable: a line for each picture that was left out.
-        computed: how many went through the backbone; the others were in the cache.
+        unreadable: a line for each picture that was left out: its name and the error.
+        computed: how many pictures went through the backbone; the others were cached.
 
     """
 
@@ -61,16 +61,19 @@ class Extracted:
 
 
 def open_backbone(model: Classifier, recipe: Recipe, device: torch.device) -> tuple[Backbone, int]:
-    """Return (B, H, W, 3) uint8 -> (B, D) features, to be called from several threads, and the size of a batch."""
+    """Return the backbone as a function that several threads may call, and the size of a batch.
+
+    The function takes (B, H, W, 3) uint8 and returns (B, D) features.
+    """
     if device.type == "cpu":
         session = open_graph(features_graph(model, recipe), threads=1)
         return lambda pixels: session.run(["features"], {"images": pixels})[0], BATCH
-    model = model.to(device, memory_format=torch.channels_last)
-    one_at_a_time = threading.Lock()
+    model = model.to(device).to(memory_format=torch.channels_last)
+    gpu_lock = threading.Lock()
 
     @torch.inference_mode()
     def run(pixels: NDArray[np.uint8]) -> Float32:
-        with one_at_a_time:
+        with gpu_lock:
             features: Float32 = model.backbone(model.prepare(pixels)).float().cpu().numpy()
             return features
 
@@ -86,39 +89,31 @@ def extract(
     max_unreadable: float = 0.0,
     threads: int | None = None,
 ) -> Extracted:
-    """Return the features of all pictures, from the cache as far as they are there.
+    """Return the features of all readable pictures, computing those that are not cached.
 
     Args:
-        files: a split.
-        recipe: how a file becomes pixels.
-        cache: of this backbone and recipe; what is computed is added to it at once.
-        open_network: makes the backbone; not called where nothing is to be computed.
-        max_unreadable: share of the pictures that may be missing or damaged; they are left out.
-        threads: by default one for each core.
+        files: the pictures of a split.
+        recipe: how a picture becomes pixels.
+        cache: the cache of this backbone and recipe; computed features are added to it as soon as they are known.
+        open_network: makes the backbone; not called if nothing has to be computed.
+        max_unreadable: the share of the pictures that may be missing or damaged; they are left out.
+        threads: the number of threads, by default one for each core.
 
     Raises:
-        DataError: more pictures than that cannot be read.
+        DataError: too many pictures cannot be read.
         TrainingError: a feature is NaN or infinite.
 
     """
-    threads = threads or cpu_count() or 1
     unreadable: dict[int, str] = {}
-    with images_progress() as progress, _threads(threads) as pool:
-        bar = progress.add_task("looking", total=len(files))
-        digests: list[bytes | None] = []
-        for index, found in enumerate(pool.map(lambda name: _digest(files, name), files.names)):
-            digests.append(found if isinstance(found, bytes) else None)
-            if isinstance(found, str):
-                unreadable[index] = found
-            progress.advance(bar)
-        first_of = {digest: index for index, digest in reversed(list(enumerate(digests))) if digest is not None}
-        missing = sorted(index for digest, index in first_of.items() if digest not in cache)
+    with images_progress() as progress, _cancelling_pool(threads or cpu_count() or 1) as pool:
+        digests = _digests(files, unreadable, pool, progress)
         _check_unreadable(files, unreadable, max_unreadable)
+        first_index = {digest: index for index, digest in reversed(list(enumerate(digests))) if digest is not None}
+        missing = sorted((index, digest) for digest, index in first_index.items() if digest not in cache)
         damaged: dict[bytes, str] = {}
         if missing:
             network, batch = open_network()
-            work = _Work(files, recipe, [(index, digests[index] or b"") for index in missing], network, batch)
-            damaged = _compute(work, cache, pool, progress)
+            damaged = _compute(_Work(files, recipe, missing, network, batch), cache, pool, progress)
     for index, digest in enumerate(digests):
         if digest in damaged:
             unreadable[index] = f"{files.names[index]}: {damaged[digest]}"
@@ -129,9 +124,23 @@ def extract(
     return Extracted(files.part(readable), cache.features(pictures), left_out, len(missing) - len(damaged))
 
 
+def _digests(
+    files: LabelledFiles, unreadable: dict[int, str], pool: ThreadPoolExecutor, progress: Progress
+) -> list[bytes | None]:
+    """Return the sha256 of every picture, or None and an entry in `unreadable` if its file cannot be read."""
+    bar = progress.add_task("looking", total=len(files))
+    digests: list[bytes | None] = []
+    for index, found in enumerate(pool.map(lambda name: _digest(files, name), files.names)):
+        digests.append(found if isinstance(found, bytes) else None)
+        if isinstance(found, str):
+            unreadable[index] = found
+        progress.advance(bar)
+    return digests
+
+
 @dataclass(frozen=True)
 class _Work:
-    """The pictures to be computed, as (index, sha256), and what computes them."""
+    """The pictures to compute, as (index, sha256), and the backbone that computes them."""
 
     files: LabelledFiles
     recipe: ImageRecipe
@@ -140,7 +149,12 @@ class _Work:
     batch: int
 
     def run(self, start: int) -> tuple[list[bytes], Float32 | None, dict[bytes, str]]:
-        """Compute one batch: the sha256s, their (n, D) features, and what is wrong with the others."""
+        """Compute the batch that starts at this picture.
+
+        Returns:
+            The sha256s of n pictures, their (n, D) features (None if n is 0), and the errors of the other pictures.
+
+        """
         kept: list[bytes] = []
         pixels: list[NDArray[np.uint8]] = []
         damaged: dict[bytes, str] = {}
@@ -148,46 +162,46 @@ class _Work:
             try:
                 pixels.append(decode_image(self.files.read(self.files.names[index]), self.recipe))
                 kept.append(digest)
-            except _DAMAGED as error:
+            except _UNREADABLE as error:
                 damaged[digest] = str(error)
         return kept, self.network(np.stack(pixels)) if pixels else None, damaged
 
 
 def _compute(work: _Work, cache: FeatureCache, pool: ThreadPoolExecutor, progress: Progress) -> dict[bytes, str]:
-    """Compute all of it and add it to the cache chunk by chunk; return what is wrong with the pictures that cannot be.
+    """Compute all pictures and add them to the cache chunk by chunk; return the errors of those that cannot be decoded.
 
-    Which pictures share a batch depends on the order alone, and chunks are whole batches: a run that was killed and
-    goes on computes the same batches.
+    The order alone decides which pictures share a batch, and chunks are whole batches, so a run that resumes after a
+    kill computes the same batches.
     """
     bar = progress.add_task("features", total=len(work.pictures))
     damaged: dict[bytes, str] = {}
     keys: list[bytes] = []
     parts: list[Float32] = []
 
-    def keep() -> None:
+    def write_chunk() -> None:
         if keys:
             cache.add(keys, np.concatenate(parts))
         keys.clear()
         parts.clear()
 
     starts = range(0, len(work.pictures), work.batch)
-    for number, (kept, features, bad) in enumerate(pool.map(work.run, starts), 1):
-        damaged |= bad
+    for number, (kept, features, errors) in enumerate(pool.map(work.run, starts), 1):
+        damaged |= errors
         if features is not None:
             if not np.isfinite(features).all():
-                raise TrainingError("the backbone gives NaN or infinity as features; are these its weights?")
+                raise TrainingError("the backbone gives NaN or infinity as features; do these weights belong to it?")
             keys += kept
             parts.append(features)
         if number % CHUNK_BATCHES == 0:
-            keep()
-        progress.advance(bar, len(kept) + len(bad))
-    keep()
+            write_chunk()
+        progress.advance(bar, len(kept) + len(errors))
+    write_chunk()
     return damaged
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads whose work that has not begun is dropped when something goes wrong, or somebody presses Ctrl-C."""
+def _cancelling_pool(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Provide threads; on an error or Ctrl-C, work that has not started is cancelled."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
@@ -198,14 +212,14 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def _digest(files: LabelledFiles, name: str) -> bytes | str:
     try:
         return hashlib.sha256(files.read(name)).digest()
-    except _DAMAGED as error:
+    except _UNREADABLE as error:
         return f"{name}: {error}"
 
 
-def _check_unreadable(files: LabelledFiles, unreadable: dict[int, str], most: float) -> None:
-    if len(unreadable) > most * len(files):
+def _check_unreadable(files: LabelledFiles, unreadable: dict[int, str], max_share: float) -> None:
+    if len(unreadable) > max_share * len(files):
         raise DataError(
-            f"{files.source}: {len(unreadable)} of {len(files):,} pictures cannot be read, such as "
-            f"{first_few(unreadable.values(), separator='; ')}; mend or remove them, or let a share of the pictures "
-            "be left out with --max-unreadable"
+            f"{files.source}: {len(unreadable)} of {len(files):,} pictures cannot be read: "
+            f"{first_few(unreadable.values(), separator='; ')}; repair or remove them, or allow a share of them with "
+            "--max-unreadable"
         )

@@ -14,9 +14,9 @@ from training.fit.head_recipe import HeadRecipe
 __all__ = ["add_fit"]
 
 ABOUT = (
-    "Own pictures to a served bundle in minutes: features of a frozen pretrained backbone, computed once and kept, a "
-    "de-confounded head trained on them, alpha chosen on the test part, and what that is worth beside its rivals. A "
-    "run that was stopped goes on where it was when it is started again."
+    "Make a bundle from your own pictures in minutes. The features of a frozen pretrained backbone are computed once "
+    "and cached, a de-confounded head is trained on them, and alpha is chosen on the test part. A table compares the "
+    "result with post-hoc logit adjustment and a linear head. A stopped run resumes where it was if started again."
 )
 
 
@@ -24,50 +24,60 @@ def add_fit(commands: Any) -> None:
     """Add `fit` to the commands of `python -m training`."""
     command: argparse.ArgumentParser = commands.add_parser(
         "fit",
-        help="a bundle from a pretrained backbone and pictures of your own, in minutes",
+        help="make a bundle from a pretrained backbone and your own pictures, in minutes",
         description=ABOUT,
     )
     command.set_defaults(run=_fit)
     add_data_arguments(command)
     add = command.add_argument
     add("--backbone", required=True, help="efficientnet_lite0, a network of torchvision, or timm/NAME")
-    add("--weights", type=Path, metavar="FILE", help="its pretrained weights: safetensors, or a torch state_dict")
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="file of its pretrained weights: safetensors, or a torch state_dict",
+    )
     add("--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version")
     add(
         "--cache",
         type=Path,
         metavar="DIR",
         default=default_cache_folder(),
-        help="where features are kept (%(default)s)",
+        help="folder that features are cached in (default: %(default)s)",
     )
     head = HeadRecipe()
-    add("--epochs", type=positive_int, help="of the head, over all features; by default 30, more for few pictures")
-    add("--learning-rate", type=float, default=head.learning_rate, help="of the head, at first (default: %(default)g)")
-    add("--weight-decay", type=float, default=head.weight_decay, help="of the head (default: %(default)g)")
+    add("--epochs", type=positive_int, help="passes over all features; by default 30, more if there are few pictures")
+    add("--learning-rate", type=float, default=head.learning_rate, help="initial learning rate (default: %(default)g)")
+    add("--weight-decay", type=float, default=head.weight_decay, help="weight decay (default: %(default)g)")
     add(
         "--num-heads",
         type=positive_int,
         default=head.num_heads,
-        help="K, into which features are split; must divide them",
+        help="number of heads that features are split into; must divide their length (default: %(default)s)",
     )
-    add("--seed", type=seed, default=head.seed, help="of the head's weights and of the order")
+    add("--seed", type=seed, default=head.seed, help="of the initial weights and the order (default: %(default)s)")
     add(
         "--size",
         type=pixels,
         metavar="PIXELS",
-        help="side of the square the backbone sees; by default as published",
+        help="side of the square image that the backbone gets; by default as published",
     )
     add(
         "--resize",
         type=pixels,
         metavar="PIXELS",
-        help="shorter side before that square is cut out; by default as published",
+        help="length of the shorter side before the square is cut out; by default as published",
     )
     for name in ("mean", "std"):
-        what = f"{name} of red, green and blue, of 1, that the pixels are normalised by; by default as published"
+        what = f"{name} of red, green and blue, 0 to 1, for normalising pixels; by default as published"
         add(f"--{name}", type=float, nargs=3, metavar=("R", "G", "B"), help=what)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute the features")
-    add("--threads", type=threads, help="that decode and compute; by default one for each core")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device that computes the features (default: %(default)s)",
+    )
+    add("--threads", type=threads, help="number of threads that decode and compute; by default one for each core")
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -95,5 +105,5 @@ def _fit(options: argparse.Namespace) -> None:
             command=f"python -m training {shlex.join(sys.argv[1:])}",
         )
     )
-    print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+    print(f"wrote {bundle.path}; inspect it with: uv run python -m models check {bundle.path}")
     print(f"serve it with: uv run python -m service --models {bundle.path.parent.parent}")

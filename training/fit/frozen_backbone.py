@@ -1,4 +1,4 @@
-"""The pretrained backbone of a fit: its weights, what it wants to see, and whether features are really its own."""
+"""The frozen, pretrained backbone of a fit: find its weights, build it, and check that cached features are its own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,18 +22,20 @@ from training.recipe.recipe import Recipe
 __all__ = ["Frozen", "check_features", "open_frozen", "weights_of"]
 
 CHECKED_IMAGES = 8
-SAME_FEATURES = 1e-2  # of their largest: ONNX Runtime and torch differ by 1e-5, other weights or pixels by far more
+MAX_DIFFERENCE = (
+    1e-2  # of the largest feature: ONNX Runtime and torch differ by 1e-5, other weights or pixels by far more
+)
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A classifier whose backbone is pretrained, in evaluation mode; its head is to be trained.
+    """A classifier with a pretrained backbone, in evaluation mode, whose head has yet to be trained.
 
     Attributes:
         model: the classifier.
-        recipe: what it is built from.
-        weights: the file of the backbone's.
-        weights_sha256: of that file.
+        recipe: the recipe it is built from.
+        weights: the file of the backbone's weights.
+        weights_sha256: the sha256 of that file.
 
     """
 
@@ -44,18 +46,18 @@ class Frozen:
 
 
 def weights_of(backbone: str, given: Path | None) -> Path:
-    """Return the file of weights: the one given, or the one an installed package brings.
+    """Return the file of weights: the one given, or the one that an installed package brings.
 
     Raises:
-        RecipeError: neither.
+        RecipeError: there is neither.
 
     """
     weights = given or installed_weights(backbone)
     if weights is None:
-        build_backbone(backbone)  # a name that is unknown, or a package that is missing, says so itself
+        build_backbone(backbone)  # raises a better error if the name is unknown or a package is missing
         raise RecipeError(
-            f"--backbone {backbone}: no weights. The backbone is not trained here, so random ones make no sense for "
-            "fit: give a file of pretrained ones with --weights, or train with `python -m training train`"
+            f"--backbone {backbone}: no weights. `fit` does not train the backbone, so it needs pretrained weights: "
+            "give a file with --weights, or train a network with `python -m training train`"
         )
     return weights
 
@@ -67,17 +69,17 @@ def open_frozen(
 
     Args:
         backbone: a name of `training.model.networks`.
-        weights: its file.
-        head: K, τ and γ.
-        changed_input: fields of `ImageRecipe` that are not as published.
+        weights: the file of its weights.
+        head: how the head is trained, with its K, τ and γ.
+        changed_input: fields of `ImageRecipe` that differ from the published ones.
         num_classes: C.
 
     Raises:
-        RecipeError: no such backbone, weights that do not fit, an input that makes no sense.
+        RecipeError: the backbone is unknown, the weights do not fit, or the input is invalid.
 
     """
     pretrained, _ = build_backbone(backbone, weights)
-    shown = replace(published_input(backbone, weights), **changed_input)
+    image_recipe = replace(published_input(backbone, weights), **changed_input)
     recipe = Recipe(
         name="fit",
         network=backbone,
@@ -85,7 +87,7 @@ def open_frozen(
         tau=head.tau,
         gamma=head.gamma,
         imbalance_ratio=None,
-        **asdict(shown),
+        **asdict(image_recipe),
     )
     model = Classifier(recipe, num_classes)
     model.backbone = pretrained
@@ -95,10 +97,10 @@ def open_frozen(
 
 @torch.inference_mode()
 def check_features(frozen: Frozen, part: Extracted, cache: FeatureCache) -> None:
-    """Hold some of the features, which may have been computed long ago by other code, against torch.
+    """Compare some of the features with torch, because other code may have computed cached ones.
 
     Raises:
-        TrainingError: they are others.
+        TrainingError: the features differ.
 
     """
     model = frozen.model.cpu()
@@ -106,7 +108,7 @@ def check_features(frozen: Frozen, part: Extracted, cache: FeatureCache) -> None
     images = LabelledImages(part.files.part(chosen), frozen.recipe.image_recipe, None)
     expected = model.backbone(model.prepare(images.fetch(np.arange(len(chosen))))).numpy()
     given = part.features[chosen]
-    if expected.shape != given.shape or not np.abs(expected - given).max() <= SAME_FEATURES * np.abs(expected).max():
+    if expected.shape != given.shape or not np.abs(expected - given).max() <= MAX_DIFFERENCE * np.abs(expected).max():
         raise TrainingError(
-            f"the features in {cache.folder} are not those of this backbone and these pictures; remove that folder"
+            f"the features in {cache.folder} do not belong to this backbone and these pictures; remove the folder"
         )

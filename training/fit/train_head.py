@@ -1,8 +1,8 @@
-"""A head trained on features that are there already: seconds, as no picture is touched.
+"""Train a head on features that are known already; this takes seconds, because no picture is read.
 
-SGD with momentum on the plain cross-entropy, as in the paper: the head direction that TDE takes out is what momentum
-leaves in the weights. Features are scaled by one number before (and the weights of a linear head after), so that one
-learning rate fits every backbone; a head that normalises does not see it.
+The loss is plain cross-entropy and the optimiser SGD with momentum, as in the paper: momentum is what leaves the head
+direction in the weights, which TDE removes. The features are divided by one number before training, and the weights of
+a linear head after it, so that one learning rate suits every backbone. A head that normalises features is unaffected.
 """
 
 import numpy as np
@@ -13,16 +13,14 @@ from torch.nn import functional as F
 
 from training.errors import TrainingError
 from training.fit.head_recipe import HeadRecipe
-from training.model.heads import LinearHead, build_head
+from training.model.heads import Head, LinearHead, build_head
 
 __all__ = ["train_head"]
 
 Float32 = NDArray[np.float32]
 
 
-def train_head(
-    kind: str, features: Float32, labels: NDArray[np.int64], num_classes: int, recipe: HeadRecipe
-) -> nn.Module:
+def train_head(kind: str, features: Float32, labels: NDArray[np.int64], num_classes: int, recipe: HeadRecipe) -> Head:
     """Train a head of `training.model.heads`.
 
     Args:
@@ -30,13 +28,13 @@ def train_head(
         features: (N, D), of any sign.
         labels: (N,) class indices.
         num_classes: C.
-        recipe: how.
+        recipe: how the head is trained.
 
     Returns:
-        The head in evaluation mode, (B, D) features as given -> (B, C) logits.
+        The head in evaluation mode: (B, D) unscaled features -> (B, C) logits.
 
     Raises:
-        TrainingError: the loss does not stay finite.
+        TrainingError: the loss became NaN or infinite.
 
     """
     torch.manual_seed(recipe.seed)
@@ -49,13 +47,7 @@ def train_head(
     scale = float(x.square().mean().sqrt()) or 1.0
     steps_per_epoch = recipe.steps_per_epoch(len(x))
     epochs = recipe.epochs_for(len(x))
-    optimiser = torch.optim.SGD(
-        head.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=True,
-    )
+    optimiser = _optimiser(head, recipe)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=generator)[: steps_per_epoch * recipe.batch_size]
@@ -64,13 +56,22 @@ def train_head(
             schedule.step()
         if not loss.isfinite():
             raise TrainingError(
-                f"training the {kind} head did not stay finite; take a smaller --learning-rate than "
-                f"{recipe.learning_rate:g}"
+                f"the loss of the {kind} head became infinite; use a --learning-rate below {recipe.learning_rate:g}"
             )
     if isinstance(head, LinearHead):
         with torch.no_grad():
             head.weight /= scale
     return head.eval()
+
+
+def _optimiser(head: nn.Module, recipe: HeadRecipe) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        head.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+    )
 
 
 def _step(head: nn.Module, optimiser: torch.optim.Optimizer, features: Tensor, labels: Tensor) -> Tensor:

@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from models import tde
-from models.objective import ALPHA_RANGE
 from training.model.classifier import Classifier
 from training.model.heads import NormalisedHead
 
-__all__ = ["MIN_MEAN_COSINE", "RunningMean", "class_effect_of", "clean_means"]
-
-MIN_MEAN_COSINE = 1.0 / ALPHA_RANGE[1]  # below it, the label-free alpha lies above the range of alpha
+__all__ = ["RunningMean", "class_effect_of", "clean_means"]
 
 
 @torch.inference_mode()

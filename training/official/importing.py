@@ -20,13 +20,15 @@ from models.bundle import Bundle
 from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
 from models.sentences import first_few
 from models.tde import MAX_ALPHA
+from training.bundles.bundle_folders import new_bundle_folder
 from training.data.class_folders import open_class_folders
 from training.data.labelled_images import LabelledImages, load_images
 from training.data.options import path_name
 from training.errors import CheckpointError, DataError, RecipeError
 from training.evaluation.evaluate import protocol_table
 from training.evaluation.graph_scores import load_test_images
-from training.export.write_bundle import Trained, bundle_place, label_free_alpha, write_bundle
+from training.export.operating_points import alpha_of_cosines
+from training.export.write_bundle import Trained, write_bundle
 from training.model.classifier import Classifier, clean_batches
 from training.model.direction import clean_means
 from training.official.checkpoint import OfficialCheckpoint, check_fit, read_official
@@ -77,7 +79,7 @@ def import_official(options: ImportOptions) -> Bundle:
 
     """
     console = Console()
-    place = bundle_place(options.out)
+    place = new_bundle_folder(options.out)
     device = pick_device(options.device)
     classes = read_class_list(options.classes)
     checkpoint = read_official(options.file)
@@ -190,7 +192,7 @@ def _label_free(model: Classifier, mean_feature: Tensor, images: LabelledImages,
         f"1 / mean head cosine of {len(images):,} images of {source}, train split: of each class the first, as many as "
         "it was trained on; no test labels used"
     )
-    return OperatingPoint(label_free_alpha((normalised * direction).sum(dim=1).numpy()), words)
+    return OperatingPoint(alpha_of_cosines((normalised * direction).sum(dim=1).numpy()), words)
 
 
 def _which_weights(checkpoint: OfficialCheckpoint, preset: Preset) -> str:

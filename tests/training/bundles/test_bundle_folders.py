@@ -1,4 +1,4 @@
-"""What is said of a folder that is no bundle where one is wanted, and of a place where none may be written."""
+"""The message for a folder that is not a bundle, and for a folder where no new bundle may be written."""
 
 import shutil
 from pathlib import Path
@@ -8,9 +8,8 @@ import pytest
 from models.errors import BundleExistsError
 from tests.tiny_bundle import write_tiny_bundle
 from training import __main__ as cli
-from training.bundles.bundle_folders import versions_in
+from training.bundles.bundle_folders import new_bundle_folder, versions_in
 from training.errors import ExportError
-from training.export.write_bundle import bundle_place
 
 
 @pytest.fixture
@@ -19,11 +18,11 @@ def model(tmp_path: Path) -> Path:
     return write_tiny_bundle(tmp_path / "models").parent
 
 
-@pytest.mark.parametrize("more", [[], ["--save"]])
+@pytest.mark.parametrize("arguments", [[], ["--save"]])
 def test_evaluating_a_models_folder_names_its_versions(
-    model: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+    model: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["evaluate", str(model), "--data", "nowhere", *more]) == 2
+    assert cli.main(["evaluate", str(model), "--data", "nowhere", *arguments]) == 2
     assert f"error: {model} holds version 1; did you mean {model}/1?" in capsys.readouterr().err
 
 
@@ -35,7 +34,9 @@ def test_tuning_a_models_folder_names_the_newest_version(model: Path, capsys: py
 
 
 @pytest.mark.parametrize("command", ["evaluate", "tune"])
-def test_a_run_is_to_be_exported_first(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_in_place_of_a_bundle_says_to_export_it_first(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     assert cli.main([command, str(tmp_path), "--data", "nowhere"]) == 2
     assert f"error: {tmp_path} is a run, not a bundle; export it first: " in capsys.readouterr().err
@@ -44,21 +45,21 @@ def test_a_run_is_to_be_exported_first(tmp_path: Path, command: str, capsys: pyt
 @pytest.mark.parametrize("name", ["v2", "v2/1"])
 def test_a_model_beside_the_versions_of_another_is_refused(model: Path, name: str) -> None:
     with pytest.raises(
-        ExportError, match=f"{model} holds versions of a model; a version is a number, such as {model}/2"
+        ExportError, match=f"{model} holds the versions of a model; a version is a number, such as {model}/2"
     ):
-        bundle_place(model / name)
+        new_bundle_folder(model / name)
     assert versions_in(model) == [1]
 
 
 @pytest.mark.parametrize("name", ["1/2", "1/small", "1/small/1"])
 def test_a_bundle_in_a_bundle_is_refused(model: Path, name: str) -> None:
-    with pytest.raises(ExportError, match=f"{model}/1 is a bundle itself"):
-        bundle_place(model / name)
+    with pytest.raises(ExportError, match=f"{model}/1 is itself a bundle"):
+        new_bundle_folder(model / name)
 
 
-def test_what_is_free_stays_free(model: Path) -> None:
-    assert bundle_place(model) == model / "2"
-    assert bundle_place(model / "7") == model / "7"
-    assert bundle_place(model.parent / "other") == model.parent / "other" / "1"
-    with pytest.raises(BundleExistsError, match="is there already"):
-        bundle_place(model / "1")
+def test_a_free_folder_is_returned_and_a_taken_one_refused(model: Path) -> None:
+    assert new_bundle_folder(model) == model / "2"
+    assert new_bundle_folder(model / "7") == model / "7"
+    assert new_bundle_folder(model.parent / "other") == model.parent / "other" / "1"
+    with pytest.raises(BundleExistsError, match="already exists"):
+        new_bundle_folder(model / "1")

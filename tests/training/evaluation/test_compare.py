@@ -1,4 +1,4 @@
-"""Runs side by side: every way of inference their heads allow, from features that are computed once."""
+"""Runs side by side, with every inference method that their heads allow, from features that are computed once."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def deconfounded(archive: Path, tmp_path: Path, recipe: Recipe) -> Path:
     return tmp_path / "deconfounded"
 
 
-def test_each_head_has_its_ways_of_inference(linear: Path, deconfounded: Path, tmp_path: Path) -> None:
+def test_each_head_has_its_inference_methods(linear: Path, deconfounded: Path, tmp_path: Path) -> None:
     rows = compare([linear, deconfounded], None, tmp_path / "rows.json", tmp_path / "table.md")
     assert [(row.run, row.inference) for row in rows] == [
         ("linear", "none"), ("linear", "tau-norm"), ("linear", "logit adjustment"),
@@ -56,29 +56,29 @@ def test_each_head_has_its_ways_of_inference(linear: Path, deconfounded: Path, t
     assert {line.count("|") for line in table} == {11}
 
 
-def test_its_figures_are_those_of_the_exported_bundle(deconfounded: Path, archive: Path, tmp_path: Path) -> None:
+def test_the_figures_are_those_of_the_exported_bundle(deconfounded: Path, archive: Path, tmp_path: Path) -> None:
     rows = {row.inference: row.figures for row in rows_of(deconfounded)}
     protocol = evaluate(export(deconfounded, tmp_path / "models" / "tiny").path, archive, None, None)["protocol"]
     for inference, name in (("none", "zero"), ("TDE, label-free", "label_free"), ("TDE", "cross_fitted")):
         assert rows[inference]["overall"] == pytest.approx(protocol[name]["overall"])
 
 
-def test_the_features_training_kept_are_not_computed_again(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_training_kept_are_not_computed_again(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [row.figures for row in rows_of(linear)]
     monkeypatch.setattr(comparing, "load_test_images", None)
     assert [row.figures for row in rows_of(linear)] == expected
 
 
-def test_export_scores_the_features_training_kept(
+def test_export_scores_the_features_that_training_kept(
     deconfounded: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.export.write_bundle.run_graph", None)
     monkeypatch.setattr("training.export.write_bundle.pixels_to_compare", lambda images, _: images.fetch(np.arange(2)))
     decode = images_module.decode_image
     decoded = list[int]()
-    monkeypatch.setattr(images_module, "decode_image", lambda *each: decoded.append(1) or decode(*each))
+    monkeypatch.setattr(images_module, "decode_image", lambda *arguments: decoded.append(1) or decode(*arguments))
     kept = export(deconfounded, tmp_path / "models" / "kept").manifest.metrics["protocol"]
-    assert len(decoded) == 2  # no more than are compared
+    assert len(decoded) == 2  # only the images to compare
     monkeypatch.undo()
     (deconfounded / FILE_NAME).unlink()
     monkeypatch.setattr("training.model.classifier.build_backbone", lambda *_: (TinyBackbone(), 8))
@@ -90,7 +90,7 @@ def test_export_finds_the_kept_features_of_a_list_in_any_order(
     folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for split in ("train", "test"):
-        files = sorted(folder.glob(f"{split}/*/*.webp"), key=lambda file: file.name)  # a class after the other, again
+        files = sorted(folder.glob(f"{split}/*/*.webp"), key=lambda file: file.name)  # classes mixed
         rows = [f"{file.relative_to(folder)} {file.parent.name}\n" for file in files]
         (tmp_path / f"{split}.txt").write_text("".join(rows))
     data = DataOptions(data=tmp_path / "train.txt", test=tmp_path / "test.txt", images=folder)
@@ -110,7 +110,7 @@ def test_the_authors_alpha_of_a_recipe_is_a_row_and_an_operating_point(
 
 
 @pytest.mark.parametrize("damage", ["absent", "broken", "other weights"])
-def test_features_that_cannot_be_used_are_computed_anew(linear: Path, deconfounded: Path, damage: str) -> None:
+def test_unusable_kept_features_are_computed_again(linear: Path, deconfounded: Path, damage: str) -> None:
     expected = [row.figures["overall"] for row in rows_of(linear)]
     file = linear / FILE_NAME
     file.unlink()
@@ -129,7 +129,7 @@ def linear_scores(head: LinearHead, found: RunFeatures, exempt: int | None = Non
 
 
 @torch.inference_mode()
-def test_tau_norm_takes_out_what_long_weights_gain() -> None:
+def test_tau_norm_removes_the_advantage_of_long_weights() -> None:
     head = LinearHead(2, 2)
     head.weight.copy_(torch.tensor([[10.0, 0.0], [0.0, 1.0]]))  # the frequent class has the longer weights
     rare = torch.tensor([[0.2, 1.0]]).repeat(6, 1)
@@ -139,12 +139,12 @@ def test_tau_norm_takes_out_what_long_weights_gain() -> None:
     assert 0.3 < tau <= 1.5  # 0.2 · 10^(1 − τ) is below 1 from τ = 0.3 on
     assert figures["overall"] == figures["few"] == 1.0
     head.weight.div_(torch.tensor([[10.0], [1.0]]))
-    head.class_scale.copy_(torch.tensor([10.0, 1.0]))  # the same, said by the factors of a second stage
+    head.class_scale.copy_(torch.tensor([10.0, 1.0]))  # the same weights, as factors of a second stage
     assert tau_norm(head, found, linear_scores(head, found)) == (tau, figures)
 
 
 @torch.inference_mode()
-def test_a_group_with_one_picture_is_absent_from_one_half_and_no_fault() -> None:
+def test_a_group_with_one_image_is_missing_from_one_half_and_has_no_figure() -> None:
     head = LinearHead(3, 3)
     head.weight.copy_(torch.eye(3))
     found = RunFeatures(torch.eye(3)[[0, 0, 0, 0, 1, 1, 1, 1, 2]], np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
@@ -152,7 +152,7 @@ def test_a_group_with_one_picture_is_absent_from_one_half_and_no_fault() -> None
     assert tau_norm(head, found, plain)[1] | {"few": None} == tau_norm(head, found, plain)[1]
 
 
-def test_other_pictures_are_scored_and_not_kept(linear: Path, folder: Path, tmp_path: Path) -> None:
+def test_features_of_other_pictures_are_not_kept(linear: Path, folder: Path, tmp_path: Path) -> None:
     kept = (linear / FILE_NAME).read_bytes()
     (tmp_path / "other" / "test").mkdir(parents=True)
     shutil.copytree(folder / "train", tmp_path / "other" / "test", dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""`python -m training evaluate --save`: what a bundle keeps of its evaluation, and what it keeps to the last digit."""
+"""`python -m training evaluate --save`: what it writes into a bundle, and what stays unchanged to the last digit."""
 
 import copy
 import dataclasses
@@ -40,11 +40,11 @@ def revise_metrics(bundle: Path, metrics: dict[str, Any]) -> None:
     update_bundle(bundle, lambda now: Revision(dataclasses.replace(now.manifest, metrics=metrics)))
 
 
-def test_figures_curve_and_calibration_are_kept(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_figures_curve_and_calibration_are_saved(bundle: Path, data: Path, tmp_path: Path) -> None:
     before = load_bundle(bundle).manifest
     after = save(bundle, data)
     assert dataclasses.replace(after, metrics={}, sha256={}) == dataclasses.replace(before, metrics={}, sha256={})
-    assert after.metrics["command"] == before.metrics["command"]  # a key that is not training's stays
+    assert after.metrics["command"] == before.metrics["command"]  # a key that training does not write stays
     assert (after.metrics["images"], after.metrics["data"]) == (200, "mine.zip, test split")
     assert cli.main(["evaluate", str(bundle), "--data", str(data), "--json", str(tmp_path / "r.json")]) == 0
     assert after.metrics["protocol"] == json.loads((tmp_path / "r.json").read_text())["protocol"]
@@ -60,22 +60,20 @@ def test_the_curve_is_the_accuracy_at_its_alphas(bundle: Path, data: Path) -> No
         np.testing.assert_allclose(values, images.curve(name).at(np.array(curve["alphas"])), atol=5.1e-5)  # 4 digits
 
 
-def test_the_calibration_is_of_finite_numbers_for_every_class(bundle: Path, data: Path) -> None:
+def test_the_calibration_is_finite_for_every_class(bundle: Path, data: Path) -> None:
     calibration = save(bundle, data).metrics["calibration"]
     assert 0 < calibration["temperature"] < np.inf
     assert np.isfinite(calibration["bias"]).all()
     assert (len(calibration["bias"]), calibration["images"], calibration["data"]) == (5, 200, "mine.zip, test split")
 
 
-def test_figures_that_come_out_again_stay_to_the_last_digit(
-    bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_confirmed_figures_stay_to_the_last_digit(bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = copy.deepcopy(save(bundle, data).metrics)
-    metrics["protocol"]["cross_fitted"]["ece"] += 3e-7  # as another processor would give
+    metrics["protocol"]["cross_fitted"]["ece"] += 3e-7  # a difference between two processors
     del metrics["curve"]
     revise_metrics(bundle, metrics)
     again = save(bundle, data)
-    assert "its figures came out again and stay" in capsys.readouterr().out
+    assert "its figures are confirmed and stay as they were" in capsys.readouterr().out
     assert again.metrics["protocol"] == metrics["protocol"]
     assert "curve" in again.metrics
 

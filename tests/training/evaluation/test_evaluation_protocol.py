@@ -1,4 +1,4 @@
-"""The protocol against computations by hand."""
+"""The evaluation protocol, compared with direct computations."""
 
 from dataclasses import replace
 
@@ -90,7 +90,7 @@ def test_with_an_exempt_class_alpha_is_the_best_among_the_other_classes() -> Non
     assert best > balanced(0.0)
 
 
-def test_with_an_exempt_class_the_figures_are_those_that_are_served() -> None:
+def test_with_an_exempt_class_the_figures_are_those_of_the_served_answers() -> None:
     scores = exempt_scores()
     protocol = evaluate_scores(scores, 1.2)
     plain = scores.logits
@@ -114,5 +114,5 @@ def test_classes_without_images_have_no_recall_and_count_nowhere(missing: tuple[
 
 
 def test_too_few_images_to_cross_fit_are_refused() -> None:
-    with pytest.raises(DataError, match="1 test pictures are too few"):
+    with pytest.raises(DataError, match="1 test images are too few"):
         evaluate_scores(random_scores().part(slice(0, 1)), 1.0)

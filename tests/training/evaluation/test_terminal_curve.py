@@ -1,4 +1,4 @@
-"""The curve in the terminal shows what the numbers say."""
+"""The curve in the terminal shows the accuracies it was given."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`python -m training tune`: what it chooses, says, writes and refuses."""
+"""`python -m training tune`: what it chooses, prints, writes and refuses."""
 
 import dataclasses
 import errno
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, load_bundle
-from models.manifest import Manifest
 from models.tuning import Objective
 from models.tuning import tune as tune_scores
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
@@ -78,7 +77,7 @@ def test_the_report_is_that_of_the_arithmetic_and_says_where_it_comes_from(
     assert {key: value for key, value in found.items() if key not in expected} == {
         "model": "tiny", "version": 1, "source": "archive", "data": "mine.zip",
         "unreadable": [], "unreadable_images": 0, "saved_as": None,
-        "data_note": "all 200 pictures of mine.zip, none of which may have been trained on",
+        "data_note": "all 200 pictures of mine.zip; the model must not have been trained on any",
     }  # fmt: skip
 
 
@@ -96,7 +95,7 @@ def test_the_range_holds(bundle: Path, archive: Path, tmp_path: Path) -> None:
     assert (found["curve"]["alphas"][0], found["curve"]["alphas"][-1]) == (0.0, 1.0)
 
 
-def test_it_prints_figures_curve_and_what_to_expect(
+def test_it_prints_figures_curve_and_expectation(
     bundle: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(bundle, "--data", archive, "--constraint", "overall >= 30%", "--plot", tmp_path / "curve.svg") == 0
@@ -110,20 +109,19 @@ def test_it_prints_figures_curve_and_what_to_expect(
         "100.00%",
         "● many",
         "the middle of the best interval",
-        "To expect: balanced",
+        "Expected balanced: ",
     ):
         assert part in printed
     assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
 
 
-def test_classes_without_pictures_are_said_aloud(
+def test_classes_without_pictures_are_reported(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     some = {name: data for name, data in PICTURES.items() if name.startswith(("class 1", "class 4"))}
     found = report(tmp_path, bundle, "--data", write_zip(tmp_path / "some.zip", some))
-    assert (
-        "3 of the model's 5 classes have no images here and count in no figure: class 0, class 2, class 3"
-        in " ".join(capsys.readouterr().out.split())
+    assert "3 of 5 classes have no images here and count in no figure: class 0, class 2, class 3" in " ".join(
+        capsys.readouterr().out.split()
     )
     assert found["before"]["medium"] is None
     assert found["images"] == len(some)
@@ -135,15 +133,15 @@ def test_pictures_that_cannot_be_read_are_listed_and_left_out(
     broken = {f"class 1/bad{index}.png": b"no picture" for index in range(20)}
     found = report(tmp_path, bundle, "--data", write_zip(tmp_path / "some.zip", PICTURES | broken))
     assert found["images"] == len(PICTURES)
-    assert [each["name"] for each in found["unreadable"]] == sorted(broken)
+    assert [picture["name"] for picture in found["unreadable"]] == sorted(broken)
     assert found["unreadable"][0]["error"]["code"] == "unreadable_image"
     assert found["alpha"] == report(tmp_path, bundle, "--data", archive)["alpha"]
     printed = capsys.readouterr().out
-    assert "20 of 220 images cannot be read and are left out:\n  class 1/bad0.png: " in printed
+    assert "20 of 220 pictures cannot be read and are left out:\n  class 1/bad0.png: " in printed
     assert "and 10 more, all in the --json report" in printed
 
 
-def test_too_many_that_cannot_be_read_are_an_error(
+def test_too_many_unreadable_pictures_are_an_error(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = {f"class 1/bad{index:03}.png": b"no picture" for index in range(30)}
@@ -154,7 +152,7 @@ def test_too_many_that_cannot_be_read_are_an_error(
     assert (contents(bundle), (tmp_path / "r.json").exists()) == (before, False)
 
 
-def test_a_point_is_saved_with_how_it_was_chosen(bundle: Path, archive: Path, tmp_path: Path) -> None:
+def test_a_saved_point_says_how_it_was_chosen(bundle: Path, archive: Path, tmp_path: Path) -> None:
     found = report(
         tmp_path, bundle, "--data", archive, "--save-as", "night", "--constraint", "overall >= 0.3", "--low", "-1"
     )
@@ -168,14 +166,14 @@ def test_a_point_is_saved_with_how_it_was_chosen(bundle: Path, archive: Path, tm
     assert [entry.name for entry in bundle.parent.iterdir()] == ["1"]
 
 
-def test_the_second_of_a_name_replaces_the_first_and_says_so(
+def test_saving_under_an_existing_name_replaces_the_point_and_says_so(
     bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(bundle, "--data", archive, "--save-as", "tail") == 0
-    assert "in the place of 2 (for tests: 2.0)" in capsys.readouterr().out
+    assert ", replacing 2 (for tests: 2.0)" in capsys.readouterr().out
     first = load_bundle(bundle).manifest
     assert run(bundle, "--data", archive, "--save-as", "tail", "--objective", "overall", "--high", "1") == 0
-    assert f"in the place of {first.operating_points['tail'].alpha:.4g} (best mean per-class" in capsys.readouterr().out
+    assert f"replacing {first.operating_points['tail'].alpha:.4g} (best mean per-class" in capsys.readouterr().out
     second = load_bundle(bundle).manifest
     assert list(second.operating_points) == list(first.operating_points)
     assert second.operating_points["tail"].chosen_by.startswith("best accuracy, alpha in -8..1, on")
@@ -198,15 +196,15 @@ def test_the_generated_card_lists_the_point(tmp_path: Path, capsys: pytest.Captu
     assert is_generated(card.encode(), load_bundle(bundle).manifest)
 
 
-def test_a_card_somebody_wrote_is_left_alone(bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_card_written_by_hand_is_left_alone(bundle: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (bundle / "README.md").read_bytes()
     assert run(bundle, "--data", archive, "--save-as", "night") == 0
-    assert "its card is not the generated one and stays as it is" in capsys.readouterr().out
+    assert "its card was edited by hand and is left unchanged" in capsys.readouterr().out
     assert (bundle / "README.md").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["head", "Night", "1.5", "nan", "", "a/b", "-x", "x" * 65])
-def test_a_name_that_cannot_be_one_is_refused_before_any_work(
+def test_an_invalid_name_is_refused_before_any_work(
     bundle: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(bundle)
@@ -216,7 +214,7 @@ def test_a_name_that_cannot_be_one_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "message"),
     [
         (
             ["--constraint", "overall >= 1", "--low", "0", "--high", "0.5"],
@@ -233,16 +231,16 @@ def test_a_name_that_cannot_be_one_is_refused_before_any_work(
         (["--json", "."], "is a folder; give the name of a file"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence_and_nothing_is_written(
-    bundle: Path, archive: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_gives_a_message_and_nothing_is_written(
+    bundle: Path, archive: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(bundle.parent)
-    assert run(bundle, "--data", archive, "--save-as", "mine", *words) == 2
-    assert sentence in capsys.readouterr().err
+    assert run(bundle, "--data", archive, "--save-as", "mine", *arguments) == 2
+    assert message in capsys.readouterr().err
     assert contents(bundle.parent) == before
 
 
-def test_a_group_without_pictures_is_refused_before_they_are_scored(
+def test_an_objective_for_a_group_without_pictures_is_refused_before_scoring(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_zip(tmp_path / "some.zip", {name: data for name, data in PICTURES.items() if "class 1" in name})
@@ -254,7 +252,7 @@ def test_a_group_without_pictures_is_refused_before_they_are_scored(
     assert "choosing alpha with an exempt class is not supported" in capsys.readouterr().err
 
 
-def test_when_the_bundle_cannot_be_written_no_other_file_is(
+def test_if_the_bundle_cannot_be_written_no_other_file_is_written(
     bundle: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(bundle)
@@ -270,10 +268,10 @@ def test_when_the_bundle_cannot_be_written_no_other_file_is(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["models", "r.json"]
 
 
-def test_a_network_that_came_meanwhile_is_not_given_anothers_alpha(bundle: Path) -> None:
+def test_a_network_replaced_during_scoring_does_not_get_the_others_alpha(bundle: Path) -> None:
     scored = load_bundle(bundle)
     other = dataclasses.replace(scored.manifest, sha256=scored.manifest.sha256 | {"model.onnx": "0" * 64})
-    with pytest.raises(TrainingError, match="another network came there while this one was scored"):
+    with pytest.raises(TrainingError, match="the network was replaced while it was being scored"):
         revise_bundle(Bundle(bundle, other, *_arrays(scored)), lambda manifest: manifest)
 
 
@@ -289,16 +287,10 @@ def test_what_is_no_plain_file_is_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
-def test_cards_of_another_origin_are_not_ours() -> None:
-    manifest: Manifest = TinyModel().manifest()
-    assert not is_generated(b"# tiny\n", manifest)
-    assert not is_generated(b"", dataclasses.replace(manifest, metrics={"protocol": 1, "data": "x", "images": 1}))
-
-
-def test_a_batch_of_nothing_but_broken_pictures_is_no_batch(bundle: Path, tmp_path: Path) -> None:
+def test_a_batch_of_broken_pictures_only_is_skipped(bundle: Path, tmp_path: Path) -> None:
     many = {f"class 0/{index:04}.png": PICTURES[sorted(PICTURES)[0]] for index in range(800)}
     broken = {f"class 0/a{index:04}.png": b"" for index in range(80)}
     files = find_labelled_files(write_zip(tmp_path / "x.zip", many | broken), tuple(f"class {i}" for i in range(5)))
     scores, unreadable = score_files(load_bundle(bundle), files)
     assert (len(scores), len(unreadable)) == (800, 80)
-    assert np.ptp(scores.logits, axis=0).max() < 1e-5  # float32: one picture, in batches of several sizes
+    assert np.ptp(scores.logits, axis=0).max() < 1e-5  # float32: the same picture, in batches of different sizes

@@ -1,4 +1,4 @@
-"""`python -m training tune` as a process of its own: killed, and where it may not write."""
+"""`python -m training tune` as a separate process: killed, and with a bundle it may not write."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.training.data.tiny_pictures import pictures, write_zip
 ROOT = Path(__file__).parents[3]
 WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # processes that import torch, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # importing torch is slow on a busy computer
 
 
 @pytest.fixture
@@ -33,16 +33,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@pytest.mark.parametrize("said", ["tiny version 1", "To expect", "all classes", "saved as night"])
-def test_killed_at_whatever_it_says_it_leaves_a_bundle(bundle: Path, command: list[str], said: str) -> None:
+@pytest.mark.parametrize("line_to_die_at", ["tiny version 1", "Expected", "all classes", "saved as night"])
+def test_a_kill_at_any_line_leaves_a_valid_bundle(bundle: Path, command: list[str], line_to_die_at: str) -> None:
     before = contents(bundle)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert any(said in line for line in process.stdout)
+        assert any(line_to_die_at in line for line in process.stdout)
         process.send_signal(signal.SIGKILL)
     saved = "night" in load_bundle(bundle).manifest.operating_points
     assert saved or contents(bundle) == before
-    assert saved or said != "saved as night"  # what was said is on the disk
+    assert saved or line_to_die_at != "saved as night"  # printed only once it is on disk
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert "night" in load_bundle(bundle).manifest.operating_points
     assert [entry.name for entry in bundle.parent.iterdir()] == ["1"]

@@ -1,4 +1,4 @@
-"""`python -m training tune` on the shipped models and their real test sets: it gains what the models' cards promise."""
+"""`python -m training tune` on the shipped models and their real test sets gains what the models' cards say."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from training import __main__ as cli
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
 SHIPPED = ROOT / "models" / "shipped"
-SAME = 1e-3  # ten pictures of 10,000: processors differ in the seventh digit of a logit, and near ties tip over
+MAX_DIFFERENCE = 1e-3  # ten pictures of 10,000: processors differ in the seventh digit of a logit, so near ties flip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,10 +28,12 @@ def test_tuning_a_shipped_model_gains_what_its_card_says(name: str, tmp_path: Pa
     assert cli.main(["tune", str(shipped), "--data", str(data), "--json", str(written)]) == 0
     report: dict[str, Any] = json.loads(written.read_text())
     card = load_bundle(shipped).manifest.metrics["protocol"]
-    zero, best, expected = (card[each]["balanced"] for each in ("zero", "hindsight", "cross_fitted"))
+    zero, best, expected = (card[point]["balanced"] for point in ("zero", "hindsight", "cross_fitted"))
     assert report["images"] == 10_000
     assert not report["unreadable"]
-    assert report["before"]["balanced"] == pytest.approx(zero, abs=SAME)
-    assert report["gain"]["balanced"] == pytest.approx(best - zero, abs=SAME)
-    assert report["cross_fitted"]["balanced"] - report["before"]["balanced"] == pytest.approx(expected - zero, abs=SAME)
-    assert (shipped / "manifest.json").read_bytes() == before  # nothing was to be saved
+    assert report["before"]["balanced"] == pytest.approx(zero, abs=MAX_DIFFERENCE)
+    assert report["gain"]["balanced"] == pytest.approx(best - zero, abs=MAX_DIFFERENCE)
+    assert report["cross_fitted"]["balanced"] - report["before"]["balanced"] == pytest.approx(
+        expected - zero, abs=MAX_DIFFERENCE
+    )
+    assert (shipped / "manifest.json").read_bytes() == before  # nothing was saved

@@ -1,4 +1,4 @@
-"""Which pictures `tune` takes: what was kept from training, never what was trained on, and one's own others."""
+"""The pictures that `tune` uses: the part kept from training, or other pictures, but never training pictures."""
 
 import json
 from dataclasses import replace
@@ -32,7 +32,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def trained_on(bundle: Path, options: DataOptions, *, name: str = "photos", **provenance: Any) -> Manifest:
-    """Let the bundle say that it was trained on these data."""
+    """Make the bundle's provenance say that it was trained on these data."""
     splits = open_splits(options)
     made = {
         "data": f"{name}, train split",
@@ -60,9 +60,7 @@ def csv(root: Path, *, split: str = "") -> Path:
 
 
 @pytest.mark.parametrize("split", [{}, {"test_share": 0.3, "seed": 4}])
-def test_of_the_data_of_the_training_only_what_was_kept_is_taken(
-    bundle: Path, photos: Path, split: dict[str, Any]
-) -> None:
+def test_of_the_training_data_only_the_kept_part_is_used(bundle: Path, photos: Path, split: dict[str, Any]) -> None:
     options = DataOptions(data=photos, **split)
     manifest = trained_on(bundle, options)
     kept = set(open_splits(options).test.names)
@@ -93,31 +91,29 @@ def test_a_list_is_read_and_its_groups_are_those_of_the_training(bundle: Path, p
 
 
 @pytest.mark.parametrize("options", [{"test_share": 0.5}, {"seed": 1}])
-def test_options_that_would_split_otherwise_are_refused(bundle: Path, photos: Path, options: dict[str, Any]) -> None:
+def test_options_that_split_differently_are_refused(bundle: Path, photos: Path, options: dict[str, Any]) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos, test_share=0.25))
-    with pytest.raises(DataError, match=r"what these options split off is not what was kept .* away, or name pictures"):
+    with pytest.raises(DataError, match=r"these options split off another part than the one kept .* or name pictures"):
         taken(manifest, photos, **options)
 
 
-def test_a_default_that_is_named_counts_as_named(bundle: Path, photos: Path) -> None:
+def test_an_option_given_with_its_default_value_counts_as_given(bundle: Path, photos: Path) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos, test_share=0.25))
-    with pytest.raises(DataError, match="what these options split off is not what was kept"):
+    with pytest.raises(DataError, match="these options split off another part than the one kept"):
         pictures_to_tune_on(DataOptions(data=photos), manifest, {"data", "test_share"})
 
 
-def test_data_of_the_training_that_changed_are_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_changed_training_data_are_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos))
     zipped = write_zip(tmp_path / "photos.zip", {f"wrapped/{name}": data for name, data in PICTURES.items()})
     write_folder(photos, {"class 1/new.png": b""})
     for data in (photos, zipped):
-        with pytest.raises(DataError, match="the model was trained on data of this name, and the part that was kept"):
+        with pytest.raises(DataError, match="the model was trained on data of this name, but the part kept"):
             taken(manifest, data)
-        assert len(taken(manifest, data, test=data)[0]) in {200, 201}  # --test: all of them, as they are named so
+        assert len(taken(manifest, data, test=data)[0]) in {200, 201}  # --test: all of them
 
 
-def test_as_many_pictures_of_every_class_as_were_trained_on_are_refused(
-    bundle: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_data_with_the_class_counts_of_the_training_are_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos))
     trained = open_splits(DataOptions(data=photos)).train.names
     wrapped = write_folder(tmp_path / "a", {f"deep/er/{name}": data for name, data in PICTURES.items()})
@@ -127,31 +123,31 @@ def test_as_many_pictures_of_every_class_as_were_trained_on_are_refused(
             taken(manifest, data)
 
 
-def test_a_train_folder_is_refused_and_the_test_or_val_folder_beside_it_taken(bundle: Path, tmp_path: Path) -> None:
+def test_a_train_folder_is_refused_and_the_test_or_val_folder_beside_it_is_used(bundle: Path, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "set", {f"Train/{name}": data for name, data in PICTURES.items()})
     manifest = load_bundle(bundle).manifest
     with pytest.raises(DataError, match="lies in a train folder, and alpha must not be chosen"):
         taken(manifest, root)
-    with pytest.raises(DataError, match="by its name this is a train split"):
+    with pytest.raises(DataError, match="its name is that of a train split"):
         taken(manifest, root / "Train")
     for split, name in (("val", "valid"), ("test", "Testing")):
         write_folder(root, {f"{name}/class 1/{split}.png": b""})
         assert taken(manifest, root) == ({f"{name}/class 1/{split}.png"}, f"test part: the {split} split of set")
 
 
-def test_others_are_taken_whole_whatever_classes_they_lack(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_other_data_are_used_whole_even_if_classes_are_missing(bundle: Path, photos: Path, tmp_path: Path) -> None:
     manifest = trained_on(bundle, DataOptions(data=photos))
     other = write_folder(tmp_path / "new", {"2026/class 3/a.png": b"", "class 1/b.png": b""})
     names, note = taken(manifest, other)
     assert names == {"2026/class 3/a.png", "class 1/b.png"}
-    assert note == "all 2 pictures of new, none of which may have been trained on"
+    assert note == "all 2 pictures of new; the model must not have been trained on any"
     listed = tmp_path / "new.txt"
     listed.write_text("new/class 1/b.png\tclass 1\n")
     assert taken(manifest, listed)[0] == {"new/class 1/b.png"}
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_of_a_list_with_splits_only_test_or_val_counts(bundle: Path, photos: Path, split: str) -> None:
+def test_of_a_list_with_splits_only_test_or_val_is_used(bundle: Path, photos: Path, split: str) -> None:
     table = csv(photos, split="train")
     table.write_text(table.read_text() + f"\nnew.png,class 2,cam,{split}")
     files, note = pictures_to_tune_on(DataOptions(data=table), load_bundle(bundle).manifest)
@@ -166,16 +162,14 @@ def test_a_list_of_trained_pictures_is_refused(bundle: Path, photos: Path) -> No
 
 
 @pytest.mark.parametrize("split", [[1], {}, {"test_share": 7.0, "seed": 0}, {"test_share": "x", "seed": None}])
-def test_a_bundle_that_says_nonsense_of_its_split_is_read_as_one_that_says_nothing(
-    bundle: Path, photos: Path, split: Any
-) -> None:
+def test_an_invalid_split_in_the_provenance_is_ignored(bundle: Path, photos: Path, split: Any) -> None:
     options = DataOptions(data=photos)
     manifest = trained_on(bundle, options, test_split=split)
     assert taken(manifest, photos)[0] == set(open_splits(options).test.names)
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "message"),
     [
         ("", "name the pictures with --data or --test"),
         ("--data DATA --label-column x", "class folders have no use for --label-column"),
@@ -183,12 +177,14 @@ def test_a_bundle_that_says_nonsense_of_its_split_is_read_as_one_that_says_nothi
         ("--data DATA --max-unreadable 0", "more than 0% of the 201 pictures cannot be read, such as class 0/bad.png"),
     ],
 )
-def test_what_makes_no_sense_is_a_sentence(
-    bundle: Path, photos: Path, words: str, sentence: str, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_gives_a_message(
+    bundle: Path, photos: Path, arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_folder(photos, {"class 0/bad.png": b""})
-    assert cli.main(["tune", str(bundle), *[str(photos) if word == "DATA" else word for word in words.split()]]) == 2
-    assert sentence in capsys.readouterr().err
+    assert (
+        cli.main(["tune", str(bundle), *[str(photos) if word == "DATA" else word for word in arguments.split()]]) == 2
+    )
+    assert message in capsys.readouterr().err
 
 
 def test_a_list_is_tuned_on_from_the_command_line(bundle: Path, photos: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Features are computed once: across kills, added, changed and damaged pictures, and damaged chunks."""
+"""Each feature is computed once, even after a kill or if pictures are added, changed or damaged, or chunks damaged."""
 
 import signal
 import subprocess
@@ -32,13 +32,13 @@ def training_files(folder: Path) -> LabelledFiles:
     return open_splits(DataOptions(data=folder)).train
 
 
-def open_cache(root: Path, said: list[str] | None = None, size: int = 8) -> FeatureCache:
-    said = [] if said is None else said
-    return FeatureCache(root, "timm/tiny", {"weights": "abc", "size": size}, said.append)
+def open_cache(root: Path, warnings: list[str] | None = None, size: int = 8) -> FeatureCache:
+    warnings = [] if warnings is None else warnings
+    return FeatureCache(root, "timm/tiny", {"weights": "abc", "size": size}, warnings.append)
 
 
-def features_of(files: LabelledFiles, cache: FeatureCache, most: float = 0.0) -> Extracted:
-    return extract(files, RECIPE, cache, lambda: (network, BATCH), max_unreadable=most, threads=2)
+def features_of(files: LabelledFiles, cache: FeatureCache, max_share: float = 0.0) -> Extracted:
+    return extract(files, RECIPE, cache, lambda: (network, BATCH), max_unreadable=max_share, threads=2)
 
 
 @pytest.fixture
@@ -52,18 +52,18 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     return target
 
 
-def test_what_was_computed_is_not_computed_again(folder: Path, tmp_path: Path) -> None:
+def test_cached_features_are_not_computed_again(folder: Path, tmp_path: Path) -> None:
     files = training_files(folder)
     first = features_of(files, open_cache(tmp_path))
-    again = extract(files, RECIPE, open_cache(tmp_path), lambda: pytest.fail("nothing is to be computed"))
+    again = extract(files, RECIPE, open_cache(tmp_path), lambda: pytest.fail("nothing has to be computed"))
     assert (first.computed, again.computed) == (len(files), 0)
     np.testing.assert_array_equal(first.features, again.features)
     assert first.features[0].argmax() == 2  # of the class blue
     other = features_of(files, open_cache(tmp_path, size=9))
-    assert other.computed == len(files)  # another recipe is another cache
+    assert other.computed == len(files)  # other settings are another cache
 
 
-def test_memory_holds_the_features_that_are_asked_for_and_no_others(tmp_path: Path) -> None:
+def test_memory_holds_only_the_features_that_are_asked_for(tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
     rng = np.random.default_rng(0)
     chunks = [rng.normal(size=(250, 1000)).astype(np.float32) for _ in range(20)]  # of 1 MB
@@ -79,7 +79,7 @@ def test_memory_holds_the_features_that_are_asked_for_and_no_others(tmp_path: Pa
     assert peak < 6e6  # one or two chunks, 20 would be 20e6
 
 
-def test_only_what_changed_is_computed(copied: Path, tmp_path: Path) -> None:
+def test_only_changed_pictures_are_computed(copied: Path, tmp_path: Path) -> None:
     features_of(training_files(copied), open_cache(tmp_path / "cache"))
     red = copied / "train/red/00000.webp"
     green = copied / "train/green/00000.webp"
@@ -92,9 +92,9 @@ def test_only_what_changed_is_computed(copied: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.features, fresh.features)
 
 
-def test_a_damaged_chunk_is_said_and_computed_again(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_chunk_is_reported_and_computed_again(folder: Path, tmp_path: Path) -> None:
     files = training_files(folder)
-    said = list[str]()
+    warnings = list[str]()
     cache = open_cache(tmp_path)
     before = features_of(files, cache).features
     (chunk,) = cache.folder.glob("*.safetensors")
@@ -102,10 +102,10 @@ def test_a_damaged_chunk_is_said_and_computed_again(folder: Path, tmp_path: Path
     content[-1] ^= 1  # one bit of one feature
     chunk.write_bytes(content)
     (cache.folder / ".half.safetensors.123.part").write_bytes(b"what a kill may leave")
-    found = features_of(files, open_cache(tmp_path, said))
+    found = features_of(files, open_cache(tmp_path, warnings))
     assert found.computed == len(files)
-    assert [line for line in said if "is damaged; it is removed" in line] == said
-    assert len(said) == 1
+    (warning,) = warnings
+    assert "is damaged; it is removed" in warning
     np.testing.assert_array_equal(before, found.features)
 
 
@@ -131,7 +131,7 @@ shared.features_of(shared.training_files(Path(sys.argv[1])), shared.open_cache(P
 """
 
 
-def test_a_killed_run_goes_on_where_it_was(copied: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_was(copied: Path, tmp_path: Path) -> None:
     source = sorted(file.read_bytes() for file in (copied / "train/red").iterdir())
     for number in range(3 * CHUNK):  # bytes after a WebP's end make it another file of the same picture
         (copied / f"train/red/{number:05}.webp").write_bytes(source[number % len(source)] + number.to_bytes(2))
@@ -150,15 +150,15 @@ def test_a_killed_run_goes_on_where_it_was(copied: Path, tmp_path: Path) -> None
 def test_pictures_that_cannot_be_read_are_left_out_up_to_a_share(copied: Path, tmp_path: Path) -> None:
     (copied / "train/red/00003.webp").write_bytes(b"no picture")
     files = training_files(copied)
-    with pytest.raises(DataError, match=r"1 of 72 pictures cannot be read, such as train/red/00003\.webp"):
+    with pytest.raises(DataError, match=r"1 of 72 pictures cannot be read: train/red/00003\.webp"):
         features_of(files, open_cache(tmp_path))
-    found = features_of(files, open_cache(tmp_path), most=0.02)
+    found = features_of(files, open_cache(tmp_path), max_share=0.02)
     assert len(found.files) == len(found.features) == len(files) - 1
     assert "train/red/00003.webp" not in found.files.names
     assert found.unreadable[0].startswith("train/red/00003.webp: ")
 
 
-def test_features_that_are_no_numbers_are_refused_and_not_kept(folder: Path, tmp_path: Path) -> None:
+def test_infinite_features_are_refused_and_not_cached(folder: Path, tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
     with pytest.raises(TrainingError, match="NaN or infinity as features"):
         extract(
@@ -167,6 +167,6 @@ def test_features_that_are_no_numbers_are_refused_and_not_kept(folder: Path, tmp
     assert not list(cache.folder.glob("*.safetensors"))
 
 
-def test_features_are_kept_where_caches_belong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_cache_lies_in_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / "longtail" / "features"

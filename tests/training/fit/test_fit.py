@@ -1,4 +1,4 @@
-"""From pictures and a pretrained backbone to a bundle, on a backbone that takes no time, and once on a real one."""
+"""From pictures and a pretrained backbone to a bundle: with a tiny backbone, and once with a real one."""
 
 import re
 import zipfile
@@ -33,7 +33,7 @@ RECIPE = ImageRecipe(8, 8, 8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 class CentredBackbone(nn.Module):
-    """Eight features of both signs whose mean over the three colours is nearly zero, so there is no head direction."""
+    """Eight features of both signs. Their mean over the three colours is nearly zero, so there is no head direction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class CentredBackbone(nn.Module):
 
 @pytest.fixture
 def backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Put a tiny backbone in the place of the real ones; return what stands for its file of weights."""
+    """Replace the real backbones with a tiny one, and return a file that stands for its weights."""
     kind = getattr(request, "param", TinyBackbone)
 
     def build(name: str, weights: Path | None = None) -> tuple[nn.Module, int]:
@@ -68,14 +68,14 @@ def fit(data: Path, weights: Path, *more: str) -> int:
     return cli.main([*words, "--out", str(root / "models" / "tiny"), "--cache", str(root / "cache"), *more])
 
 
-def test_pictures_become_a_bundle_whose_figures_are_had_again(
+def test_pictures_become_a_bundle_whose_figures_evaluate_reproduces(
     folder: Path, backbone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fit(folder, backbone) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert re.search(
         r"α = 0 .*\n *label-free α .*\n *tuned α .*\n *logit adjustment .*\n *linear head .*\n *linear, logit adj\.",
-        said,
+        printed,
     )
     place = backbone.parent / "models" / "tiny" / "1"
     bundle = load_bundle(place)
@@ -84,11 +84,11 @@ def test_pictures_become_a_bundle_whose_figures_are_had_again(
     assert bundle.manifest.metrics["protocol"]["zero"]["overall"] == 1.0  # three colours
     assert bundle.manifest.operating_points["label_free"].alpha > 1.0
     assert "tiny, pretrained and frozen (weights `tiny.pth`" in (place / "README.md").read_text()
-    assert fit(folder, backbone, "--out", str(place.parent)) == 0  # the next version, from the features that are there
-    assert "(0 images computed, 90 were there)" in capsys.readouterr().out
+    assert fit(folder, backbone, "--out", str(place.parent)) == 0  # the next version, from cached features
+    assert "(0 images computed, 90 cached)" in capsys.readouterr().out
 
 
-def test_a_test_part_is_split_off_and_found_again(folder: Path, backbone: Path) -> None:
+def test_tune_finds_the_test_part_that_was_split_off(folder: Path, backbone: Path) -> None:
     (folder.parent / "flat").mkdir()
     flat = folder.parent / "flat" / "mine"
     for file in (folder / "train").rglob("*.webp"):
@@ -100,18 +100,18 @@ def test_a_test_part_is_split_off_and_found_again(folder: Path, backbone: Path) 
     assert manifest.metrics["images"] == 18
     assert [info.training_count for info in manifest.classes] == [18, 18, 18]
     assert "--test-share 0.25" in manifest.metrics["arguments"]
-    files, note = pictures_to_tune_on(DataOptions(data=flat), manifest)  # what was trained on is not tuned on
+    files, note = pictures_to_tune_on(DataOptions(data=flat), manifest)
     assert (len(files), note) == (18, "test part: 0.25 of each class of mine, split off with seed 0")
 
 
 @pytest.mark.parametrize("backbone", [CentredBackbone], indirect=True)
-def test_features_of_any_sign_work_and_an_undefined_label_free_alpha_is_said(
+def test_features_of_any_sign_work_and_an_undefined_label_free_alpha_is_reported(
     folder: Path, backbone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fit(folder, backbone, "--learning-rate", "0.2") == 0
-    said = capsys.readouterr().out
-    assert "so the label-free α, 1 over it, is not defined" in said
-    assert "label-free α " not in said.split("Tuned α")[0]
+    printed = capsys.readouterr().out
+    assert "so the label-free α, 1 over it, is not defined" in printed
+    assert "label-free α " not in printed.split("Tuned α")[0]
     manifest = load_bundle(backbone.parent / "models" / "tiny" / "1").manifest
     point = manifest.operating_points["label_free"]
     assert point.alpha == 0.0
@@ -119,7 +119,9 @@ def test_features_of_any_sign_work_and_an_undefined_label_free_alpha_is_said(
     assert manifest.metrics["protocol"]["zero"]["overall"] == 1.0
 
 
-def test_features_of_other_code_are_not_mixed_in(folder: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_features_of_another_network_are_refused(
+    folder: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert fit(folder, backbone) == 0
     built = training.fit.frozen_backbone.build_backbone
 
@@ -144,10 +146,10 @@ def test_stale_features_of_either_part_are_refused(
 
     monkeypatch.setattr(FeatureCache, "features", stale)
     assert fit(folder, backbone) == 2
-    assert "are not those of this backbone and these pictures" in capsys.readouterr().err
+    assert "do not belong to this backbone and these pictures" in capsys.readouterr().err
 
 
-def test_the_linear_rival_is_trained_as_long_as_the_head_and_the_table_says_how(
+def test_the_linear_head_is_trained_as_long_as_the_other_and_the_table_says_how(
     folder: Path, backbone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: dict[str, HeadRecipe] = {}
@@ -159,8 +161,8 @@ def test_the_linear_rival_is_trained_as_long_as_the_head_and_the_table_says_how(
     monkeypatch.setattr(training.fit.fit, "train_head", spy)
     assert fit(folder, backbone, "--epochs", "7", "--learning-rate", "0.3", "--seed", "5") == 0
     assert [(trained[kind].epochs, trained[kind].seed) for kind in ("deconfounded", "linear")] == [(7, 5), (7, 5)]
-    said = " ".join(capsys.readouterr().out.split())
-    assert "linear head was trained for 7 epochs at learning rate 0.01 and weight decay 0.005" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "linear head was trained for 7 epochs at learning rate 0.01 and weight decay 0.005" in printed
 
 
 def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_others(
@@ -174,29 +176,32 @@ def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_oth
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "message"),
     [
-        ("--backbone resnet18 --data DATA", "random ones make no sense for fit: give a file"),
+        ("--backbone resnet18 --data DATA", "so it needs pretrained weights: give a file"),
         ("--backbone resnet18 --weights nowhere.pth --data DATA", "nowhere.pth: no such file of weights"),
         ("--backbone resnet33 --weights SELF --data DATA", "network 'resnet33' is unknown"),
         ("--backbone resnet18 --weights SELF --data nowhere", "nowhere: no such file or folder"),
         ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink' is none of the classes"),
-        ("--backbone resnet18 --weights SELF --data DATA --out models/y/007", "models/y/007: 007 is no version"),
-        ("--backbone resnet18 --weights SELF --data DATA --out models/y/0", "models/y/0: 0 is no version"),
+        ("--backbone resnet18 --weights SELF --data DATA --out models/y/007", "models/y/007: 007 is not a version"),
+        ("--backbone resnet18 --weights SELF --data DATA --out models/y/0", "models/y/0: 0 is not a version"),
         ("--backbone resnet18 --weights SELF --data DATA --out SELF", "test_fit.py is a file; a bundle is a folder"),
         ("--backbone resnet18 --weights SELF --data DATA --out SELF/1", "test_fit.py is a file; a bundle is a"),
-        ("--backbone resnet18 --weights SELF --data DATA --out models/y/٣", "a model's name is of small letters"),
-        ("--backbone resnet18 --weights SELF --data DATA --out Tiny", "a model's name is of small letters"),
+        (
+            "--backbone resnet18 --weights SELF --data DATA --out models/y/٣",
+            "a model name consists of lowercase letters",
+        ),
+        ("--backbone resnet18 --weights SELF --data DATA --out Tiny", "a model name consists of lowercase letters"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence_and_exit_2(
-    words: str, sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_gives_a_message_and_exit_code_2(
+    arguments: str, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"DATA": str(folder), "SELF": __file__, "SELF/1": f"{__file__}/1"}
-    given = [places.get(word, word) for word in words.split()]
+    given = [places.get(word, word) for word in arguments.split()]
     out = [] if "--out" in given else ["--out", str(tmp_path / "models" / "mine")]
     assert cli.main(["fit", *given, *out, "--cache", str(tmp_path / "cache")]) == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
 

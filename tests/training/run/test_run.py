@@ -171,10 +171,10 @@ def test_what_cannot_become_a_bundle_says_why(finished: Path, tmp_path: Path, ar
     save_checkpoint(finished, state | {"model": {"other": torch.zeros(1)}})
     with pytest.raises(CheckpointError, match="of another network"):
         export(finished, tmp_path / "models" / "tiny")
-    with pytest.raises(ExportError, match="a model's name is of small letters"):
+    with pytest.raises(ExportError, match="a model name consists of lowercase letters"):
         export(finished, tmp_path / "models" / "Tiny Model")
     (tmp_path / "models" / "tiny" / "1").mkdir(parents=True)
-    with pytest.raises(BundleExistsError, match="is there already"):
+    with pytest.raises(BundleExistsError, match="already exists"):
         export(finished, tmp_path / "models" / "tiny" / "1")
     train(replace(recipe, epochs=1, head="linear"), options(archive, tmp_path / "linear"))
     with pytest.raises(ExportError, match="TDE is not defined for it"):
