@@ -1,4 +1,4 @@
-"""A service in this process, with the engine that is exact and instant or with the real one."""
+"""Fixtures: the service in the test process, with the fake engine or with ONNX Runtime."""
 
 import io
 from collections.abc import AsyncIterator, Callable
@@ -40,9 +40,10 @@ Running = Callable[..., AbstractAsyncContextManager[Service]]
 
 @pytest.fixture
 def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
-    """`async with running(max_batch_images=2) as service:`; `real=True` computes with ONNX Runtime.
+    """Return a function that runs the service, as in `async with running(max_batch_images=2) as service:`.
 
-    Without `database=` each has a fresh SQLite file. `loading` is called with each bundle before its engine is made.
+    Its keywords are settings. `real=True` uses ONNX Runtime instead of the fake engine. Without `database=`, the
+    service gets a new SQLite file. `loading` is called with each bundle before its engine is created.
     """
 
     @asynccontextmanager
@@ -79,7 +80,7 @@ def running(tiny_bundle: Bundle, new_sqlite: Callable[[], str]) -> Running:
 
 
 def picture(seed: int, side: int = 8) -> bytes:
-    """A PNG of random pixels, another one for every seed."""
+    """Return a PNG with random pixels, different for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -88,5 +89,5 @@ def picture(seed: int, side: int = 8) -> bytes:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The service runs on asyncio."""
+    """Run the tests on asyncio, as the service does."""
     return "asyncio"

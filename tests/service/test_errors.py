@@ -1,4 +1,4 @@
-"""Whatever a client sends: one shape, a sentence, never a 500."""
+"""Errors: every bad request gets the same shape and a message, and never status 500."""
 
 import io
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.service.conftest import CLASSIFY, Running, picture
 
 pytestmark = pytest.mark.anyio
 
-# What clients rely on: each code with its HTTP status and the headers that come with it.
+# What clients rely on: the HTTP status and the headers of each code.
 CONTRACT: dict[str, tuple[int, dict[str, str]]] = {
     "bad_multipart": (400, {}),
     "empty_body": (400, {}),
@@ -101,7 +101,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-async def test_what_cannot_be_answered_gets_a_sentence(
+async def test_a_refused_request_gets_a_code_and_a_message(
     running: Running, case: tuple[bytes, str, dict[str, str], int, str]
 ) -> None:
     data, query, headers, status, code = case
@@ -113,7 +113,7 @@ async def test_what_cannot_be_answered_gets_a_sentence(
     assert error["request_id"] == answer.headers["X-Request-ID"]
 
 
-async def test_a_body_that_hides_its_size_is_stopped_while_it_arrives(running: Running) -> None:
+async def test_a_body_without_content_length_is_stopped_at_the_limit(running: Running) -> None:
     sent = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -139,7 +139,7 @@ async def test_too_many_files_and_forms_without_files_are_refused(running: Runni
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "undefined", "unicode_escape", "idna", "a\0b", "nonsense"])
-async def test_a_form_in_an_encoding_nobody_uses_is_refused(running: Running, charset: str) -> None:
+async def test_a_form_in_an_unusual_encoding_is_refused(running: Running, charset: str) -> None:
     kind = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
     async with running() as service:
         for path, field in ((CLASSIFY, "files"), ("/v1/models/tiny/alpha/tune", "archive")):
@@ -150,14 +150,14 @@ async def test_a_form_in_an_encoding_nobody_uses_is_refused(running: Running, ch
             assert "send them as utf-8" in answer.json()["error"]["message"]
 
 
-async def test_a_method_that_is_not_there_is_told_all_that_are(running: Running) -> None:
+async def test_a_wrong_method_is_answered_with_the_allowed_ones(running: Running) -> None:
     async with running() as service:
         point = await service.client.post("/v1/models/tiny/operating-points/balanced")
         infer = await service.client.get("/v2/models/tiny/infer")
     assert [(a.status_code, a.headers["Allow"]) for a in (point, infer)] == [(405, "DELETE, GET, PUT"), (405, "POST")]
 
 
-async def test_an_unknown_model_is_told_which_there_are(running: Running) -> None:
+async def test_an_unknown_model_is_answered_with_the_known_ones(running: Running) -> None:
     async with running() as service:
         answer = await service.client.post("/v1/models/nope/classify", content=picture(1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
@@ -187,7 +187,7 @@ async def test_an_unexpected_error_tells_the_client_an_id_and_nothing_else(runni
 @pytest.mark.parametrize(
     ("brought", "kept"), [("abc-1.2_3", True), ("a" * 65, False), ("with space", False), ("ü", False)]
 )
-async def test_a_sane_request_id_is_kept_and_a_hostile_one_replaced(running: Running, brought: str, kept: bool) -> None:
+async def test_a_valid_request_id_is_kept_and_any_other_replaced(running: Running, brought: str, kept: bool) -> None:
     async with running() as service:
         answer = await service.client.get("/livez", headers=[("X-Request-ID", brought.encode())])
     assert (answer.headers["X-Request-ID"] == brought) is kept
@@ -204,12 +204,12 @@ def test_no_two_errors_share_a_code() -> None:
     assert len(codes) == len(set(codes))
 
 
-def test_the_tree_is_divided_by_whose_turn_it_is() -> None:
+def test_each_branch_of_the_tree_has_its_own_statuses() -> None:
     statuses = {errors.ClientError: range(400, 500), errors.CapacityError: (503, 504), errors.ServerError: (500, 501)}
     assert all(kind.status in statuses[kind.__bases__[0]] for kind in error_classes())
 
 
-def test_a_subclass_of_a_models_error_is_answered_as_its_base_is() -> None:
+def test_a_subclass_of_a_models_error_is_answered_like_its_base() -> None:
     class OtherError(InfeasibleError):
         pass
 
@@ -217,14 +217,14 @@ def test_a_subclass_of_a_models_error_is_answered_as_its_base_is() -> None:
     assert errors.describe(BundleError("no folder")).code == "internal_error"
 
 
-def test_an_internal_error_says_nothing_of_the_exception() -> None:
+def test_an_internal_error_does_not_reveal_the_exception() -> None:
     told = errors.describe(ZeroDivisionError("secret"))
     assert told[:2] == (500, "internal_error")
     assert "secret" not in told.message
 
 
 def error_classes() -> list[type[errors.ServiceError]]:
-    """Return the classes that are raised: all but the root and its three branches."""
+    """Return the classes that can be raised, which are all except the root and its three branches."""
     branches = errors.ServiceError.__subclasses__()
     assert branches == [errors.ClientError, errors.CapacityError, errors.ServerError]
     return [kind for branch in branches for kind in branch.__subclasses__() if kind.__module__ == errors.__name__]

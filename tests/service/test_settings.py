@@ -1,4 +1,4 @@
-"""Settings come from one place, and a misspelt one is refused."""
+"""Settings come from the environment and flags; misspelt names and invalid values are refused."""
 
 import argparse
 
@@ -12,7 +12,7 @@ def test_flags_win_over_the_environment() -> None:
     assert (settings.port, settings.host) == (9001, "127.0.0.2")
 
 
-def test_a_misspelt_setting_is_refused_with_the_right_one() -> None:
+def test_a_misspelt_setting_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
         SettingsError, match=r"unknown setting LONGTAIL_MAX_BODY_MBS; did you mean LONGTAIL_MAX_BODY_MB\?"
     ):
@@ -30,7 +30,7 @@ def test_a_misspelt_setting_is_refused_with_the_right_one() -> None:
         ("max_pixels", "-1"),
     ],
 )
-def test_a_value_that_does_not_fit_names_its_setting(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_with_its_setting(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"LONGTAIL_{name.upper()} .*{value}"):
         Settings.read({f"LONGTAIL_{name.upper()}": value})
 

@@ -1,4 +1,4 @@
-"""Who may do what over REST: the scope of every route, what keys open, and what no key is needed for."""
+"""Access over REST: the scope that each route needs, the routes that a key opens, and the open routes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -39,7 +39,7 @@ KEYS = {
     name: new_key(name, scopes.split(","))
     for name, scopes in {"predict": "predict", "tune": "tune", "admin": "admin", "all": "predict,tune,admin"}.items()
 }
-ANYWHERE = "0.0.0.0"  # noqa: S104  nobody listens there in these tests
+ANYWHERE = "0.0.0.0"  # noqa: S104  these tests open no socket there
 LINES = ";".join(line for _, line in KEYS.values())
 
 
@@ -48,7 +48,7 @@ def bearer(name: str) -> dict[str, str]:
 
 
 def calls(routes: Iterable[Any]) -> set[str]:
-    """Every method and path of the application, those of included routers and mounted folders too."""
+    """Return every method and path of the application, with those of included routers and mounted folders."""
     found: set[str] = set()
     for route in routes:
         if included := getattr(route, "original_router", None):
@@ -60,7 +60,7 @@ def calls(routes: Iterable[Any]) -> set[str]:
     return found
 
 
-async def test_every_route_needs_what_the_table_says(running: Running) -> None:
+async def test_every_route_needs_the_scope_in_the_table(running: Running) -> None:
     async with running() as service:
         assert calls(service.app.routes) == set().union(*NEEDS.values())
     for need, known in NEEDS.items():
@@ -69,7 +69,7 @@ async def test_every_route_needs_what_the_table_says(running: Running) -> None:
 
 
 @pytest.mark.parametrize("need", ["predict", "tune", "admin"])
-async def test_no_ending_that_the_router_overlooks_opens_a_route(need: RequiredScope) -> None:
+async def test_no_path_ending_that_the_router_ignores_opens_a_route(need: RequiredScope) -> None:
     for method, path in (call.split(" ") for call in NEEDS[need]):
         for ending in ("\n", "/", "//", "/.", "?", "\n\n", "/\n"):
             allowed = {need, "predict"} if "\n" not in ending else {need}
@@ -79,12 +79,12 @@ async def test_no_ending_that_the_router_overlooks_opens_a_route(need: RequiredS
 @pytest.mark.parametrize(
     "path", ["/livez/", "/docs/", "/playground", "/livez\n", "//", "/v3", "/V1/models", "/docs/x", ""]
 )
-async def test_a_path_nobody_knows_needs_a_key(path: str) -> None:
+async def test_an_unknown_path_needs_a_key(path: str) -> None:
     assert required_scope("GET", path) == "predict"
 
 
 def request_of(call: str) -> tuple[str, str]:
-    """A call that leads somewhere, or nearly."""
+    """Return a method and a path with its parameters filled in."""
     method, path = call.split(" ")
     for name, value in {
         "model": "tiny",
@@ -121,14 +121,14 @@ async def test_a_key_opens_its_scope_and_no_other(running: Running, name: str) -
                     assert f"the scope {need}" in answer.text
 
 
-async def test_a_key_comes_as_bearer_or_as_a_header_of_its_own(running: Running) -> None:
+async def test_a_key_is_sent_as_bearer_token_or_as_x_api_key(running: Running) -> None:
     key = KEYS["all"][0]
     good: list[list[tuple[str, str]]] = [
         [("Authorization", f"Bearer {key}")],
         [("authorization", f"bearer {key}")],
         [("Authorization", f"BEARER   {key} ")],
         [("X-API-Key", key)],
-        [("X-API-Key", key), ("Authorization", "Basic dTpw")],  # a proxy's own
+        [("X-API-Key", key), ("Authorization", "Basic dTpw")],  # credentials for a proxy
         [("X-API-Key", key), ("Authorization", f"Bearer {key}")],
     ]
     async with running(api_keys=LINES) as service:
@@ -156,7 +156,7 @@ HOSTILE: dict[str, list[tuple[bytes, bytes]]] = {
 
 
 @pytest.mark.parametrize("headers", HOSTILE.values(), ids=HOSTILE)
-async def test_whatever_else_comes_is_refused_with_the_same_sentence(
+async def test_every_invalid_key_is_refused_with_the_same_message(
     running: Running, headers: list[tuple[bytes, bytes]]
 ) -> None:
     async with running(api_keys=LINES) as service:
@@ -176,13 +176,13 @@ async def test_nothing_of_the_body_is_read_without_a_key(running: Running) -> No
             assert (await service.client.post(path, content=body())).status_code == 401
 
 
-async def test_a_page_of_another_origin_is_refused_before_its_key_is_looked_at(running: Running) -> None:
+async def test_a_cross_site_request_is_refused_before_its_key_is_checked(running: Running) -> None:
     async with running(api_keys=LINES) as service:
         answer = await service.client.post(CLASSIFY, headers={"Origin": "https://evil.example"} | bearer("all"))
     assert answer.json()["error"]["code"] == "cross_site"
 
 
-async def test_without_keys_all_may_call_and_loopback_alone_may_administer(running: Running) -> None:
+async def test_without_keys_everything_is_open_and_admin_only_on_loopback(running: Running) -> None:
     for host, status in (("127.0.0.1", 200), ("127.9.9.9", 200), ("::1", 200), ("localhost", 200), (ANYWHERE, 403)):
         async with running(host=host) as service:
             listed = await service.client.get("/v1/models")
@@ -199,14 +199,14 @@ async def test_no_other_host_counts_as_loopback(host: str) -> None:
         Access(Settings(host=host)).check("admin", ())
 
 
-async def test_with_keys_loopback_gives_nobody_a_right(running: Running) -> None:
+async def test_with_keys_loopback_gives_no_access(running: Running) -> None:
     async with running(api_keys=LINES, host="127.0.0.1") as service:
         answer = await service.client.post("/v2/repository/models/tiny/unload")
         done = await service.client.post("/v2/repository/models/tiny/unload", headers=bearer("admin"))
     assert (answer.status_code, done.status_code) == (401, 200)
 
 
-async def test_openapi_says_which_key_each_operation_wants(running: Running) -> None:
+async def test_openapi_says_which_scope_each_operation_needs(running: Running) -> None:
     async with running() as service:
         schema = (await service.client.get("/openapi.json")).json()
     schemes = schema["components"]["securitySchemes"].values()
@@ -234,7 +234,7 @@ async def test_openapi_says_which_key_each_operation_wants(running: Running) -> 
         ("[", 403),
     ],
 )
-async def test_without_keys_admin_calls_must_name_a_loopback_address(running: Running, host: str, status: int) -> None:
+async def test_without_keys_admin_requests_must_name_a_loopback_host(running: Running, host: str, status: int) -> None:
     async with running() as service:
         answer = await service.client.post("/v2/repository/models/nothing/unload", headers={"Host": host})
         other = await service.client.get("/v1/models", headers={"Host": host})

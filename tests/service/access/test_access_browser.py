@@ -1,4 +1,4 @@
-"""Keys and policies in Chromium: the playground asks for a key, /docs works without anything inline."""
+"""Keys and content security policies in Chromium, for the playground and /docs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def opened(browser: Browser) -> Opened:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    """The file of the server's keys."""
+    """Return the server's key file."""
     file = tmp_path / "keys"
     file.write_text(f"{LINE}\n{BOTH_LINE}\n")
     return file
@@ -53,7 +53,7 @@ def give(page: Page, key: str) -> None:
     page.press("#key", "Enter")
 
 
-def test_the_page_asks_for_a_key_and_goes_on_with_what_was_asked(opened: Opened, url: str) -> None:
+def test_the_page_asks_for_a_key_and_then_continues(opened: Opened, url: str) -> None:
     with opened(url, expected=(401,)) as playground:
         page = playground.page
         page.add_init_script(VIOLATIONS)
@@ -87,7 +87,7 @@ def test_a_key_lasts_as_long_as_its_tab_and_can_be_forgotten(opened: Opened, url
         assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_key_without_the_scope_gets_the_sentence_and_one_taken_away_is_asked_for_again(
+def test_a_missing_scope_shows_the_message_and_a_removed_key_is_asked_for_again(
     opened: Opened, url: str, keys: Path
 ) -> None:
     with opened(url, expected=(401, 403)) as playground:
@@ -101,7 +101,7 @@ def test_a_key_without_the_scope_gets_the_sentence_and_one_taken_away_is_asked_f
         assert "the scope tune" in text
         keys.write_text(f"{BOTH_LINE}\n# {'-' * 20}\n")
         while httpx.get(f"{url}/v1/models", headers={"X-API-Key": KEY}).status_code == 200:
-            pass  # until the server has looked at the file again
+            pass  # until the server has read the file again
         page.click("[data-sample=ship]")
         page.wait_for_selector("#key-form .error")
         give(page, BOTH)
@@ -109,7 +109,7 @@ def test_a_key_without_the_scope_gets_the_sentence_and_one_taken_away_is_asked_f
         assert page.inner_text("#picture-name").startswith("ship")
 
 
-def test_the_documentation_page_works_with_a_key_and_nothing_inline(opened: Opened, url: str) -> None:
+def test_the_documentation_page_works_with_a_key_and_without_inline_scripts(opened: Opened, url: str) -> None:
     with opened(url, expected=(401,)) as playground:
         page = playground.page
         page.add_init_script(VIOLATIONS)
@@ -130,5 +130,8 @@ def test_the_documentation_page_works_with_a_key_and_nothing_inline(opened: Open
         page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))")
         page.wait_for_function("violations.length > 0")
         assert page.evaluate("window.ran") is None
-        known = ("Content Security Policy", "Could not find component")  # ours, just now; and Swagger UI's own
+        known = (
+            "Content Security Policy",
+            "Could not find component",
+        )  # the violation caused above, and a message of Swagger UI
         playground.problems = [each for each in playground.problems if not any(words in each for words in known)]

@@ -1,4 +1,4 @@
-"""Keys against a real server: the official clients with one, and a log that never holds one."""
+"""Keys with a real server: the official clients send them, and answers and log never contain them."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ def bearer(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Of REST and of gRPC, of a server with keys in a file."""
+    """Return the REST and gRPC addresses of a server with a key file."""
     file = tmp_path_factory.mktemp("keys") / "keys"
     port = free_port()
     file.write_text(LINES)
@@ -102,7 +102,7 @@ def test_keys_and_passwords_are_in_no_answer_and_in_no_log(tiny_bundle: Bundle, 
     file = tmp_path / "keys"
     secret = new_key("stranger", ["predict"])[0]
     file.write_text(LINES)
-    database = f"postgresql://somebody:{PASSWORD}@127.0.0.1:1/nothing"  # nobody listens on port 1
+    database = f"postgresql://somebody:{PASSWORD}@127.0.0.1:1/nothing"  # no server listens on port 1
     flags = ("--log-level", "debug", "--api-keys-file", str(file), "--database", database)
     texts = []
     with server(tiny_bundle, *flags) as (process, url):
@@ -113,7 +113,9 @@ def test_keys_and_passwords_are_in_no_answer_and_in_no_log(tiny_bundle: Bundle, 
                         client.get("/v1/models"),
                         client.post(CLASSIFY, content=picture(1), headers={"Content-Type": "image/png"}),
                         client.post(CLASSIFY, content=b"x"),
-                        client.put("/v1/models/tiny/operating-points/x", json={"alpha": 1}),  # the database is away
+                        client.put(
+                            "/v1/models/tiny/operating-points/x", json={"alpha": 1}
+                        ),  # the database is unreachable
                         client.post("/v1/models/tiny/alpha/tune", json={"source": "feedback"}),
                         client.get("/metrics"),
                         client.get("/nothing"),
@@ -143,7 +145,7 @@ def test_a_secret_that_is_refused_at_start_is_not_repeated(variable: str, value:
     assert KEYS["admin"][1][-64:] not in done.stderr
 
 
-def test_check_refuses_a_broken_key_file_in_one_sentence(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_check_refuses_a_broken_key_file_with_one_message(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("# mine\nweb:all:sha256=00")
     flags = ("--check", "--api-keys-file", str(tmp_path / "keys"))
     done = subprocess.run(command(tiny_bundle, *flags), cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A browser sends forms for any page; only this server's own pages may change anything with one."""
+"""A browser sends forms of any page; only this server's own pages may change anything with them."""
 
 import pytest
 
@@ -48,7 +48,9 @@ async def test_a_page_of_another_origin_may_change_nothing(running: Running, hea
         {"Sec-Fetch-Site": "none"},
     ],
 )
-async def test_own_pages_and_who_is_no_browser_may(running: Running, headers: dict[str, str]) -> None:
+async def test_own_pages_and_clients_other_than_browsers_may_change_things(
+    running: Running, headers: dict[str, str]
+) -> None:
     async with running() as service:
         answer = await service.client.put(POINT, json={"alpha": 1}, headers=headers)
     assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""Keys: how they are made, kept, found, and followed in a file that changes."""
+"""Keys: making, storing and finding them, and reloading a file that changes."""
 
 import hmac
 import logging
@@ -27,7 +27,7 @@ class Clock:
         return self.now
 
 
-def test_a_key_holds_256_random_bits_and_only_its_hash_is_kept() -> None:
+def test_a_key_has_256_random_bits_and_only_its_hash_is_stored() -> None:
     key, line = new_key("web", ["predict", "tune"])
     assert re.fullmatch(r"lt_[A-Za-z0-9_-]{43}", key)
     assert key[3:] not in line
@@ -36,14 +36,14 @@ def test_a_key_holds_256_random_bits_and_only_its_hash_is_kept() -> None:
     assert (found and found.name, found and found.scopes) == ("web", {"predict", "tune"})
 
 
-def test_a_key_that_is_not_quite_right_is_none() -> None:
+def test_a_key_with_any_difference_is_not_found() -> None:
     key, line = new_key("web", ["predict"])
     known = read_keys(line)
     wrong = [key[:-1], key + "x", key.swapcase(), key.upper(), f" {key}", "", "lt_", "lt_" + 43 * "A", "ü" * 23]
     assert not [each for each in wrong if find_key(known, each.encode())]
 
 
-def test_every_key_is_compared_in_constant_time_wherever_the_right_one_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_is_compared_in_constant_time_whatever_its_position(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 
     def compare(a: bytes, b: bytes) -> bool:
@@ -97,14 +97,14 @@ def test_a_malformed_line_is_named_by_its_number_and_not_repeated(line: str, sen
     assert not [part for part in (HEX[:20], SECRET[:20], "md5", "root") if part in str(raised.value)]
 
 
-def test_there_are_only_as_many_keys_as_every_request_can_bear() -> None:
+def test_the_number_of_keys_is_limited() -> None:
     lines = [f"k{i}:predict:sha256={i:064x}" for i in range(1001)]
     assert len(read_keys("\n".join(lines[:1000]))) == 1000
     with pytest.raises(KeysError, match=r"^line 1001 is one key too many"):
         read_keys("\n".join(lines))
 
 
-def test_a_key_is_added_and_taken_away_while_the_server_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_is_added_and_removed_while_the_server_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "longtail.keys")
     clock = Clock()
     file = tmp_path / "keys"
@@ -126,7 +126,7 @@ def test_a_key_is_added_and_taken_away_while_the_server_runs(tmp_path: Path, cap
     ]
 
 
-def test_a_file_that_breaks_or_vanishes_changes_nothing_and_is_said_once(
+def test_a_broken_or_missing_file_changes_nothing_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -147,7 +147,7 @@ def test_a_file_that_breaks_or_vanishes_changes_nothing_and_is_said_once(
     assert ring.find(key.encode()) is None
 
 
-def test_the_settings_keys_and_the_files_are_one_ring(tmp_path: Path) -> None:
+def test_keys_of_the_settings_and_of_the_file_are_both_valid(tmp_path: Path) -> None:
     (own, own_line) = new_key("own", ["predict"])
     (kept, kept_line) = new_key("kept", ["predict"])
     file = tmp_path / "keys"
@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_used_at_start_is_refused(
 @pytest.mark.parametrize(
     "value", ["", " ; ", "# x", SECRET, f"web:{SECRET}:sha256={HEX}", f"web:predict:sha256={HEX}0"]
 )
-def test_keys_in_the_environment_that_cannot_be_used_are_refused_and_never_shown(value: str) -> None:
+def test_invalid_keys_in_the_environment_are_refused_and_never_shown(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^LONGTAIL_API_KEYS \(--api-keys\) is refused") as raised:
         Settings.read({"LONGTAIL_API_KEYS": value})
     assert not [part for part in (SECRET[:20], HEX[:20]) if part in f"{raised.value} {raised.value.__cause__}"]
@@ -185,12 +185,12 @@ def test_keys_in_the_environment_that_cannot_be_used_are_refused_and_never_shown
     assert HEX not in repr(read_keys(LINE))
 
 
-def test_server_processes_get_the_keys_of_the_one_that_starts_them(tmp_path: Path) -> None:
+def test_worker_processes_get_the_keys_of_their_parent(tmp_path: Path) -> None:
     for settings in (Settings(), Settings(api_keys=LINE, api_keys_file=tmp_path / "keys")):
         assert Settings.read(settings.as_environment()) == settings
 
 
-def test_the_command_shows_the_key_and_gives_the_line_to_the_file(tmp_path: Path) -> None:
+def test_the_command_prints_the_key_to_stderr_and_the_line_to_stdout(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service.keys"]
     made = subprocess.run(
         [*command, "web", "--scopes", "predict, tune"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The database's password may come in a file, as containers get their secrets; nobody ever sees it."""
+"""The database's password may come from a file, as containers get their secrets, and is never shown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def read(file: object, url: str = URL) -> Settings:
 
 
 @pytest.mark.parametrize("content", ["p@ss/w:ord %41\n", "p@ss/w:ord %41\r\n", "p@ss/w:ord %41"])
-def test_the_password_is_the_files_line_whatever_is_in_it(tmp_path: Path, content: str) -> None:
+def test_the_password_is_the_line_in_the_file_whatever_its_characters(tmp_path: Path, content: str) -> None:
     (tmp_path / "password").write_bytes(content.encode())
     settings = read(tmp_path / "password")
     assert make_url(settings.database_url).password == "p@ss/w:ord %41"
@@ -37,7 +37,7 @@ def test_the_password_is_the_files_line_whatever_is_in_it(tmp_path: Path, conten
         (b"x", "sqlite:///x.db", "needs a PostgreSQL URL"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, content: bytes | None, url: str, reason: str) -> None:
+def test_an_invalid_password_file_is_refused(tmp_path: Path, content: bytes | None, url: str, reason: str) -> None:
     if content is not None:
         (tmp_path / "password").write_bytes(content)
     with pytest.raises(SettingsError, match=reason) as refused:
@@ -47,7 +47,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, content: bytes | No
 
 
 @pytest.mark.parametrize(("password", "right"), [(PASSWORD, True), ("wrong-s3cret", False)])
-def test_postgresql_takes_it(
+def test_postgresql_accepts_the_password(
     postgres: Postgres,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""Every answer tells a browser what it may do with it; pages have a strict policy of their own."""
+"""Every answer has security headers for browsers, and each page a strict content security policy."""
 
 import re
 from pathlib import Path
@@ -22,13 +22,13 @@ CLOSED = "default-src 'none'; frame-ancestors 'none'"
 
 
 def only(answer: httpx.Response, name: str) -> str:
-    """The header's value, which may be there once."""
+    """Return the value of a header that must occur exactly once."""
     (value,) = answer.headers.get_list(name)
     return value
 
 
 async def answers_of(running: Running) -> list[httpx.Response]:
-    """One of each kind: thin and other routes, errors of every layer, metrics, probes."""
+    """Return one answer of each kind: direct and other routes, errors of every layer, metrics, probes."""
     png = {"Content-Type": "image/png"}
     json = {"Content-Type": "application/json"}
     async with running(max_body_mb=0.1) as service:
@@ -48,7 +48,7 @@ async def answers_of(running: Running) -> list[httpx.Response]:
         ]
 
 
-async def test_every_answer_binds_the_browser(running: Running) -> None:
+async def test_every_answer_has_the_security_headers(running: Running) -> None:
     answers = await answers_of(running)
     assert {answer.status_code for answer in answers} >= {200, 403, 404, 405, 413, 422, 500}
     for answer in answers:
@@ -60,7 +60,7 @@ async def test_every_answer_binds_the_browser(running: Running) -> None:
         assert re.fullmatch("[0-9a-f]{32}", only(answer, "X-Request-ID"))
 
 
-async def test_pages_have_a_policy_without_unsafe_and_may_be_kept(running: Running) -> None:
+async def test_pages_have_a_strict_policy_and_may_be_cached(running: Running) -> None:
     async with running() as service:
         answers = [await service.client.get(path) for path in PAGES]
         again = [
@@ -79,7 +79,7 @@ async def test_pages_have_a_policy_without_unsafe_and_may_be_kept(running: Runni
         assert only(answer, "Cross-Origin-Resource-Policy") == "same-origin"
 
 
-async def test_the_documentation_page_holds_no_script_or_style_of_its_own(running: Running) -> None:
+async def test_the_documentation_page_has_no_inline_script_or_style(running: Running) -> None:
     page = (SWAGGER / "index.html").read_text()
     async with running() as service:
         assert (await service.client.get("/docs")).text == page
@@ -87,7 +87,7 @@ async def test_the_documentation_page_holds_no_script_or_style_of_its_own(runnin
     assert len(re.findall("<script[^>]* src=", page)) == 2
 
 
-async def test_what_keys_refuse_is_never_kept(running: Running) -> None:
+async def test_an_unauthenticated_answer_is_never_cached(running: Running) -> None:
     async with running(api_keys=f"web:predict:sha256={'0' * 64}") as service:
         answer = await service.client.get("/v1/models")
     assert (answer.status_code, only(answer, "Cache-Control")) == (401, "no-store")

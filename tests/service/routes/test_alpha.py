@@ -1,4 +1,4 @@
-"""Along alpha over HTTP: paths, priors, curves."""
+"""The alpha routes: paths, priors and curves."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ async def path_of(service: Service, seed: int, query: str = "") -> list[dict[str
 
 
 @pytest.mark.parametrize("prior", ["", "&prior=uniform", f"&prior={WEIGHTS}"])
-async def test_the_path_names_what_classify_names(running: Running, prior: str) -> None:
+async def test_the_path_agrees_with_classify_at_every_alpha(running: Running, prior: str) -> None:
     async with running(real=True) as service:
         for seed in range(5):
             steps = await path_of(service, seed, f"?{prior}")
@@ -54,7 +54,7 @@ async def test_a_path_is_ascending_gapless_and_unbounded(running: Running) -> No
             assert all({"name", "group"} <= step.keys() for step in steps)
 
 
-async def test_a_part_of_the_path_begins_and_ends_where_asked(running: Running) -> None:
+async def test_a_path_begins_and_ends_where_the_request_says(running: Running) -> None:
     async with running() as service:
         steps = await path_of(service, 3, "?from=-1&to=2.5")
         half = await path_of(service, 3, "?from=0")
@@ -63,7 +63,7 @@ async def test_a_part_of_the_path_begins_and_ends_where_asked(running: Running) 
 
 
 @pytest.mark.parametrize("query", ["?from=2&to=1", "?from=1&to=1", "?from=nan", "?from=inf", "?to=-inf", "?from=x"])
-async def test_a_path_without_length_is_refused(running: Running, query: str) -> None:
+async def test_an_empty_path_is_refused(running: Running, query: str) -> None:
     async with running() as service:
         answer = await service.client.post(PATH + query, content=picture(1), headers=PNG)
     assert answer.status_code == 422, answer.text
@@ -78,7 +78,7 @@ async def test_in_a_form_a_broken_picture_has_no_path_and_the_others_do(running:
     assert (first["name"], "path" in first, broken["error"]["code"]) == ("a.png", True, "unreadable_image")
 
 
-async def test_a_model_with_an_exempt_class_has_no_exact_path_and_says_why(running: Running, tmp_path: Path) -> None:
+async def test_an_exact_path_is_refused_for_a_model_with_an_exempt_class(running: Running, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path, exempt_class=2)
     async with running(models=tmp_path) as service:
         answers = [
@@ -121,14 +121,14 @@ async def test_the_training_prior_changes_nothing(running: Running) -> None:
      WEIGHTS.replace("20", "[1]"), "{" * 5000]
 )  # fmt: skip
 @pytest.mark.parametrize("where", [CLASSIFY, PATH])
-async def test_a_prior_that_makes_no_sense_is_refused(running: Running, where: str, prior: str) -> None:
+async def test_an_invalid_prior_is_refused(running: Running, where: str, prior: str) -> None:
     async with running() as service:
         answer = await service.client.post(where, params={"prior": prior}, content=picture(1), headers=PNG)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "prior_invalid"), answer.text
     assert len(answer.json()["error"]["message"]) > 15
 
 
-async def test_a_class_never_trained_on_has_no_prior_to_adjust(running: Running, tmp_path: Path) -> None:
+async def test_a_prior_is_refused_if_a_class_has_no_training_images(running: Running, tmp_path: Path) -> None:
     class Unseen(TinyModel):
         @property
         def counts(self) -> Any:
@@ -144,7 +144,7 @@ async def test_a_class_never_trained_on_has_no_prior_to_adjust(running: Running,
 
 
 async def label(service: Service, seeds: range) -> None:
-    """Classify, and send as the label what is second best."""
+    """Classify pictures and send each one's second-best class as its label."""
     answers = await asyncio.gather(*(service.classify(picture(seed), "?alpha=0") for seed in seeds))
     results = [answer.json()["results"][0] for answer in answers]
     labels = [{"id": r["id"], "label": r["predictions"][0]["classes"][1]["index"]} for r in results]
@@ -152,7 +152,7 @@ async def label(service: Service, seeds: range) -> None:
     assert not [r for r in given.json()["results"] if "error" in r], given.text
 
 
-async def test_the_live_curve_is_made_of_the_labels(running: Running) -> None:
+async def test_the_feedback_curve_is_computed_from_the_labels(running: Running) -> None:
     async with running(real=True) as service:
         none = await service.client.get(f"{CURVE}?source=feedback")
         await label(service, range(20))
@@ -162,22 +162,22 @@ async def test_the_live_curve_is_made_of_the_labels(running: Running) -> None:
     assert later.status_code == 404
     assert (answer["images"], len(answer["alphas"]), answer["alphas"][0]) == (20, 11, -1.0)
     overall = dict(zip(answer["alphas"], answer["figures"]["overall"], strict=True))
-    assert overall[0.0] == 0.0  # each label was the second best at alpha 0
+    assert overall[0.0] == 0.0  # each label was the second-best class at alpha 0
     assert answer["optimum"]["value"] >= max(answer["figures"]["balanced"]) - 1e-9
 
 
-async def test_what_is_drawn_changes_neither_the_optimum_nor_does_rounding_leave_0_to_1(running: Running) -> None:
+async def test_the_drawn_range_does_not_change_the_optimum_and_figures_stay_in_0_to_1(running: Running) -> None:
     async with running(real=True) as service:
         await label(service, range(30))
         drawn = [(await service.client.get(f"{CURVE}?source=feedback&{q}")).json() for q in ("", "low=3&high=3.5")]
-        said = (await service.client.get("/v1/models/tiny/feedback")).json()["optimum"]
+        summary = (await service.client.get("/v1/models/tiny/feedback")).json()["optimum"]
         tuned = (await service.client.post("/v1/models/tiny/alpha/tune", json={"source": "feedback"})).json()
     assert drawn[0]["optimum"] == drawn[1]["optimum"] == {key: tuned[key] for key in ("alpha", "interval", "value")}
-    assert said == {"alpha": tuned["alpha"], "interval": tuned["interval"], "balanced": tuned["value"]}
+    assert summary == {"alpha": tuned["alpha"], "interval": tuned["interval"], "balanced": tuned["value"]}
     assert all(0 <= value <= 1 for answer in drawn for values in answer["figures"].values() for value in values)
 
 
-async def test_the_bundles_curve_is_shown_where_there_is_one(running: Running, tmp_path: Path) -> None:
+async def test_the_bundles_curve_is_returned_if_it_has_one(running: Running, tmp_path: Path) -> None:
     manifest = MODEL.manifest()
     points = {"alphas": [0.0, 1.0], "figures": {"overall": [0.5, 0.75]}}
     manifest.metrics["curve"] = points
@@ -205,7 +205,7 @@ async def test_the_bundles_curve_is_shown_where_there_is_one(running: Running, t
      "source=feedback&points=1e9", "source=feedback&since=soon", "source=feedback&high=inf",
      "source=feedback&low=-1e308&high=1e308", "source=feedback&high=101"],
 )  # fmt: skip
-async def test_a_curve_of_nonsense_is_refused(running: Running, query: str) -> None:
+async def test_an_invalid_curve_request_is_refused(running: Running, query: str) -> None:
     async with running() as service:
         answer = await service.client.get(f"{CURVE}?{query}")
     assert answer.status_code == 422, answer.text

@@ -1,4 +1,4 @@
-"""Classify: pictures in, predictions at every alpha asked for out."""
+"""The classify route: predictions at every alpha of the request, batching, disconnects, failures."""
 
 import asyncio
 import gc
@@ -101,7 +101,7 @@ async def test_a_form_takes_several_pictures_and_a_broken_one_fails_alone(runnin
     assert last["predictions"] == alone.json()["results"][0]["predictions"]
 
 
-async def test_a_form_of_nothing_but_broken_pictures_is_refused(running: Running) -> None:
+async def test_a_form_with_only_broken_pictures_is_refused(running: Running) -> None:
     async with running() as service:
         answer = await service.client.post(CLASSIFY, files=[("files", ("a.png", b"")), ("files", ("b.png", b"x"))])
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unreadable_image")
@@ -127,7 +127,7 @@ async def test_one_batch_serves_three_alphas(running: Running) -> None:
     requests=st.lists(st.tuples(st.integers(0, 50), st.floats(-5, 5), st.booleans()), min_size=1, max_size=24),
     max_batch=st.integers(1, 8),
 )
-async def test_batched_equals_alone_with_mixed_alphas_and_people_leaving(
+async def test_batched_equals_alone_with_mixed_alphas_and_disconnecting_clients(
     running: Running, requests: list[tuple[int, float, bool]], max_batch: int
 ) -> None:
     async with running(max_batch_images=max_batch) as service:
@@ -155,7 +155,7 @@ async def test_batched_equals_alone_with_mixed_alphas_and_people_leaving(
             )
 
 
-async def test_more_than_may_wait_is_answered_with_503_and_places_come_free(running: Running) -> None:
+async def test_a_full_queue_is_answered_with_503_and_drains(running: Running) -> None:
     async with running(max_pending_images=2) as service:
         engine = service.engines["tiny"]
         engine.gate.clear()
@@ -172,7 +172,7 @@ async def test_more_than_may_wait_is_answered_with_503_and_places_come_free(runn
     assert [answer.status_code for answer in (*accepted, again)] == [200, 200, 200]
 
 
-async def test_a_client_that_hangs_up_frees_its_place_and_is_not_computed(running: Running) -> None:
+async def test_a_disconnected_client_leaves_the_queue_and_is_not_computed(running: Running) -> None:
     async with running(inference_threads=1) as service:
         engine = service.engines["tiny"]
         worker = service.app.state.context.worker
@@ -204,7 +204,7 @@ async def test_a_client_that_hangs_up_frees_its_place_and_is_not_computed(runnin
     assert engine.batches == [1]
 
 
-async def test_a_failing_network_tells_everyone_and_the_next_request_works(running: Running) -> None:
+async def test_a_failing_network_fails_its_batch_and_the_next_request_works(running: Running) -> None:
     async with running() as service:
         engine = service.engines["tiny"]
         engine.failure = RuntimeError("secret detail")
@@ -216,7 +216,7 @@ async def test_a_failing_network_tells_everyone_and_the_next_request_works(runni
     assert works.status_code == 200
 
 
-async def test_numbers_that_are_not_finite_are_never_answered_with_200(running: Running) -> None:
+async def test_output_that_is_not_finite_is_never_answered_with_200(running: Running) -> None:
     def spoil(logits: Any) -> Any:
         logits[0] = np.nan
         return logits
@@ -227,7 +227,7 @@ async def test_numbers_that_are_not_finite_are_never_answered_with_200(running: 
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "inference_failed")
 
 
-async def test_a_network_that_drops_a_row_mixes_up_nobody(running: Running) -> None:
+async def test_a_network_that_drops_a_row_fails_the_whole_batch(running: Running) -> None:
     async with running() as service:
         service.engines["tiny"].spoil = lambda logits: logits[:-1]
         context = service.app.state.context
@@ -235,18 +235,18 @@ async def test_a_network_that_drops_a_row_mixes_up_nobody(running: Running) -> N
             await context.worker.infer(context.registry.get("tiny"), np.zeros((8, 8, 3), np.uint8))
 
 
-async def test_a_fault_of_ours_in_working_out_answers_leaves_nobody_waiting(running: Running) -> None:
+async def test_a_bug_in_rendering_answers_leaves_no_request_waiting(running: Running) -> None:
     async with running() as service:
         context = service.app.state.context
         served = context.registry.get("tiny")
-        for _ in range(5):  # more than there are threads
+        for _ in range(5):  # more requests than threads
             with pytest.raises(InferenceError):
                 await context.worker.infer(served, np.zeros((8, 8, 3), np.uint8), OutputQuery(lambda *_: []))
         works = await service.classify(picture(1))
     assert works.status_code == 200
 
 
-async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None:
+async def test_a_picture_that_failed_is_freed(running: Running) -> None:
     async with running(cache_mb=0) as service:
         served = service.app.state.context.registry.get("tiny")
         gc.collect()
@@ -254,9 +254,9 @@ async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None
         try:
             await service.classify(b"broken" * 4000)
             await service.classify(b"broken")
-            for _ in range(100):  # the thread that decoded it has to let go of it, too
+            for _ in range(100):  # the thread that decoded the picture has to release it, too
                 held = sum(type(each) is Picture and each.served is served for each in gc.get_objects())
-                if held == 0:  # a list of them would hold them itself
+                if held == 0:  # counted without a list, which would keep them alive
                     break
                 await asyncio.to_thread(time.sleep, 0.01)
         finally:
@@ -264,7 +264,7 @@ async def test_a_picture_that_failed_is_held_by_nobody(running: Running) -> None
     assert held == 0
 
 
-async def test_who_hung_up_before_the_work_began_is_not_worked_for(running: Running) -> None:
+async def test_work_does_not_begin_for_a_disconnected_client(running: Running) -> None:
     async def work() -> None:
         raise AssertionError
 
@@ -274,7 +274,7 @@ async def test_who_hung_up_before_the_work_began_is_not_worked_for(running: Runn
         await unless_disconnected(Request({"type": "http", DISCONNECT: gone}), work())
 
 
-async def test_two_models_answer_at_once_each_for_itself(running: Running, tmp_path: Path) -> None:
+async def test_two_models_answer_at_the_same_time(running: Running, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path, "one", seed=1)
     write_tiny_bundle(tmp_path, "two", seed=2, num_classes=3)
     data = picture(9)

@@ -1,4 +1,4 @@
-"""Operating points: what a name means, from the next request on, for everybody who shares the database."""
+"""Operating points: a change holds from the next request on, in every process that shares the database."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def poll(service: Service) -> None:
     await asyncio.to_thread(service.app.state.context.operating_points.poll)
 
 
-async def test_a_name_that_no_point_can_have_is_told_so_by_either_database(running: Running, database_url: str) -> None:
+async def test_an_invalid_name_is_refused_with_either_database(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         answers = [await service.client.request(how, f"{POINTS}/a%00b") for how in ("GET", "DELETE")]
     codes = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
@@ -67,7 +67,9 @@ async def test_a_change_is_in_force_at_the_next_request(running: Running, databa
     assert feedback["in_force"] == {"name": "balanced", "alpha": 0.7}
 
 
-async def test_whoever_shares_the_database_has_it_after_one_look(running: Running, database_url: str) -> None:
+async def test_a_server_that_shares_the_database_sees_a_change_after_one_refresh(
+    running: Running, database_url: str
+) -> None:
     async with running(database=database_url) as one, running(database=database_url) as other:
         await put(one, "balanced", 0.7)
         await poll(other)
@@ -77,14 +79,16 @@ async def test_whoever_shares_the_database_has_it_after_one_look(running: Runnin
         assert await alpha_of(one) == 1.5
 
 
-async def test_the_answer_comes_when_everybody_has_had_time_to_look(running: Running, database_url: str) -> None:
+async def test_the_answer_waits_until_every_process_has_had_time_to_refresh(
+    running: Running, database_url: str
+) -> None:
     async with running(database=database_url) as one, running(database=database_url) as other:
         one.app.state.context.operating_points.spread_seconds = SPREAD_SECONDS
         await put(one, "balanced", 0.7)
         assert await alpha_of(other) == 0.7
 
 
-async def test_a_restart_changes_nothing(running: Running, database_url: str) -> None:
+async def test_stored_points_survive_a_restart(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         await put(service, "balanced", 0.7)
         await put(service, "mine", 0.25)
@@ -92,7 +96,7 @@ async def test_a_restart_changes_nothing(running: Running, database_url: str) ->
         assert [await alpha_of(service), await alpha_of(service, "?alpha=mine")] == [0.7, 0.25]
 
 
-async def test_every_change_is_kept_with_who_when_why_and_from_what(running: Running, database_url: str) -> None:
+async def test_every_change_is_kept_with_who_when_why_and_the_alpha_before(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         await put(service, "balanced", 0.7, who="ada", why="night", chosen_by="feedback")
         await put(service, "balanced", 0.8)
@@ -112,7 +116,7 @@ async def test_every_change_is_kept_with_who_when_why_and_from_what(running: Run
     assert all(time.endswith("Z") for time in times)
 
 
-async def test_what_was_removed_still_has_its_history(running: Running, database_url: str) -> None:
+async def test_a_removed_point_still_has_its_history(running: Running, database_url: str) -> None:
     async with running(database=database_url) as service:
         await put(service, "night", 0.7, who="ada")
         await service.client.delete(f"{POINTS}/night", params={"who": "bob"})
@@ -124,7 +128,7 @@ async def test_what_was_removed_still_has_its_history(running: Running, database
     assert [(change["alpha"], change["who"]) for change in past.json()["history"]] == [(None, "bob"), (0.7, "ada")]
 
 
-async def test_a_body_of_many_fields_is_refused_by_the_first(running: Running) -> None:
+async def test_a_body_with_many_unknown_fields_is_refused_by_the_first(running: Running) -> None:
     body = json.dumps({f"field {number}": number for number in range(40_000)})
     header = {"Content-Type": "application/json"}
     async with running() as service:
@@ -139,7 +143,7 @@ async def test_a_body_of_many_fields_is_refused_by_the_first(running: Running) -
     assert "exceeds 1 MB" in large.json()["error"]["message"]
 
 
-async def test_removing_what_was_stored_brings_the_bundles_own_back_or_nothing(running: Running) -> None:
+async def test_removing_a_stored_point_restores_the_bundles_own_if_there_is_one(running: Running) -> None:
     async with running() as service:
         await put(service, "tail", 0.7)
         await put(service, "mine", 0.25)
@@ -155,7 +159,7 @@ async def test_removing_what_was_stored_brings_the_bundles_own_back_or_nothing(r
     assert unknown.json()["error"]["code"] == "alpha_invalid"
 
 
-async def test_head_is_the_plain_classifier_for_ever(running: Running) -> None:
+async def test_head_is_always_the_plain_classifier(running: Running) -> None:
     async with running() as service:
         answers = [
             await put(service, "head", 0.5, 409),
@@ -205,7 +209,9 @@ REFUSED: dict[str, tuple[str, str, bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-async def test_what_cannot_be_stored_gets_a_sentence(running: Running, case: tuple[str, str, bytes, int, str]) -> None:
+async def test_an_invalid_change_is_refused_with_a_message(
+    running: Running, case: tuple[str, str, bytes, int, str]
+) -> None:
     method, path, body, status, code = case
     headers = {"Content-Type": "application/json"}
     async with running(max_json_mb=0.015 if code == "body_too_large" else 1) as service:
@@ -238,16 +244,16 @@ async def test_no_bad_point_is_a_500(running: Running, name: str, body: Any) -> 
     assert detail.status_code == 200
 
 
-async def test_a_body_that_does_not_say_it_is_json_is_refused(running: Running) -> None:
+async def test_a_body_without_the_json_content_type_is_refused(running: Running) -> None:
     async with running() as service:
         answer = await service.client.put(f"{POINTS}/balanced", content=b'{"alpha": 1}')
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-async def test_a_database_that_is_down_from_the_start_leaves_classification_alone(
+async def test_classification_works_if_the_database_is_down_from_the_start(
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "folder").touch()  # where a folder should be
+    (tmp_path / "folder").touch()  # a file with the name that a folder should have
     async with running(database=f"sqlite:///{tmp_path / 'folder' / 'x.db'}") as service:
         refused = [await put(service, "balanced", 1, 503), await service.client.get(f"{POINTS}/balanced")]
         assert await alpha_of(service, "?alpha=balanced") == 1.5
@@ -258,7 +264,7 @@ async def test_a_database_that_is_down_from_the_start_leaves_classification_alon
     assert "starting without the database" in caplog.text
 
 
-async def test_a_database_that_goes_down_leaves_the_points_known_last_in_force(
+async def test_the_points_read_last_stay_in_force_if_the_database_goes_down(
     running: Running, postgres: Postgres, migrated_postgres: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = postgres.create(migrated_postgres)
@@ -276,7 +282,7 @@ async def test_a_database_that_goes_down_leaves_the_points_known_last_in_force(
     assert PASSWORD not in caplog.text + refused[0].text
 
 
-async def test_a_database_that_comes_back_after_the_start_brings_its_points(
+async def test_a_database_that_comes_up_after_the_start_brings_its_points(
     running: Running, postgres: Postgres, migrated_postgres: str
 ) -> None:
     url = postgres.create(migrated_postgres)
@@ -314,7 +320,7 @@ async def test_the_history_is_bounded_and_so_is_the_number_of_points(
     assert kept == ["b", "c"]
 
 
-async def test_changes_from_everywhere_at_once_form_one_history(tiny_bundle: Bundle, database_url: str) -> None:
+async def test_concurrent_changes_form_one_history(tiny_bundle: Bundle, database_url: str) -> None:
     manifest = tiny_bundle.manifest
     databases = [Database(database_url) for _ in range(3)]
     everyone = [OperatingPoints(database) for database in databases]
@@ -339,7 +345,7 @@ async def test_changes_from_everywhere_at_once_form_one_history(tiny_bundle: Bun
 
 
 @pytest.mark.slow
-def test_a_killed_server_still_has_its_points_and_every_process_has_a_change_at_once(
+def test_points_survive_a_killed_server_and_a_change_reaches_every_process(
     tiny_bundle: Bundle, new_sqlite: Callable[[], str]
 ) -> None:
     flags = ("--database", new_sqlite())
@@ -347,7 +353,9 @@ def test_a_killed_server_still_has_its_points_and_every_process_has_a_change_at_
     def alphas(url: str, times: int) -> list[float]:
         found = []
         for _ in range(times):
-            with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:  # a new connection: either process
+            with httpx.Client(
+                transport=httpx.HTTPTransport(retries=20)
+            ) as client:  # each client opens a new connection, to either process
                 answer = client.post(f"{url}{CLASSIFY}?alpha=balanced", content=picture(1), headers=PNG, timeout=60)
                 found.append(answer.json()["results"][0]["predictions"][0]["alpha"])
         return found

@@ -1,4 +1,4 @@
-"""Models, probes, metrics, and the documentation page."""
+"""The routes of models, probes, metrics and the documentation page, and the contract in the reference."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ async def test_metrics_count_images_batches_and_errors(running: Running) -> None
     assert values["longtail_requests_total", "/v1/models/{model}/classify", "200"] == 1
 
 
-async def test_strangers_paths_make_no_new_series(running: Running) -> None:
+async def test_unknown_paths_add_no_metric_series(running: Running) -> None:
     async with running() as service:
         await service.client.get("/")
         before = len((await service.client.get("/metrics")).text.splitlines())
@@ -72,7 +72,7 @@ async def test_strangers_paths_make_no_new_series(running: Running) -> None:
     assert after - first < 60
 
 
-async def test_the_documentation_page_needs_no_other_host(running: Running) -> None:
+async def test_the_documentation_page_loads_nothing_from_other_hosts(running: Running) -> None:
     async with running() as service:
         page = await service.client.get("/docs")
         assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -97,10 +97,10 @@ async def test_openapi_describes_both_kinds_of_body_and_the_errors(running: Runn
         "prior",
         "timeout_ms",
     }
-    assert "HTTPValidationError" not in schema["components"]["schemas"]  # errors have one shape, ours
+    assert "HTTPValidationError" not in schema["components"]["schemas"]  # every error has the service's own shape
 
 
-async def test_the_documentation_page_has_something_to_try_everywhere(running: Running) -> None:
+async def test_every_operation_has_examples_to_try(running: Running) -> None:
     async with running() as service:
         paths = (await service.client.get("/openapi.json")).json()["paths"]
     operations = [operation for methods in paths.values() for operation in methods.values()]
@@ -109,7 +109,7 @@ async def test_the_documentation_page_has_something_to_try_everywhere(running: R
     bodies = [operation["requestBody"]["content"] for operation in operations if "requestBody" in operation]
     assert all(body["application/json"]["examples"] for body in bodies if "application/json" in body)
     form = paths["/v1/models/{model}/alpha/tune"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    assert form["encoding"]["constraint"]["explode"]  # else the page sends all of them as one
+    assert form["encoding"]["constraint"]["explode"]  # otherwise the page sends all constraints in one field
 
 
 async def test_the_readme_is_the_contract(running: Running) -> None:

@@ -1,4 +1,4 @@
-"""What we are built on tells nobody what it is used for."""
+"""The libraries of the service send no telemetry."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ from models.bundle import Bundle
 ROOT = Path(__file__).parents[3]
 
 
-def test_onnx_runtime_keeps_to_itself(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Since 1.32 it keeps what it wants to send in a file under the user's home, and looks its makers' address up."""
+def test_onnx_runtime_sends_no_telemetry(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Since 1.32 it stores events in a file in the home directory and resolves the vendor's host name."""
     environment = {k: v for k, v in os.environ.items() if k not in {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}}
     models = ["--models", str(tiny_bundle.path.parent.parent), "--database", f"sqlite:///{tmp_path}/x.db"]
     command = [sys.executable, "-m", "service", "--check", *models]

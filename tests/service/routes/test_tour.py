@@ -1,4 +1,4 @@
-"""The whole way once, on real pictures, with the real server and a shipped model: from traffic to an alpha in force."""
+"""One complete tour with real pictures, the real server and a shipped model, from traffic to an alpha in force."""
 
 import signal
 import zipfile
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def pictures() -> list[tuple[str, bytes]]:
-    """500 test pictures of CIFAR-10 and what they show."""
+    """Return 500 test pictures of CIFAR-10 and their labels."""
     chosen: dict[str, list[bytes]] = {}
     with zipfile.ZipFile(DATA) as archive:
         for name in archive.namelist():
