@@ -14,8 +14,9 @@ from models.alpha_path import alpha_path
 from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
-from service.context import Context, context_of, request_id_of
+from service.context import context_of, request_id_of
 from service.errors import AlphaRangeError, NoCurveError
+from service.feedback.store import FeedbackStore
 from service.inference.network_output import NetworkOutput
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
@@ -132,7 +133,7 @@ async def curve(
         if low > high:
             raise AlphaRangeError(f"low {low:g} is above high {high:g}; give the lower one as low")
         draw = partial(curve_points, low=low, high=high, points=points)
-        answer = await context.heavy_queries.run(lambda: _feedback_curve(context, served, since_seconds, draw))
+        answer = await context.heavy_queries.run(lambda: _feedback_curve(context.feedback, served, since_seconds, draw))
     return json_response(answer)
 
 
@@ -150,10 +151,13 @@ def _bundle_curve(served: ServedModel) -> dict[str, Any]:
 
 
 def _feedback_curve(
-    context: Context, served: ServedModel, since: float | None, draw: Callable[[LabelledIntervals], dict[str, Any]]
+    feedback: FeedbackStore,
+    served: ServedModel,
+    since: float | None,
+    draw: Callable[[LabelledIntervals], dict[str, Any]],
 ) -> dict[str, Any]:
     manifest = served.bundle.manifest
-    labels, intervals = context.feedback.intervals(manifest.name, manifest.version, since)
+    labels, intervals = feedback.intervals(manifest.name, manifest.version, since)
     if not len(labels):
         raise NoCurveError(f"there is no feedback for {manifest.name} yet; send labels to /v1/feedback")
     images = LabelledIntervals(labels, intervals, tuple(info.group for info in manifest.classes))

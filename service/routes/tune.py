@@ -28,6 +28,7 @@ from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
+from service.storage.operating_points import OperatingPoints
 from service.tuning.archives import open_archive
 from service.tuning.exempt_class import refuse_exempt
 from service.tuning.tune_on_archive import tune_on_archive
@@ -133,7 +134,7 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
     order = validated(TuneRequest, await read_json(request, context.settings.max_json_mb, context.body_budget))
     _check_fields(order, served)
     objective = _objective(order, context.settings)
-    _check_name(context, served, order)
+    _check_name(context.operating_points, served, order)
     since = None if order.since is None else parse_since(str(order.since), context.feedback.clock())
 
     async def run(progress: Progress) -> Report:
@@ -149,7 +150,7 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
         target = order.target if isinstance(order.target, str) else "given"
         return f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
 
-    return Work(run, _finisher(context, served, order, order.source, chosen_by))
+    return Work(run, _finisher(context.operating_points, served, order, order.source, chosen_by))
 
 
 async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
@@ -161,7 +162,7 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     try:
         order = validated(TuneOrder, fields)
         objective = _objective(order, settings)
-        _check_name(context, served, order)
+        _check_name(context.operating_points, served, order)
         archive = await asyncio.to_thread(
             open_archive,
             file,
@@ -181,7 +182,7 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     def chosen_by(report: Report) -> str:
         return f"{objective}, on {report['images']:,} labelled pictures of {name}"
 
-    return Work(run, _finisher(context, served, order, "archive", chosen_by), file.close)
+    return Work(run, _finisher(context.operating_points, served, order, "archive", chosen_by), file.close)
 
 
 async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[str, Any]]:
@@ -211,21 +212,21 @@ async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[
     return upload, {name: value for name, value in fields if name != "constraint"} | {"constraints": constraints}
 
 
-def _check_name(context: Context, served: ServedModel, order: TuneOrder) -> None:
+def _check_name(points: OperatingPoints, served: ServedModel, order: TuneOrder) -> None:
     """Refuse a name before the job starts instead of after it."""
     if order.save_as is not None:
-        context.operating_points.check_name(served.bundle.manifest, order.save_as)
+        points.check_name(served.bundle.manifest, order.save_as)
 
 
 def _finisher(
-    context: Context, served: ServedModel, order: TuneOrder, source: str, chosen_by: Callable[[Report], str]
+    points: OperatingPoints, served: ServedModel, order: TuneOrder, source: str, chosen_by: Callable[[Report], str]
 ) -> Callable[[Report], Awaitable[Report]]:
     """Return the function that stores the alpha if `save_as` asks for it, and completes the report."""
     manifest = served.bundle.manifest
 
     async def finish(report: Report) -> Report:
         if order.save_as is not None:
-            await context.operating_points.set(
+            await points.set(
                 manifest, order.save_as, report["alpha"], chosen_by=chosen_by(report), who=order.who, why=order.why
             )
         origin = {"model": manifest.name, "version": manifest.version, "source": source}
@@ -242,17 +243,17 @@ def _check_fields(order: TuneRequest, served: ServedModel) -> None:
         PriorError: a target does not have one weight for each class.
 
     """
-    given = order.model_fields_set
+    fields = order.model_fields_set
     if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
         raise PriorError(
             f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"
         )
-    if order.source == "traffic" and (needing_labels := given & {"objective", "constraints"}):
+    if order.source == "traffic" and (needing_labels := fields & {"objective", "constraints"}):
         raise RequestError(
             f"{min(needing_labels)}: does not apply to traffic, which has no labels; its alpha is the one at which the "
             "mean prediction is closest to `target`"
         )
-    if order.source == "feedback" and "target" in given:
+    if order.source == "feedback" and "target" in fields:
         raise RequestError("target: applies to traffic only; for feedback, which has labels, give an `objective`")
 
 
