@@ -147,7 +147,7 @@ async def test_a_form_in_an_unusual_encoding_is_refused(running: Running, charse
             content = form + picture(1) + b"\r\n--b--\r\n"
             answer = await service.client.post(path, content=content, headers=kind)
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_multipart")
-            assert "send them as utf-8" in answer.json()["error"]["message"]
+            assert "use utf-8" in answer.json()["error"]["message"]
 
 
 async def test_a_wrong_method_is_answered_with_the_allowed_ones(running: Running) -> None:
