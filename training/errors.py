@@ -1,13 +1,15 @@
-"""What can be wrong with what a user of `python -m training` gives us.
+"""The errors of `python -m training`.
 
-TrainingError          every error a user can mend; the command prints it and exits with 2
-├── DataError          a data set: a missing folder, an unreadable image, a ratio that cannot be cut
-├── RecipeError        a recipe: an unknown name, a field that makes no sense
-│   └── WeightsError   a file of pretrained weights: unreadable, or another network's
-├── CheckpointError    a run: no checkpoint, one of another network, one that was never finished
-├── ProcessError       one of several processes cannot go on, and says so itself
-│   └── LostProcessError   as another one is gone; the command exits with 1
-└── ExportError        an export: ONNX and torch disagree, a head that has no TDE
+    TrainingError
+    ├── DataError
+    ├── RecipeError
+    │   └── WeightsError
+    ├── CheckpointError
+    ├── ProcessError
+    │   └── LostProcessError
+    └── ExportError
+
+The command prints the message and exits with status 2, or with 1 after a LostProcessError.
 """
 
 __all__ = [
@@ -23,32 +25,32 @@ __all__ = [
 
 
 class TrainingError(Exception):
-    """Something the user gave cannot be used; the message says what and what would work."""
+    """The user's input cannot be used; the message says why and what would work."""
 
 
 class DataError(TrainingError):
-    """The data set cannot be used as it is."""
+    """The data set is missing, broken, or unsuitable for what was asked."""
 
 
 class RecipeError(TrainingError):
-    """The recipe is unknown or contradicts itself."""
+    """The recipe is unknown, has an invalid field, or contradicts itself."""
 
 
 class WeightsError(RecipeError):
-    """The file of pretrained weights cannot be read, or is another network's."""
+    """The file of pretrained weights cannot be read, or belongs to another network."""
 
 
 class CheckpointError(TrainingError):
-    """The run's checkpoint is missing, unfinished or belongs to something else."""
+    """The run's checkpoint is missing, unfinished, or belongs to another network or run."""
 
 
 class ProcessError(TrainingError):
-    """One of several processes cannot go on, for a reason that the others do not have."""
+    """One of several training processes failed for a reason that the others do not share."""
 
 
 class LostProcessError(ProcessError):
-    """Training over several processes cannot go on without one of them."""
+    """Another training process died, so this one cannot continue."""
 
 
 class ExportError(TrainingError):
-    """The run cannot become a bundle."""
+    """The run cannot be exported as a bundle."""

@@ -1,4 +1,4 @@
-"""Files a command writes for its user: checked before the work, written when all of it has succeeded."""
+"""The files that a command writes: checked before its work, written together after it succeeded."""
 
 import os
 import tempfile
@@ -12,20 +12,20 @@ __all__ = ["check_output_file", "check_output_folder", "write_together"]
 
 
 def check_output_file(file: Path | None) -> None:
-    """Refuse a file that could not be written, by trying.
+    """Check that a file can be written, by creating and removing a temporary one beside it.
 
     Raises:
-        TrainingError: its folder is not there or takes no file of this name, or it is a folder itself.
+        TrainingError: the path is a folder, its folder does not exist, or the file cannot be written.
 
     """
     if file is None:
         return
     if not file.parent.is_dir():
-        raise TrainingError(f"{file}: the folder {file.parent} does not exist; make it first")
+        raise TrainingError(f"{file}: the folder {file.parent} does not exist; create it first")
     try:
         if file.is_dir():
-            raise TrainingError(f"{file} is a folder; give the name of a file")
-        if _is_plain(file):
+            raise TrainingError(f"{file}: this is a folder; name a file")
+        if _is_regular(file):
             part = _part(file)
             is_new = not part.exists()
             part.open("ab").close()
@@ -33,58 +33,60 @@ def check_output_file(file: Path | None) -> None:
                 part.unlink()
             return
     except OSError as error:
-        raise TrainingError(f"{file}: no file can be written there ({error.strerror}); name another place") from error
+        raise TrainingError(f"{file}: cannot be written ({error.strerror}); name another file") from error
     if not os.access(file, os.W_OK):
-        raise TrainingError(f"{file}: it cannot be written to; name another place")
+        raise TrainingError(f"{file}: cannot be written; name another file")
 
 
 def check_output_folder(folder: Path, argument: str) -> None:
-    """Refuse a folder that is not there and could not be made, or that takes no files.
+    """Check that a folder exists or can be created, and that files can be written there.
 
     Args:
-        folder: what the user named; it need not exist.
-        argument: such as `--out`, for the sentence.
+        folder: the folder that the user named.
+        argument: that named it, such as `--out`, for the message.
 
     Raises:
-        TrainingError: it lies at or below a file, or nothing can be written there.
+        TrainingError: the path is a file or is below one, or nothing can be written there.
 
     """
     try:
-        there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-        if not there.is_dir():
-            raise TrainingError(f"{argument} {folder}: {there} is no folder; name one, or a place for a new one")
-        with tempfile.TemporaryFile(dir=there):
+        existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        if not existing.is_dir():
+            raise TrainingError(
+                f"{argument} {folder}: {existing} is not a folder; name a folder, or the path of a new one"
+            )
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise TrainingError(
-            f"{argument} {folder}: nothing can be written there ({error.strerror}); name another place"
+            f"{argument} {folder}: cannot be written to ({error.strerror}); name another folder"
         ) from error
 
 
 @contextmanager
 def write_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
-    """Put the files in place when the block ends well; when it does not, none of them, and what was there stays.
+    """Write files when the block succeeds; if it raises, write none and leave existing files unchanged.
 
-    Something that is no plain file, such as /dev/stdout, is written to at the end.
+    Anything other than a regular file, such as /dev/stdout, is written to last.
     """
-    plain = list(filter(_is_plain, contents))
+    regular = list(filter(_is_regular, contents))
     parts: dict[Path, Path] = {}
     try:
-        for file in plain:
+        for file in regular:
             parts[file] = _part(file)
             parts[file].write_bytes(contents[file])
         yield
         for file, part in parts.items():
             part.replace(file)
-        for file in contents.keys() - set(plain):
+        for file in contents.keys() - set(regular):
             file.write_bytes(contents[file])
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
 
 
-def _is_plain(file: Path) -> bool:
-    """Say whether a file is replaced as a whole: it is a plain one, or not there yet."""
+def _is_regular(file: Path) -> bool:
+    """Return whether a path is a regular file or does not exist yet; such a file is replaced as a whole."""
     return not file.is_symlink() and (file.is_file() or not file.exists())
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar with images/s and time left, and a line per epoch that stays."""
+"""Progress on the terminal: a bar with images/s and the time left, and one line per epoch."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -6,22 +6,23 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from typing_extensions import override
 
 __all__ = ["TrainingProgress", "images_progress"]
 
 
 class _ImagesPerSecond(ProgressColumn):
-    """Images per second, from the last half minute."""
+    """Images per second over the last 30 seconds."""
 
+    @override
     def render(self, task: Task) -> Text:
-        """Return the speed, or a dash before the first step."""
         return Text("–" if task.speed is None else f"{task.speed:,.0f} images/s", style="progress.data.speed")
 
 
 class TrainingProgress:
-    """A bar over all images of all epochs. Where the output is no terminal, only the epochs' lines are printed.
+    """A bar over the images of all epochs, and a line per epoch.
 
-    `quiet` prints nothing at all.
+    If the output is not a terminal, only the lines are printed; if `quiet` is set, nothing is.
     """
 
     def __init__(self, epochs: int, images_per_epoch: int, *, done: int = 0, quiet: bool = False) -> None:
@@ -50,7 +51,7 @@ class TrainingProgress:
         self.bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a line above the bar."""
         self.console.print(line, soft_wrap=True)
 
     def advance(self, images: int) -> None:

@@ -1,4 +1,4 @@
-"""A place that takes nothing is a sentence before the work, and trying it leaves nothing behind."""
+"""An output that cannot be written is refused before the work, and the check leaves nothing behind."""
 
 from pathlib import Path
 
@@ -27,22 +27,22 @@ def listed(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("evaluate models/tiny/1 --data nowhere --json /proc/x.json", "/proc/x.json: no file can be written there"),
-        ("tune models/tiny/1 --data nowhere --plot /proc/x.svg", "/proc/x.svg: no file can be written there"),
+        ("evaluate models/tiny/1 --data nowhere --json /proc/x.json", "/proc/x.json: cannot be written"),
+        ("tune models/tiny/1 --data nowhere --plot /proc/x.svg", "/proc/x.svg: cannot be written"),
         (
             f"evaluate models/tiny/1 --data nowhere --json {'x' * 300}",
-            "no file can be written there (File name too long)",
+            ": cannot be written (File name too long)",
         ),
-        (f"{FIT} --out models/mine --cache notes", "--cache notes: notes is no folder; name one"),
+        (f"{FIT} --out models/mine --cache notes", "--cache notes: notes is not a folder; name a folder"),
         (f"{FIT} --out models/mine --cache notes/below", "--cache notes/below: "),
-        (f"{FIT} --out models/mine --cache /proc/x", "--cache /proc/x: nothing can be written there"),
-        (f"{FIT} --out /proc/mine", "--out /proc/mine: nothing can be written there"),
-        ("export run --out /proc/mine/1", "--out /proc/mine: nothing can be written there"),
-        ("train cifar10-lt-short --data nowhere --out notes", "--out notes: notes is no folder; name one"),
-        ("train cifar10-lt-short --data nowhere --out /proc/x/y", "--out /proc/x/y: nothing can be written there"),
+        (f"{FIT} --out models/mine --cache /proc/x", "--cache /proc/x: cannot be written to"),
+        (f"{FIT} --out /proc/mine", "--out /proc/mine: cannot be written to"),
+        ("export run --out /proc/mine/1", "--out /proc/mine: cannot be written to"),
+        ("train cifar10-lt-short --data nowhere --out notes", "--out notes: notes is not a folder; name a folder"),
+        ("train cifar10-lt-short --data nowhere --out /proc/x/y", "--out /proc/x/y: cannot be written to"),
     ],
 )
-def test_a_place_that_takes_nothing_is_refused_before_the_work(
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     root: Path, words: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = listed(root)
@@ -53,7 +53,7 @@ def test_a_place_that_takes_nothing_is_refused_before_the_work(
     assert listed(root) == before
 
 
-def test_what_can_be_written_passes_and_nothing_is_left(root: Path) -> None:
+def test_outputs_that_can_be_written_pass_and_the_check_leaves_nothing_behind(root: Path) -> None:
     before = listed(root)
     check_output_file(root / "notes")
     check_output_file(root / "new.json")
@@ -65,8 +65,8 @@ def test_what_can_be_written_passes_and_nothing_is_left(root: Path) -> None:
     assert (root / "notes").read_text() == "mine"
 
 
-def test_a_folder_is_no_place_for_a_file(root: Path) -> None:
-    with pytest.raises(TrainingError, match="models is a folder; give the name of a file"):
+def test_an_output_file_needs_an_existing_folder(root: Path) -> None:
+    with pytest.raises(TrainingError, match="models: this is a folder; name a file"):
         check_output_file(Path("models"))
-    with pytest.raises(TrainingError, match="the folder none does not exist; make it first"):
+    with pytest.raises(TrainingError, match="the folder none does not exist; create it first"):
         check_output_file(Path("none/x.json"))

@@ -1,1 +1,1 @@
-"""Labelled images: reading class folders, cutting a long tail, keeping the pixels."""
+"""Data sets: reading labelled pictures, splitting them, cutting a long tail, decoding and augmenting."""

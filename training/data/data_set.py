@@ -1,7 +1,7 @@
-"""A data set in whatever format it comes: two lists of labelled pictures, one to train on and one to test on.
+"""A data set in any format: labelled pictures to train on and to test on.
 
-Where the data have no test part, one is split off (`split_off.py`). Both parts number the same classes in the same
-way; a class of the model is one that has training pictures.
+If the data set has no test part, one is split off (`split_off.py`). Both parts number the classes in the same way. The
+model's classes are those with training pictures.
 """
 
 from dataclasses import dataclass, replace
@@ -30,11 +30,10 @@ class Splits:
     """The two parts of a data set.
 
     Attributes:
-        train: to train on; each of its classes has pictures.
-        test: to score on, its classes numbered as those of `train`, its pictures in their order; some classes may
-            have none.
-        note: how the test part came about and what was left out, for people and for provenance.
-        is_split_off: the test part was split off here, so it is only had again from the same data.
+        train: pictures to train on; every class has some.
+        test: pictures to score on, ordered by class, with the classes of `train`; a class may have none.
+        note: how the test part was made and what was left out, for the user and for provenance.
+        is_split_off: whether the test part was split off here; it can then be had again only from the same data.
 
     """
 
@@ -45,24 +44,24 @@ class Splits:
 
 
 def open_splits(options: DataOptions) -> Splits:
-    """Open a data set.
+    """Open a data set to train on.
 
     Raises:
-        DataError: whatever is wrong with it; the message says where and what would work.
+        DataError: the data set is broken or has no training pictures, or an option does not fit it.
 
     """
     found = _divide(options)
     if found.train is None:
-        raise DataError(f"{options.data}: there is no train part here; there is nothing to learn from")
+        raise DataError(f"{options.data}: no train part, so there is nothing to train on")
     train = replace(keep_classes_with_pictures(found.train), source=f"{path_name(options.data)}, train split")
     check_exempt_class(options, train.classes)
-    test = _by_class(renumber_classes(found.test, train.classes))
+    test = _sort_by_class(renumber_classes(found.test, train.classes))
     return Splits(train, test, "; ".join([*found.notes, *note_missing_classes(test)]), found.is_split_off)
 
 
 @dataclass(frozen=True)
 class TestPart:
-    """The test part alone; `note` and `is_split_off` as in `Splits`."""
+    """The test part alone; see `Splits` for `note` and `is_split_off`."""
 
     files: LabelledFiles
     note: str
@@ -70,60 +69,62 @@ class TestPart:
 
 
 def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
-    """Open the test part alone, for a model that knows `class_names`; some of them may have no pictures in it.
+    """Open only the test part, for a model that knows `class_names`.
 
-    Its pictures are in the order of their classes. Where `options.test` is given, that is all of the part.
+    If `options.test` is given, all its pictures are the test part. A class may have no pictures.
+
+    Returns:
+        The test part, ordered by class.
 
     Raises:
-        DataError: as `open_splits`, or it has a class that the model does not know.
+        DataError: see `open_splits`; or the model does not know one of the classes.
 
     """
     if options.test is not None:
-        test, notes = _whole(options.test, options)
+        test, notes = _read_test(options.test, options)
         found = _Divided(None, replace(test, source=path_name(options.test)), notes, is_split_off=False)
     else:
         found = _divide(options)
-    test = _by_class(renumber_classes(found.test, class_names))
+    test = _sort_by_class(renumber_classes(found.test, class_names))
     return TestPart(test, "; ".join(found.notes), found.is_split_off)
 
 
 def fingerprint(files: LabelledFiles) -> str:
-    """Return a sum over names and classes, the same in whatever order they are."""
+    """Return a hash of the pictures' names and classes that does not depend on their order."""
     lines = sorted(f"{name}\0{files.classes[label]}" for name, label in zip(files.names, files.labels, strict=True))
     return sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def check_test_part(options: DataOptions, part: TestPart, kept: str | None) -> None:
-    """Refuse a test part that is split off and is not the one that was kept from training.
+def check_test_part(options: DataOptions, part: TestPart, expected: str | None) -> None:
+    """Check that a test part that was split off holds the pictures that were split off for training.
+
+    Otherwise the model would be tested on pictures that it was trained on.
 
     Args:
-        options: what was opened.
+        options: of the data set.
         part: its test part.
-        kept: fingerprint of the test part of the training; None where it is not known.
+        expected: fingerprint of the test part at training, or None if unknown.
 
     Raises:
-        DataError: it is another.
+        DataError: the pictures differ, or the fingerprint is unknown.
 
     """
-    if part.is_split_off and kept is None:
+    if part.is_split_off and expected is None:
         raise DataError(
-            f"{options.data}: it has no test part, and for this model it is not known which pictures it was trained "
-            "on; put those that are all test into test/CLASS/IMAGE (`evaluate` takes them with --test too)"
+            f"{options.data}: no test part, and this model does not say which pictures it was trained on; put test "
+            "pictures into test/CLASS/IMAGE, or name them with --test if the command is `evaluate`"
         )
-    if part.is_split_off and fingerprint(part.files) != kept:
+    if part.is_split_off and fingerprint(part.files) != expected:
         raise DataError(
-            f"{options.data}: the test part that is split off here is not what was kept from training; give the data "
-            "and options of the training again, or name pictures of which all are a test with --test"
+            f"{options.data}: the test part split off here differs from the one split off for training; repeat the "
+            "data and options of the training, or name a set of only test pictures with --test"
         )
-
-
-def _by_class(files: LabelledFiles) -> LabelledFiles:
-    """Return the pictures in the order of their classes, so that whoever opens the part has them in the same order."""
-    return files.part(np.argsort(files.labels, kind="stable"))
 
 
 @dataclass(frozen=True)
 class _Divided:
+    """A data set divided into parts, whose classes are not numbered alike yet."""
+
     train: LabelledFiles | None
     test: LabelledFiles
     notes: list[str]
@@ -131,27 +132,27 @@ class _Divided:
 
 
 def _divide(options: DataOptions) -> _Divided:
-    """Say which pictures are whose; nothing is renumbered yet."""
+    """Divide a data set: by --test, by its own splits, or by splitting off a test part."""
     parts, notes = read_parts(options.data, options)
     name = path_name(options.data)
     train = parts.get("train", parts.get(""))
     if options.test is not None:
         if "test" in parts:
-            raise DataError(f"{options.data} has a test part of its own; leave --test {options.test} away")
-        test, more = _whole(options.test, options)
+            raise DataError(f"{options.data} already has a test part; drop --test {options.test}")
+        test, more = _read_test(options.test, options)
         _check_apart(options, train, test)
-        notes += [f"test part: {path_name(options.test)}", *more, *_unused_val(parts)]
-        notes += _groups_on_both_sides(train, test, options)
+        notes += [f"test part: {path_name(options.test)}", *more, *_note_unused_val(parts)]
+        notes += _note_shared_groups(train, test, options)
         return _Divided(train, replace(test, source=path_name(options.test)), notes, is_split_off=False)
     for split in ("test", "val"):
         if split in parts:
             notes.append(f"test part: the {split} split of {name}")
-            notes += _unused_val(parts) if split == "test" else []
+            notes += _note_unused_val(parts) if split == "test" else []
             test = replace(parts[split], source=f"{name}, {split} split")
-            notes += _groups_on_both_sides(train, test, options)
+            notes += _note_shared_groups(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
     if train is None:
-        raise DataError(f"{options.data}: there is neither a train nor a test or val part to work with")
+        raise DataError(f"{options.data}: no train, test or val part")
     chosen = split_off(train, options.test_share, options.seed)
     how = f"{options.test_share:.3g} of each class"
     if train.groups is not None:
@@ -161,36 +162,37 @@ def _divide(options: DataOptions) -> _Divided:
     return _Divided(train.part(~chosen), replace(train.part(chosen), source=source), notes, is_split_off=True)
 
 
-def _unused_val(parts: dict[str, LabelledFiles]) -> list[str]:
-    return [f"its val split ({len(parts['val']):,} pictures) is not used"] if "val" in parts else []
-
-
-def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
-    """Refuse two parts that hold the same picture, in whatever way each names it."""
-    if train is None:
-        return
-    seen = set(map(train.where, train.names))
-    if shared := [name for name in test.names if test.where(name) in seen]:
-        raise DataError(
-            f"{options.test}: {len(shared):,} of its {len(test):,} pictures are in {options.data} too, such as "
-            f"{shared[0]}; a test on pictures that were trained on says nothing. Leave --test away to have a test "
-            "part split off"
-        )
-
-
-def _groups_on_both_sides(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
-    shared = train.named_groups & test.named_groups if train is not None else set()
-    return (
-        [f"values of {options.group_column} that are on both sides, as the data are divided: {len(shared):,}"]
-        if shared
-        else []
-    )
-
-
-def _whole(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
-    """Open what is all test part: its test or val split where it has splits."""
+def _read_test(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
+    """Return the test or val split of the data set that --test names, or all its pictures, and notes for the user."""
     parts, notes = read_parts(path, options)
     for split in ("test", "val", ""):
         if split in parts:
             return parts[split], notes
-    raise DataError(f"{path}: it has a train part only; name a file or folder of test pictures with --test")
+    raise DataError(f"{path}: only a train part; name a file or folder of test pictures with --test")
+
+
+def _sort_by_class(files: LabelledFiles) -> LabelledFiles:
+    """Return the pictures ordered by class, so that every command has them in the same order."""
+    return files.part(np.argsort(files.labels, kind="stable"))
+
+
+def _check_apart(options: DataOptions, train: LabelledFiles | None, test: LabelledFiles) -> None:
+    """Refuse two parts that share a picture, even under different names."""
+    if train is None:
+        return
+    seen = set(map(train.location, train.names))
+    if shared := [name for name in test.names if test.location(name) in seen]:
+        raise DataError(
+            f"{options.test}: {len(shared):,} of its {len(test):,} pictures are also in {options.data}, such as "
+            f"{shared[0]}; a test needs pictures that the model was not trained on. Without --test, a test part is "
+            "split off"
+        )
+
+
+def _note_unused_val(parts: dict[str, LabelledFiles]) -> list[str]:
+    return [f"its val split ({len(parts['val']):,} pictures) is not used"] if "val" in parts else []
+
+
+def _note_shared_groups(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:
+    shared = train.named_groups & test.named_groups if train is not None else set()
+    return [f"{len(shared):,} values of {options.group_column} are in both parts"] if shared else []

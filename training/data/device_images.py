@@ -1,7 +1,7 @@
-"""Where a training loop takes its pixels from, whatever holds them: the GPU's memory, this machine's, or files.
+"""Images on the device that trains, in chunks, from GPU memory, main memory or files.
 
-On a GPU a small data set is copied to it once; an epoch then moves nothing but indices. What is decoded from files is
-decoded one chunk ahead, while the network trains on the chunk before.
+A small data set is copied to the GPU once; an epoch then transfers only indices. Images that are decoded from files are
+decoded one chunk ahead, while the network trains on the current chunk.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from training.data.prefetch import prefetch
 
 __all__ = ["DeviceImages"]
 
-MAX_SHARE_OF_GPU = 0.5  # of its free memory; the network needs the rest
+MAX_SHARE_OF_GPU = 0.5  # of the free memory; the network needs the rest
 
 
 class DeviceImages:
-    """A data set's pixels and labels, chunk by chunk, on the device that trains.
+    """The pixels and labels of a data set on a device, in chunks.
 
     Attributes:
-        resident: (N, H, W, 3) uint8 on the device, where the whole data set lies there; else None.
+        resident: (N, H, W, 3) uint8, if the whole data set is on the device; otherwise None.
         labels: (N,) int64 on the device.
 
     """
@@ -34,21 +34,21 @@ class DeviceImages:
         self.device = device
         self.labels = torch.from_numpy(data.labels).to(device)
         self.resident: Tensor | None = None
-        if data.pixels is not None and (device.type == "cpu" or data.pixels.nbytes <= _room(device)):
-            self.resident = torch.from_numpy(data.pixels).to(device)  # on the CPU the same memory, not a copy
+        if data.pixels is not None and (device.type == "cpu" or data.pixels.nbytes <= _max_resident_bytes(device)):
+            self.resident = torch.from_numpy(data.pixels).to(device)  # on the CPU, this shares memory
 
     def chunks(
         self, order: NDArray[np.int64], per_chunk: int, crops: RandomCrops | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (b, H, W, 3) uint8 pixels and (b,) labels, both on the device; the last chunk may be smaller.
+        """Yield (b, H, W, 3) uint8 pixels and (b,) labels on the device; the last chunk may be smaller.
 
         Args:
             order: (n,) indices of images.
-            per_chunk: images in a chunk.
-            crops: n random crops, one for each of `order`; None takes the images as they are evaluated.
+            per_chunk: images per chunk.
+            crops: n random crops, one per index; None prepares the images as for evaluation.
 
         Raises:
-            DataError: a file cannot be read.
+            DataError: a picture cannot be read.
 
         """
         parts = [slice(start, start + per_chunk) for start in range(0, len(order), per_chunk)]
@@ -76,7 +76,7 @@ class DeviceImages:
         return self.labels.index_select(0, torch.from_numpy(indices).to(self.device, non_blocking=True))
 
 
-def _room(device: torch.device) -> float:
-    """Return how many bytes of pixels the GPU may hold."""
+def _max_resident_bytes(device: torch.device) -> float:
+    """Return how many bytes of pixels may stay on the GPU."""
     free, _ = torch.cuda.mem_get_info(device)
     return MAX_SHARE_OF_GPU * free

@@ -1,8 +1,8 @@
-"""Labelled pictures that have not been read yet: what every loader of this folder returns.
+"""Labelled pictures that have not been read yet: what every reader of data returns.
 
-`find_labelled_files` finds some to choose alpha on: whatever folder a picture lies in is its class. Unlike a data set
-to train from (`class_folders.py`), a handful of the classes is enough. The service reads uploaded zips by the same
-rule (`models/labelled_paths.py`), but knows no other split than `test`.
+`find_labelled_files` finds pictures to choose alpha on. The folder of a picture names its class, at any depth. Unlike
+training data (`class_folders.py`), the pictures may cover only a few of the classes. The service reads uploaded zips by
+the same rule (`models/labelled_paths.py`), but knows no split other than `test`.
 """
 
 from collections.abc import Callable
@@ -24,19 +24,19 @@ __all__ = ["LabelledFiles", "find_labelled_files", "lies_below"]
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """N pictures with their classes, not yet read.
+    """N pictures with their classes, not read yet.
 
     Attributes:
-        source: where they came from, for people: `data.zip:train` or `photos.zip`.
+        source: the origin of the pictures for messages: `data.zip:train` or `photos.zip`.
         classes: C class names.
-        names: N paths in there.
+        names: N file names.
         labels: (N,) indices into `classes`.
-        read: name -> bytes. Safe to call from several threads.
-        groups: (N,) number of what a picture belongs to (a camera, a patient), or None. Where a test part is split
-            off, pictures of one group are never on both sides.
-        group_names: what the groups are called, by number; "" for a picture that is a group by itself.
-        split: the data's own split that this is, `train`, `val` or `test`; "" where that is not known.
-        where: name -> the one place where the picture lies, links followed, whatever it is called here.
+        read: name -> contents of the file. Several threads may call it at once.
+        groups: (N,) group numbers (a camera, a patient), or None. A test part that is split off never shares a group
+            with the training part.
+        location: name -> the location of the file with links resolved: the same for two names of one file.
+        split: the split that the data set says this is, `train`, `val` or `test`; "" if it does not say.
+        group_names: the name of every group, by number; "" for a picture without a group.
 
     """
 
@@ -46,7 +46,7 @@ class LabelledFiles:
     labels: NDArray[np.int64]
     read: Callable[[str], bytes]
     groups: NDArray[np.int64] | None = None
-    where: Callable[[str], str] = str
+    location: Callable[[str], str] = str
     split: str = ""
     group_names: tuple[str, ...] = ()
 
@@ -56,42 +56,42 @@ class LabelledFiles:
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """(C,) pictures of each class."""
+        """(C,) pictures per class."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     @property
     def named_groups(self) -> set[str]:
-        """The names of the groups that pictures here belong to."""
+        """The names of the groups that these pictures belong to."""
         return set() if self.groups is None else {self.group_names[number] for number in np.unique(self.groups)} - {""}
 
     def part(self, chosen: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Self:
-        """Return some of the pictures: a mask (N,) or indices."""
+        """Return a subset of the pictures, given as a mask (N,) or as indices."""
         index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         groups = None if self.groups is None else self.groups[index]
         return replace(self, names=tuple(self.names[i] for i in index), labels=self.labels[index], groups=groups)
 
 
 def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFiles:
-    """Find the pictures of CLASS/IMAGE or test/CLASS/IMAGE, or deeper, in a folder or a zip.
+    """Find the pictures of CLASS/IMAGE or test/CLASS/IMAGE, at any depth, in a folder or a zip.
 
-    Where there are test folders only what lies below them counts; else so with val folders.
+    If there are test folders, only pictures below them count; otherwise the same holds for val folders.
 
     Raises:
-        DataError: nothing there, no pictures, or a folder of pictures that is no class.
+        DataError: the path does not exist, holds no pictures, or holds a folder of pictures that is not a class.
 
     """
     store = open_store(path)
     pictures = [name for name in map(PurePosixPath, store.files()) if is_picture(name)]
-    split, found = _to_choose_on(pictures)
+    split, found = _test_pictures(pictures)
     if not found:
         raise DataError(
-            f"{path}: no pictures here; put them into class folders, CLASS/IMAGE, {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{path}: no pictures found; put them into class folders, CLASS/IMAGE ({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     if loose := [name for name in found if not class_folder(name)]:
-        raise DataError(f"{path}: {loose[0]} lies in no class folder; the folder a picture lies in is its class")
-    if strangers := sorted({class_folder(name) for name in found} - set(class_names)):
+        raise DataError(f"{path}: {loose[0]} is not in a class folder; the folder of a picture names its class")
+    if unknown := sorted({class_folder(name) for name in found} - set(class_names)):
         raise DataError(
-            f"{path}: the model does not know {len(strangers)} of these classes: {first_few(strangers)}; "
+            f"{path}: the model does not know {len(unknown)} of these classes: {first_few(unknown)}; "
             f"it knows {first_few(class_names)}"
         )
     index = {name: position for position, name in enumerate(class_names)}
@@ -99,12 +99,12 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> LabelledFil
     source = path.resolve().name + (f", {split} split" if split else "")
     labels = np.array([index[class_folder(name)] for name in ordered], np.int64)
     return LabelledFiles(
-        source, class_names, tuple(map(str, ordered)), labels, store.read, where=store.where, split=split
+        source, class_names, tuple(map(str, ordered)), labels, store.read, location=store.location, split=split
     )
 
 
 def lies_below(name: str, split: str) -> bool:
-    """Say whether a picture of class folders lies below a folder of the split `train`, `val` or `test`.
+    """Return whether a picture is in a class folder below a folder of the split `train`, `val` or `test`.
 
     >>> [lies_below(name, "train") for name in ("set/Training/cat/1.png", "train/1.png")]
     [True, False]
@@ -112,8 +112,8 @@ def lies_below(name: str, split: str) -> bool:
     return split in map(split_of, PurePosixPath(name).parts[:-2])
 
 
-def _to_choose_on(pictures: list[PurePosixPath]) -> tuple[str, list[PurePosixPath]]:
-    """Return which pictures alpha may be chosen on, and the split that they are."""
+def _test_pictures(pictures: list[PurePosixPath]) -> tuple[str, list[PurePosixPath]]:
+    """Return the pictures to choose alpha on, and their split."""
     for split in ("test", "val"):
         if chosen := [name for name in pictures if lies_below(str(name), split)]:
             return split, chosen

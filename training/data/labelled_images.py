@@ -1,11 +1,11 @@
-"""Labelled images as a training loop wants them: an index in, uint8 pixels out.
+"""Labelled images for a training loop: indices in, uint8 pixels out.
 
-Where all pixels fit into memory they are decoded once, into one array; an epoch then costs an indexing operation per
-batch. Where they do not fit, each batch is decoded when it is asked for, in threads. Both give the same pixels.
+If all pixels fit into memory, they are decoded once into one array; an epoch then costs one indexing operation per
+batch. Otherwise each batch is decoded on demand, in threads. Both give the same pixels.
 
-Pictures that are missing or damaged are left out before anything counts them: class counts, groups and the mean feature
-belong to the pictures that are really trained on. Where pixels do not fit, that takes a pass over all files, made only
-if some may be bad; where none may, the first bad one ends the run when it is met.
+Missing and damaged pictures are left out before anything is counted: class counts, groups and the mean feature describe
+the pictures that the model is trained on. If the pixels do not fit into memory, this takes one pass over all files,
+which is made only if some pictures may be unreadable. If none may, the first unreadable picture ends the run.
 """
 
 import zipfile
@@ -33,7 +33,14 @@ from training.progress import images_progress
 __all__ = ["MAX_PIXEL_BYTES", "READ_ERRORS", "LabelledImages", "check_no_class_lost", "load_images"]
 
 MAX_PIXEL_BYTES = 4 << 30
-READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)  # what `read` may raise
+READ_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)  # what reading a picture may raise
 BATCH = 256
 
 Pixels = npt.NDArray[np.uint8]
@@ -44,9 +51,9 @@ class LabelledImages:
     """N images with their labels.
 
     Attributes:
-        files: what they are read from when the pixels are not kept.
-        recipe: how a file becomes (H, W, 3) pixels.
-        pixels: (N, H, W, 3) uint8, or None where they do not fit into memory.
+        files: the pictures, read on demand if `pixels` is None.
+        recipe: how a picture becomes (H, W, 3) pixels.
+        pixels: (N, H, W, 3) uint8, or None if they do not fit into memory.
         unreadable: names of the pictures that were left out.
 
     """
@@ -76,12 +83,18 @@ class LabelledImages:
         return self.files.class_counts
 
     def fetch(self, indices: npt.NDArray[np.int64], crops: RandomCrops | None = None) -> Pixels:
-        """Return the pixels of these images, (B, H, W, 3) uint8.
+        """Return the pixels of some images.
 
         Args:
-            indices: (B,).
-            crops: B random crops, to be cut out and resized to (H, W), of the kept pixels or of the whole files;
-                None takes the images as they are evaluated.
+            indices: (B,) of the images.
+            crops: B random crops to cut from the pixels in memory or from the full pictures, and to resize to (H, W);
+                None prepares the images as for evaluation.
+
+        Returns:
+            (B, H, W, 3) uint8.
+
+        Raises:
+            DataError: a picture cannot be read.
 
         """
         if self.pixels is not None:
@@ -89,9 +102,9 @@ class LabelledImages:
             return pixels if crops is None else crops.cut(torch.from_numpy(pixels), *pixels.shape[1:3]).numpy()
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             found = _decode(self.files, [self.files.names[i] for i in indices], self.recipe, threads, crops)
-        if bad := [each for each in found if isinstance(each, _Bad)]:
-            raise DataError(_sentence(self.files, bad))
-        pixels = np.stack(found)
+        if unreadable := [result for result in found if isinstance(result, _Unreadable)]:
+            raise DataError(_message(self.files, unreadable))
+        pixels = np.stack([result for result in found if not isinstance(result, _Unreadable)])
         return pixels if crops is None else mirror(torch.from_numpy(pixels), torch.from_numpy(crops.flip)).numpy()
 
 
@@ -103,19 +116,19 @@ def load_images(
     every_class: bool = True,
     memory_bytes: int = MAX_PIXEL_BYTES,
 ) -> LabelledImages:
-    """Decode a split into one uint8 array, or prepare to decode batch by batch where that would exceed `memory_bytes`.
+    """Decode a part into one uint8 array, or prepare to decode batch by batch if that would exceed `memory_bytes`.
 
-    Pictures that cannot be read are left out, and said on standard error, up to a share.
+    Pictures that cannot be read are left out, up to a share, and reported on standard error.
 
     Args:
         files: N pictures.
-        recipe: how a file becomes pixels.
+        recipe: how a picture becomes pixels.
         max_unreadable: the share of N that may be missing or damaged.
-        every_class: whether each class that has pictures must keep one, as to train on.
-        memory_bytes: what the pixels may take.
+        every_class: whether each class with pictures must keep one, as training requires.
+        memory_bytes: the largest size of the array.
 
     Raises:
-        DataError: more pictures than that cannot be read, or all, or all of a class; the message names files.
+        DataError: too many pictures cannot be read, or none of all or of a class; the message names files.
 
     """
     fits = len(files) * recipe.height * recipe.width * 3 <= memory_bytes
@@ -124,32 +137,33 @@ def load_images(
         return LabelledImages(files, recipe, None)
     filled = 0
     readable = np.ones(len(files), dtype=bool)
-    bad = list[_Bad]()
+    unreadable: list[_Unreadable] = []
     with images_progress() as progress, ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        task = progress.add_task("reading" if fits else "looking at every picture", total=len(files))
+        task = progress.add_task("reading" if fits else "checking pictures", total=len(files))
         for start in range(0, len(files), BATCH):
             names = files.names[start : start + BATCH]
             for index, found in enumerate(_decode(files, names, recipe, threads), start):
-                if isinstance(found, _Bad):
-                    bad.append(found)
+                if isinstance(found, _Unreadable):
+                    unreadable.append(found)
                     readable[index] = False
                 elif fits:
                     pixels[filled] = found
                     filled += 1
-            if len(bad) > max_unreadable * len(files):
-                raise DataError(_sentence(files, bad, max_unreadable))
+            if len(unreadable) > max_unreadable * len(files):
+                raise DataError(_message(files, unreadable, max_unreadable))
             progress.advance(task, len(names))
-    if not bad:
+    if not unreadable:
         return LabelledImages(files, recipe, pixels if fits else None)
-    left = files.part(readable)
+    kept = files.part(readable)
     if every_class:
-        check_no_class_lost(files, left)
-    Console(stderr=True, highlight=False).print(_left_out(files, bad), markup=False, soft_wrap=True, style="yellow")
-    return LabelledImages(left, recipe, pixels[:filled] if fits else None, tuple(each.name for each in bad))
+        check_no_class_lost(files, kept)
+    warning = _list_unreadable(files, unreadable)
+    Console(stderr=True, highlight=False).print(warning, markup=False, soft_wrap=True, style="yellow")
+    return LabelledImages(kept, recipe, pixels[:filled] if fits else None, tuple(file.name for file in unreadable))
 
 
 @dataclass(frozen=True)
-class _Bad:
+class _Unreadable:
     """A picture that cannot be read."""
 
     name: str
@@ -162,53 +176,53 @@ def _decode(
     recipe: ImageRecipe,
     threads: ThreadPoolExecutor,
     crops: RandomCrops | None = None,
-) -> list[Pixels | _Bad]:
-    def one(number: int, name: str) -> Pixels | _Bad:
+) -> list[Pixels | _Unreadable]:
+    def decode_one(number: int, name: str) -> Pixels | _Unreadable:
         try:
-            data = files.read(name)
+            picture = files.read(name)
             if crops is None:
-                return decode_image(data, recipe)
-            return decode_region(data, partial(crops.box, number), height=recipe.height, width=recipe.width)
+                return decode_image(picture, recipe)
+            return decode_region(picture, partial(crops.box, number), height=recipe.height, width=recipe.width)
         except ImageError as error:
-            return _Bad(name, str(error))
+            return _Unreadable(name, str(error))
         except READ_ERRORS as error:
-            return _Bad(name, f"it cannot be read ({error})")
+            return _Unreadable(name, f"cannot be read ({error})")
 
-    return list(threads.map(one, count(), names))
+    return list(threads.map(decode_one, count(), names))
 
 
-def _sentence(files: LabelledFiles, bad: list[_Bad], allowed: float = 0.0) -> str:
-    first = bad[0]
+def _message(files: LabelledFiles, unreadable: list[_Unreadable], allowed: float = 0.0) -> str:
+    first = unreadable[0]
     if not allowed:
         return (
-            f"{files.source}: {first.name}: {first.why}; mend or remove this file, or let a share of the pictures be "
-            "left out with --max-unreadable"
+            f"{files.source}: {first.name}: {first.why}; repair or remove this file, or allow a share of unreadable "
+            "pictures with --max-unreadable"
         )
     return (
-        f"{_left_out(files, bad)}. That is more than --max-unreadable {allowed:g} allows; mend or remove them, or "
-        "check that --data and --images are what is meant"
+        f"{_list_unreadable(files, unreadable)}. That is more than --max-unreadable {allowed:g} allows; repair or "
+        "remove them, or check --data and --images"
     )
 
 
-def _left_out(files: LabelledFiles, bad: list[_Bad]) -> str:
-    shown = first_few((f"{each.name}: {each.why}" for each in bad), separator="; ")
-    return f"{files.source}: {len(bad):,} of {len(files):,} pictures cannot be read and are left out: {shown}"
+def _list_unreadable(files: LabelledFiles, unreadable: list[_Unreadable]) -> str:
+    shown = first_few((f"{file.name}: {file.why}" for file in unreadable), separator="; ")
+    return f"{files.source}: left out {len(unreadable):,} of {len(files):,} pictures, unreadable: {shown}"
 
 
-def check_no_class_lost(files: LabelledFiles, left: LabelledFiles) -> None:
-    """Refuse to go on where a class lost all its pictures.
+def check_no_class_lost(files: LabelledFiles, kept: LabelledFiles) -> None:
+    """Check that no class lost all its pictures.
 
     Args:
-        files: what was there.
-        left: what of it could be read.
+        files: all pictures.
+        kept: those that can be read.
 
     Raises:
-        DataError: a class has pictures in `files` and none in `left`.
+        DataError: a class has pictures in `files` but none in `kept`.
 
     """
-    gone = np.flatnonzero((files.class_counts > 0) & (left.class_counts == 0))
-    if len(gone):
+    lost = np.flatnonzero((files.class_counts > 0) & (kept.class_counts == 0))
+    if len(lost):
         raise DataError(
-            f"{files.source}: no picture of the class {files.classes[gone[0]]!r} can be read; mend one, or "
-            "remove the class"
+            f"{files.source}: no picture of the class {files.classes[lost[0]]!r} can be read; repair one, or remove "
+            "the class"
         )

@@ -1,4 +1,4 @@
-"""What the command line says about the data: one frozen value that a run keeps, so that the same data are had again."""
+"""The command line options of a data set, as one frozen value that a run stores to open the same data again."""
 
 import argparse
 import shlex
@@ -10,6 +10,7 @@ from training.data.lists.csv_table import Columns
 from training.errors import DataError
 
 __all__ = [
+    "COLUMN_OPTIONS",
     "MAX_UNREADABLE_SHARE",
     "DataOptions",
     "add_data_arguments",
@@ -19,23 +20,27 @@ __all__ = [
     "path_name",
 ]
 
-MAX_UNREADABLE_SHARE = 0.1  # of `tune`; beyond it something is wrong with the set, not with a picture
+MAX_UNREADABLE_SHARE = 0.1  # the default of `tune`; beyond it, something is wrong with the whole data set
+COLUMN_OPTIONS = ("path_column", "label_column", "split_column", "group_column")
 _PATHS = ("data", "test", "images", "class_names")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """What the command line says about the data.
+    """The options of a data set.
 
     Attributes:
         data: class folders (a folder or a zip), or a list: `.txt`, `.csv`, `.tsv` or `.json`.
-        test: the test part, of the same kind; by default a part of `data`, or split off it.
-        images: folder or zip that a list's paths are relative to; by default the list's own folder.
-        path_column, label_column, split_column, group_column: of a CSV file; of a JSON file, fields of its images.
-        class_names: a file of one class name a line, for lists whose labels are numbers.
-        exempt_class: the class that alpha must not touch, such as "empty".
-        max_unreadable: share of a part's pictures that may be missing or damaged, 0 to 1.
-        test_share: share of each class that is split off where there is no test part.
+        test: the test part in any of these formats; by default a part of `data`, or split off from it.
+        images: folder or zip that the paths of a list are relative to; by default the folder of the list.
+        path_column: CSV column, or field of a COCO image, with the paths; the usual names are found by default.
+        label_column: CSV column with the labels; the usual names are found by default, then one-hot columns.
+        split_column: CSV column, or field of a COCO image, with the splits.
+        group_column: CSV column, or field of a COCO image, with the groups that a test part never shares.
+        class_names: a file with one class name a line, for lists whose labels are class numbers.
+        exempt_class: the class that alpha must not change, such as "empty".
+        max_unreadable: share of a part's pictures that may be missing or damaged, from 0 to below 1.
+        test_share: share of each class that is split off if there is no test part, between 0 and 1.
         seed: of that split.
 
     """
@@ -54,35 +59,38 @@ class DataOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no data set could be opened with."""
+        """Check the shares."""
         if not 0.0 <= self.max_unreadable < 1.0:
             raise DataError(
-                f"--max-unreadable {self.max_unreadable:g} is no share; 0.01 lets one picture in 100 be bad"
+                f"--max-unreadable {self.max_unreadable:g} must be from 0 to below 1; 0.01 allows 1 bad picture in 100"
             )
         if not 0.0 < self.test_share < 1.0:
-            raise DataError(f"--test-share {self.test_share:g} is not between 0 and 1; 0.2 splits a fifth off")
+            raise DataError(f"--test-share {self.test_share:g} must be between 0 and 1; 0.2 splits off a fifth")
 
     @classmethod
     def of(cls, data: "Path | DataOptions") -> "DataOptions":
-        """Return the options of a data set that needs none."""
+        """Return options as they are, or those of a path with all defaults."""
         return data if isinstance(data, DataOptions) else cls(data=data)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint; paths whole, so that they are found from elsewhere."""
+        """Return plain values for a checkpoint; paths are absolute, so that they work from any folder."""
         return {
             name: str(value.absolute()) if isinstance(value, Path) else value for name, value in asdict(self).items()
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_dict` wrote."""
+        """Return the options that `to_dict` wrote."""
         unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
-            raise DataError(f"the run's data options have fields this version does not know: {sorted(unknown)}")
-        return cls(**{name: Path(v) if name in _PATHS and v is not None else v for name, v in values.items()})
+            raise DataError(f"the run has data options that this version does not know: {sorted(unknown)}")
+        options: dict[str, Any] = {
+            name: Path(value) if name in _PATHS and value is not None else value for name, value in values.items()
+        }
+        return cls(**options)
 
     def differences(self, other: "DataOptions") -> list[str]:
-        """Return the arguments that say otherwise than those of `other`; a path may be written in any way."""
+        """Return the arguments that differ from those of `other`; two paths of one file are equal."""
         found: list[str] = []
         for field in fields(self):
             mine, others = (getattr(options, field.name) for options in (self, other))
@@ -93,38 +101,42 @@ class DataOptions:
         return found
 
     def exempt_index(self, class_names: tuple[str, ...]) -> int | None:
-        """Return the number of the exempt class, or None where none is."""
+        """Return the class number of the exempt class, or None if there is none."""
         return None if self.exempt_class is None else class_names.index(self.exempt_class)
 
     @property
     def columns(self) -> Columns:
-        """The columns of a table."""
+        """The columns of a list."""
         return Columns(self.path_column, self.label_column, self.split_column, self.group_column)
 
     def refuse(self, path: Path, what: str, *names: str) -> None:
-        """Refuse the options of these names where they are given: nothing is passed over in silence.
+        """Refuse options that do not apply, instead of ignoring them.
+
+        Args:
+            path: of the data.
+            what: the format of the data, such as "a text list".
+            names: of the options, as fields of this class.
 
         Raises:
-            DataError: one is given; `what` says what has no use for it.
+            DataError: one of them is given.
 
         """
         for name in names:
             if getattr(self, name) is not None:
-                raise DataError(f"{path}: {what} no use for {_flag(name)}; leave it away")
+                raise DataError(f"{path}: {_flag(name)} does not apply to {what}; drop it")
 
     def refuse_for_folders(self, path: Path) -> None:
-        """Refuse what only lists have a use for, as `refuse`."""
-        columns = ("path_column", "label_column", "split_column", "group_column")
-        self.refuse(path, "class folders have", *columns, "images", "class_names")
+        """Refuse the options that only apply to lists; see `refuse`."""
+        self.refuse(path, "class folders", *COLUMN_OPTIONS, "images", "class_names")
 
     @property
     def split_settings(self) -> dict[str, Any]:
-        """What decides which pictures are split off, for provenance; `data` may lie elsewhere later."""
+        """The options that decide which pictures are split off, for provenance; `data` may move later."""
         return {name: getattr(self, name) for name in ("test_share", "seed", "group_column")}
 
     @property
     def arguments(self) -> str:
-        """The command's arguments that say the same, files by name only: for a card that others read."""
+        """The command line arguments of these options for a model card, with file names instead of paths."""
         words: list[str] = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -136,7 +148,7 @@ class DataOptions:
 
 
 def path_name(path: Path) -> str:
-    """Return the name of a file or folder, also where it was given as `.` or `..`.
+    """Return the name of a file or folder, even if the path is `.` or `..`.
 
     >>> path_name(Path("/data/photos/.")), path_name(Path("/data/none/.."))
     ('photos', 'data')
@@ -156,13 +168,13 @@ def add_data_arguments(
     bad: str = "0",
     split: tuple[str, str] = ("0.2", "0"),
 ) -> None:
-    """Add `--data` and what goes with it; `data_options` reads them.
+    """Add `--data` and its companions to a parser; `data_options` reads them.
 
     Args:
         parser: of the command.
-        data_required: whether there is nothing without `--data`.
-        bad: the default of `--max-unreadable`, as the help says it.
-        split: the defaults of `--test-share` and `--split-seed`, likewise.
+        data_required: whether the command needs `--data`.
+        bad: the default of `--max-unreadable` for the help text.
+        split: the defaults of `--test-share` and `--split-seed` for the help text.
 
     """
     group = parser.add_argument_group("data", "formats and examples: training/README.md, Data")
@@ -171,54 +183,71 @@ def add_data_arguments(
         "--data",
         type=Path,
         required=data_required,
-        help="class folders (folder or zip), or a list of pictures: .txt, .csv, .tsv or .json",
+        help="class folders (a folder or a zip), or a list of pictures: .txt, .csv, .tsv or .json",
     )
-    add("--test", type=Path, help="the test part; by default the one in --data, or split off it")
-    add("--images", type=Path, help="folder or zip that a list's paths start in; by default the list's folder")
-    add("--path-column", metavar="NAME", help="CSV column of the paths")
+    add("--test", type=Path, help="the test pictures (default: the test part of --data, or a part split off from it)")
+    add(
+        "--images",
+        type=Path,
+        help="folder or zip that the paths of a list are relative to (default: the folder of the list)",
+    )
+    add(
+        "--path-column",
+        metavar="NAME",
+        help="column (JSON: field of an image) with the paths (default: the usual names, such as path)",
+    )
     add(
         "--label-column",
         metavar="NAME",
-        help="CSV column of the labels; without one, columns of 0 and 1 for each class",
+        help="CSV column with the labels (default: the usual names, such as label; then one-hot columns)",
     )
-    add("--split-column", metavar="NAME", help="column (JSON: field of an image) that says train, val or test")
-    add("--group-column", metavar="NAME", help="column (JSON: field of an image) that a split-off part never divides")
-    add("--class-names", type=Path, metavar="FILE", help="a class name a line, for labels that are numbers")
-    add("--exempt-class", metavar="CLASS", help="the class that alpha must not touch, such as empty")
+    add("--split-column", metavar="NAME", help="column (JSON: field of an image) with the split: train, val or test")
+    add(
+        "--group-column",
+        metavar="NAME",
+        help="column (JSON: field of an image) with groups that a split keeps whole, such as cameras",
+    )
+    add(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="a file with one class name a line, for labels that are numbers",
+    )
+    add("--exempt-class", metavar="CLASS", help="the class that alpha must not change, such as empty")
     add(
         "--max-unreadable",
         type=float,
         metavar="SHARE",
-        help=f"of each part that may be missing or damaged (default: {bad})",
+        help=f"share of each part's pictures that may be missing or damaged (default: {bad})",
     )
     add(
         "--test-share",
         type=float,
         metavar="SHARE",
-        help=f"of each class that is split off for a test (default: {split[0]})",
+        help=f"share of each class to split off if there are no test pictures (default: {split[0]})",
     )
-    add("--split-seed", type=int, metavar="N", help=f"of that split (default: {split[1]})")
+    add("--split-seed", type=int, metavar="N", help=f"seed of that split (default: {split[1]})")
 
 
 def data_options(namespace: argparse.Namespace) -> DataOptions:
-    """Return what the arguments of `add_data_arguments` say; where only `--test` is given, it is the data too.
+    """Return the options of the arguments that `add_data_arguments` added; `--test` alone also serves as `--data`.
 
     Raises:
-        DataError: an option that makes no sense, or neither `--data` nor `--test`.
+        DataError: an option is out of range, or both `--data` and `--test` are missing.
 
     """
     return _options(given_options(namespace))
 
 
 def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of `DataOptions` that the command line names, be it with what is the default anyway."""
+    """Return the fields of `DataOptions` that the command line gives, even if the value is the default."""
     values = {field.name: getattr(namespace, field.name) for field in fields(DataOptions) if field.name != "seed"}
     values["seed"] = namespace.split_seed
     return {name: value for name, value in values.items() if value is not None}
 
 
 def changed_options(before: DataOptions, given: dict[str, Any]) -> DataOptions:
-    """Return the options of before with what is given; other data bring all of their own but the exempt class."""
+    """Return `before` with the given options; if other data are given, only the exempt class is kept."""
     if given.keys() & {"data", "test"}:
         return _options({"exempt_class": before.exempt_class} | given)
     return replace(before, **given)
@@ -227,5 +256,5 @@ def changed_options(before: DataOptions, given: dict[str, Any]) -> DataOptions:
 def _options(given: dict[str, Any]) -> DataOptions:
     data = given.get("data") or given.get("test")
     if data is None:
-        raise DataError("name the pictures with --data or --test")
+        raise DataError("no pictures given; name them with --data or --test")
     return DataOptions(**given | {"data": data})

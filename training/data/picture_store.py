@@ -1,4 +1,4 @@
-"""Where pictures lie: a folder, or a zip that is never unpacked to disk. Both are asked the same things."""
+"""Where picture files are: a folder, or a zip that is read without being unpacked to disk."""
 
 import os
 import zipfile
@@ -6,48 +6,51 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from typing_extensions import override
+
 from models.labelled_paths import IMAGE_SUFFIXES
 from training.errors import DataError
 
 __all__ = ["MAX_PICTURE_BYTES", "PictureStore", "find_listed_file", "open_store"]
 
-MAX_PICTURE_BYTES = 256 << 20  # no picture that may be decoded is larger; a zip can claim anything
-_SUFFIXES = tuple(sorted(suffix for each in IMAGE_SUFFIXES for suffix in (each, each.upper())))
-_NO_FOLDER = "__MACOSX"  # what the Finder adds to a zip
+MAX_PICTURE_BYTES = 256 << 20  # larger than any picture that the decoder accepts; a zip entry can claim any size
+_SUFFIXES = tuple(sorted(variant for suffix in IMAGE_SUFFIXES for variant in (suffix, suffix.upper())))
+_FINDER_FOLDER = "__MACOSX"  # added to zips by the Finder of macOS
 
 
 class PictureStore(Protocol):
-    """A folder or a zip. Names are relative, with `/`."""
+    """A folder or a zip. File names are relative, with `/`."""
 
     def files(self) -> list[str]:
-        """Return the name of every file."""
+        """Return the names of all files."""
 
     def folders(self) -> list[str]:
-        """Return the name of every folder."""
+        """Return the names of all folders."""
 
-    def holds(self, name: str) -> bool:
-        """Say whether there is such a file."""
+    def has_file(self, name: str) -> bool:
+        """Return whether the file exists."""
 
     def read(self, name: str) -> bytes:
-        """Return a file's content; safe to call from several threads.
+        """Return the contents of a file. Several threads may call this at once.
 
         Raises:
-            OSError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile: it is not there, too large, or damaged.
+            OSError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile: the file is missing, damaged, or
+                too large.
 
         """
 
-    def where(self, name: str) -> str:
-        """Return where a file lies, links followed: two names that lead to the same file come to the same."""
+    def location(self, name: str) -> str:
+        """Return the absolute path of a file with links resolved: two names of one file have the same location."""
 
     def wrapper(self) -> str:
-        """Return the one folder that everything lies in, with `/`; "" where there is none."""
+        """Return the only top-level folder, with a trailing `/`, if everything is in it; otherwise ""."""
 
 
 def open_store(path: Path) -> PictureStore:
     """Open a folder or a zip.
 
     Raises:
-        DataError: nothing there, or neither.
+        DataError: the path does not exist, or is neither a folder nor a readable zip.
 
     """
     if not path.exists():
@@ -61,51 +64,59 @@ def open_store(path: Path) -> PictureStore:
 
 
 def find_listed_file(store: PictureStore, name: str) -> str:
-    """Return the file that a list names with or without its suffix, or below the one folder a zip wraps all in.
+    """Return the file that a list means by a name.
+
+    The name may lack its suffix, and the folder that wraps a whole zip.
 
     Raises:
-        OSError: there is none, or there are several that differ in their suffix.
+        OSError: there is no such file, or several files differ only in their suffix.
 
     """
     suffixes = ("",) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ("", *_SUFFIXES)
     for prefix in dict.fromkeys(("", store.wrapper())):
-        found = [prefix + name + suffix for suffix in suffixes if store.holds(prefix + name + suffix)]
+        found = [prefix + name + suffix for suffix in suffixes if store.has_file(prefix + name + suffix)]
         if len(found) > 1:
-            raise OSError(f"{' and '.join(found)} are both there; list the one that is meant with its suffix")
+            raise OSError(f"{' and '.join(found)} both exist; write the suffix in the list")
         if found:
             return found[0]
-    raise FileNotFoundError("there is no such picture; --images says where paths start")
+    raise FileNotFoundError("no such picture; --images names the folder that paths are relative to")
 
 
-class _FolderStore:
+class _FolderStore(PictureStore):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._real_path = lru_cache(4096)(os.path.realpath)
 
+    @override
     def files(self) -> list[str]:
         return [file.relative_to(self._root).as_posix() for file in self._root.rglob("*") if file.is_file()]
 
+    @override
     def folders(self) -> list[str]:
         return [entry.relative_to(self._root).as_posix() for entry in self._root.rglob("*") if entry.is_dir()]
 
-    def holds(self, name: str) -> bool:
+    @override
+    def has_file(self, name: str) -> bool:
         return (self._root / name).is_file()
 
+    @override
     def read(self, name: str) -> bytes:
         file = self._root / name
         _check_size(file.stat().st_size)
         return file.read_bytes()
 
-    def where(self, name: str) -> str:
+    @override
+    def location(self, name: str) -> str:
         folder, _, file = f"{self._root}/{name}".rpartition("/")
         whole = f"{self._real_path(folder)}/{file}"
         return os.path.realpath(whole) if os.path.islink(whole) else whole  # noqa: PTH114  Path raises on names too long
 
+    @override
     def wrapper(self) -> str:
         return ""
 
 
-class _ZipStore:
+class _ZipStore(PictureStore):
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path.resolve()
         self._archive = archive
@@ -114,31 +125,37 @@ class _ZipStore:
         parents = {parent for name in self._entries for parent in PurePosixPath(name).parents}
         named = {PurePosixPath(name) for _, name in plain if name.endswith("/")}
         self._folders = sorted(str(folder) for folder in parents | named if folder.name)
-        tops = {name.partition("/")[:2] for name in self._entries if not name.startswith((".", _NO_FOLDER))}
+        tops = {name.partition("/")[:2] for name in self._entries if not name.startswith((".", _FINDER_FOLDER))}
         self._wrapper = "".join(next(iter(tops))) if len(tops) == 1 and next(iter(tops))[1] else ""
 
+    @override
     def files(self) -> list[str]:
         return list(self._entries)
 
+    @override
     def folders(self) -> list[str]:
         return self._folders
 
-    def holds(self, name: str) -> bool:
+    @override
+    def has_file(self, name: str) -> bool:
         return name in self._entries
 
+    @override
     def read(self, name: str) -> bytes:
         if name not in self._entries:
-            raise FileNotFoundError("there is no such file in the zip")
+            raise FileNotFoundError("no such file in the zip")
         _check_size(self._entries[name].file_size)
         return self._archive.read(self._entries[name])
 
-    def where(self, name: str) -> str:
+    @override
+    def location(self, name: str) -> str:
         return f"{self._path}/{name}"
 
+    @override
     def wrapper(self) -> str:
         return self._wrapper
 
 
 def _check_size(size: int) -> None:
     if size > MAX_PICTURE_BYTES:
-        raise OSError(f"it has {size:,} bytes; a picture has at most {MAX_PICTURE_BYTES:,}")
+        raise OSError(f"{size:,} bytes; a picture has at most {MAX_PICTURE_BYTES:,}")

@@ -1,7 +1,7 @@
-"""The next things are made in the background while the present one is worked on.
+"""Computing the next items in the background while the caller works on the current one.
 
-Decoding pictures waits for files and for Pillow's own code, neither of which holds Python's lock; training on the
-pictures before does not either. One after the other they take the sum of both times, side by side the longer one.
+Decoding pictures waits for files and for Pillow's C code, and training waits for torch. None of them holds Python's
+global lock. One after the other they take the sum of both times; side by side they take the longer one.
 """
 
 from collections import deque
@@ -12,26 +12,26 @@ from typing import Any, TypeVar
 __all__ = ["prefetch"]
 
 T = TypeVar("T")
-_END: Any = object()
+_END: Any = object()  # a sentinel of any item type
 
 
 def prefetch(iterable: Iterable[T], depth: int = 1) -> Iterator[T]:
-    """Yield what `iterable` yields, in its order, with up to `depth` items made ahead in one background thread.
+    """Yield the items of `iterable` in order, computing up to `depth` items ahead in one background thread.
 
-    Nothing is made before the first item is asked for. At most `depth` items wait, besides the one the caller works on.
-    What `iterable` draws at random must come from a generator that nobody else draws from meanwhile: then every item is
-    the same as without the background.
+    Nothing is computed before the caller asks for the first item. At most `depth` items wait, besides the one that the
+    caller works on. If `iterable` draws random numbers, its generator must not be used elsewhere meanwhile; the items
+    are then the same as without the background thread.
 
     Args:
-        iterable: runs in the background thread; a generator is closed there when the caller stops early.
+        iterable: iterated in the background thread; a generator is closed there if the caller stops early.
         depth: items, at least 1.
 
     Raises:
-        ValueError: depth is below 1. What `iterable` raises is raised here, where its item would have come.
+        ValueError: depth is below 1. An exception of `iterable` is raised in place of its item.
 
     """
     if depth < 1:
-        raise ValueError(f"depth {depth} is below 1; 1 makes one item ahead")
+        raise ValueError(f"depth {depth} is below 1; 1 computes one item ahead")
     return _ahead(iter(iterable), depth)
 
 

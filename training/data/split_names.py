@@ -1,16 +1,21 @@
-"""How the parts of a data set are called, in folders and in columns alike."""
+"""The names of splits, as folders and as values of a split column."""
 
 __all__ = ["SPLITS", "split_of"]
 
 SPLITS = ("train", "val", "test")
-_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"} | {
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
     "test": "test",
     "testing": "test",
 }
 
 
 def split_of(name: str) -> str:
-    """Return `train`, `val` or `test`; "" for what is none of them.
+    """Return the split that a name stands for, `train`, `val` or `test`, or "" for any other name.
 
     >>> [split_of(name) for name in ("train", "Validation", " TEST ", "id_val")]
     ['train', 'val', 'test', '']

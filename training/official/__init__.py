@@ -1,9 +1,9 @@
-"""Checkpoints of the authors' own code (github.com/KaihuaTang/Long-Tailed-Recognition.pytorch) become bundles.
+"""Importing checkpoints of the authors' code, github.com/KaihuaTang/Long-Tailed-Recognition.pytorch.
 
-pickled.py      a torch file's tensors, numbers and arrays, without running what is pickled
-checkpoint.py   their layout: which network, its weights, class weights, mean feature
-class_list.py   names and training counts of the classes, which their files lack
-presets.py      pictures and alpha by data set, as in their configuration files
-importing.py    all of it together, and what is printed
+torch_file.py   reads the tensors, numbers and arrays of a torch file without running pickled code
+checkpoint.py   the layout of the authors' checkpoints: network, weights, class weights, mean feature
+class_list.py   reads the names and training counts of the classes, which the checkpoints lack
+presets.py      preprocessing and alpha by data set, from the authors' configuration files
+importing.py    builds and describes the bundle
 command.py      the command line
 """

@@ -1,10 +1,10 @@
-"""The authors' checkpoint layout: which network it is, its weights, the class weights, the mean feature.
+"""The layout of the authors' checkpoints: network, weights, class weights, mean feature.
 
     {"epoch", "state_dict": {"feat_model": {...}, "classifier": {...}}, "embed"}        latest_model_checkpoint.pth
     {"epoch", "best_epoch", "state_dict_best": {...}, "best_acc", "embed"}              final_model_checkpoint.pth
 
 Weights are named `module.conv1.weight` (DataParallel). `embed` is the running sum m ← μ·m + batch mean of the last
-epoch, also beside the weights of the best one; only the direction of each of its heads' parts matters.
+epoch, even in the file with the weights of the best epoch. Only the direction of each head's part matters.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import TypeIs
 
 from models.sentences import first_few
 from training.errors import CheckpointError
@@ -24,7 +25,7 @@ from training.official.torch_file import read_torch_file
 __all__ = ["OfficialCheckpoint", "check_fit", "network_of", "read_official"]
 
 # (blocks of layer1 to layer4, three convolutions a block, channels of the first block's first convolution) -> network
-_NETWORKS = {
+_NETWORKS: dict[tuple[tuple[int, ...], bool, int], str] = {
     ((1, 1, 1, 1), False, 64): "resnet10",
     ((3, 4, 6, 3), True, 64): "resnet50",
     ((3, 4, 23, 3), True, 64): "resnet101",
@@ -33,20 +34,20 @@ _NETWORKS = {
     ((3, 4, 23, 3), True, 128): "resnext101_32x4d",
     ((3, 8, 36, 3), True, 128): "resnext152_32x4d",
 }
-_UNUSED = ".num_batches_tracked"  # counts training steps; torch before 0.4.1 has none
+_UNUSED = ".num_batches_tracked"  # counters of training steps; torch before 0.4.1 has none
 
 
 @dataclass(frozen=True)
 class OfficialCheckpoint:
-    """What one file says.
+    """The contents of a checkpoint.
 
     Attributes:
-        network: as in `training.model.networks`.
+        network: its name in `training.model.networks`.
         backbone: name -> float32 tensor, without `module.` and without counters.
         weight: (C, D) class weights.
         mean_feature: (D,) float32, `embed`.
-        best: these are the weights of the best epoch on the authors' validation set, not the last one's.
-        epoch: of the weights; None where the file does not say.
+        best: whether the weights are of the best epoch on the authors' validation set, rather than of the last epoch.
+        epoch: of the weights, or None if the file does not say.
 
     """
 
@@ -62,21 +63,24 @@ def read_official(path: Path) -> OfficialCheckpoint:
     """Read a checkpoint that the authors' `save_latest` or `save_model` wrote.
 
     Raises:
-        CheckpointError: unreadable, pickled code, or not their layout; the sentence says what is missing or unexpected.
+        CheckpointError: the file is unreadable, contains pickled code, or has another layout; the message names what
+            is missing or unexpected.
 
     """
     content = read_torch_file(path)
     kinds = [kind for kind in ("state_dict_best", "state_dict") if kind in content]
     if len(kinds) != 1:
         raise CheckpointError(
-            f"{path}: holds {first_few(map(str, content))}; the authors' files hold one of state_dict_best and "
+            f"{path}: contains {first_few(map(str, content))}; the authors' files contain either state_dict_best or "
             "state_dict"
         )
     (kind,) = kinds
     networks = content[kind]
     for part in ("feat_model", "classifier"):
         if not isinstance(networks, dict) or not isinstance(networks.get(part), dict):
-            raise CheckpointError(f"{path}: {kind} has no {part}; the authors' files have feat_model and classifier")
+            raise CheckpointError(
+                f"{path}: {kind} has no {part}; in the authors' files it has feat_model and classifier"
+            )
     backbone = _weights(path, f"{kind}.feat_model", networks["feat_model"])
     weight = _class_weights(path, f"{kind}.classifier", networks["classifier"])
     epoch = content.get("best_epoch" if kind == "state_dict_best" else "epoch")
@@ -91,30 +95,37 @@ def read_official(path: Path) -> OfficialCheckpoint:
 
 
 def network_of(path: Path, part: str, backbone: Mapping[str, Tensor]) -> str:
-    """Return the network's name by its weights' names and one shape.
+    """Return the name of a network, recognised by the names of its weights and one shape.
 
     Raises:
-        CheckpointError: none of the authors' networks.
+        CheckpointError: it is not one of the authors' networks.
 
     """
     if "cb_block.conv1.weight" in backbone:
         return "cifar_resnet32"
     first = backbone.get("layer1.0.conv1.weight")
     stages = tuple(_blocks(backbone, f"layer{stage}.") for stage in (1, 2, 3, 4))
-    network = first is not None and _NETWORKS.get((stages, "layer1.0.conv3.weight" in backbone, first.shape[0]))
-    if not network:
+    network = None
+    if first is not None:
+        network = _NETWORKS.get((stages, "layer1.0.conv3.weight" in backbone, first.shape[0]))
+    if network is None:
         raise CheckpointError(
-            f"{path}: {part} is none of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
+            f"{path}: {part} is not one of the authors' networks (cifar_resnet32, {', '.join(_NETWORKS.values())}): "
             f"{stages} blocks in layer1 to layer4, {len(backbone)} tensors such as {first_few(backbone)}"
         )
     return network
 
 
 def check_fit(what: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not exactly a network's: missing, unexpected, or of another shape.
+    """Check that weights are exactly those of a network.
+
+    Args:
+        what: a description of the weights for the message.
+        given: the weights.
+        expected: the state dict of the network.
 
     Raises:
-        CheckpointError: the sentence names them, shapes with both sides.
+        CheckpointError: weights are missing, unexpected, or of another shape.
 
     """
     wanted = {name: tensor for name, tensor in expected.items() if not name.endswith(_UNUSED)}
@@ -140,12 +151,12 @@ def _weights(path: Path, part: str, named: dict[Any, Any]) -> dict[str, Tensor]:
         name = str(key).removeprefix("module.")
         if name.endswith(_UNUSED):
             continue
-        if not _is_plain(value):
-            raise CheckpointError(f"{path}: {part}: {name} is no tensor of floating-point numbers")
+        if not _is_dense_float(value):
+            raise CheckpointError(f"{path}: {part}: {name} is not a floating-point tensor")
         _check_size(path, f"{part}: {name}", value)
         weights[name] = value.detach().float().contiguous()
         if not torch.isfinite(weights[name]).all():
-            raise CheckpointError(f"{path}: {part}: {name} holds numbers that are not finite; training went astray")
+            raise CheckpointError(f"{path}: {part}: {name} contains values that are not finite; training diverged")
     return weights
 
 
@@ -154,43 +165,47 @@ def _class_weights(path: Path, part: str, named: dict[Any, Any]) -> Tensor:
     if weights.keys() != {"weight"} or weights["weight"].ndim != 2:
         found = first_few(f"{name} {tuple(value.shape)}" for name, value in weights.items())
         raise CheckpointError(
-            f"{path}: {part} holds {found}; TDE is defined for Causal_Norm_Classifier, which has one `weight` of shape "
+            f"{path}: {part} contains {found}; TDE needs a Causal_Norm_Classifier, which has one `weight` of shape "
             "(classes, features)"
         )
     return weights["weight"]
 
 
-def _is_plain(value: Any) -> bool:
-    """Say whether this is a tensor of floating-point numbers that are there: neither sparse nor without storage."""
-    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-    return plain and value.is_floating_point()
+def _is_dense_float(value: object) -> TypeIs[Tensor]:
+    """Return whether a value is a dense floating-point tensor that has its data."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.is_floating_point()
+    )
 
 
 def _check_size(path: Path, what: str, value: Tensor) -> None:
-    """Refuse a tensor that repeats its numbers: a file of no size could ask for any amount of memory."""
-    there = value.untyped_storage().nbytes() // value.element_size()
-    if math.prod(value.shape) > there:
+    """Refuse a tensor that repeats its values: a tiny file could otherwise use any amount of memory."""
+    stored = value.untyped_storage().nbytes() // value.element_size()
+    if math.prod(value.shape) > stored:
         raise CheckpointError(
-            f"{path}: {what} is of shape {tuple(value.shape)}, but the file holds {there:,} numbers of it; save the "
-            "tensor itself (.contiguous()), not an expanded view"
+            f"{path}: {what} has shape {tuple(value.shape)}, but the file stores only {stored:,} of its values; "
+            "save the tensor itself (.contiguous()) instead of an expanded view"
         )
 
 
 def _mean_feature(path: Path, embed: Any, width: int) -> Tensor:
-    if _is_plain(embed):
+    if _is_dense_float(embed):
         _check_size(path, "embed", embed)
         embed = embed.detach().float().numpy()
     if not isinstance(embed, np.ndarray):
-        raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files hold it")
+        raise CheckpointError(f"{path}: no `embed`, the mean feature that TDE needs; the authors' files contain it")
     values = embed.astype(np.float32).reshape(-1)
     if len(values) != width:
-        raise CheckpointError(f"{path}: embed has {len(values)} numbers but the classifier's weights have {width}")
+        raise CheckpointError(f"{path}: embed has {len(values)} values, but the classifier's weights have {width}")
     if not np.isfinite(values).all():
-        raise CheckpointError(f"{path}: embed holds numbers that are not finite; training went astray")
+        raise CheckpointError(f"{path}: embed contains values that are not finite; training diverged")
     if (values < 0).any():
         raise CheckpointError(
-            f"{path}: embed has negative numbers, but the features of these networks end in a ReLU, so their mean has "
-            "none; a network trained with `last_relu: false` or with PCA cannot be imported"
+            f"{path}: embed has negative values, but features after the final ReLU of these networks have none; "
+            "networks trained with `last_relu: false` or with PCA cannot be imported"
         )
     return torch.from_numpy(values)
 

@@ -12,12 +12,12 @@ __all__ = ["add_import_official"]
 
 DESCRIPTION = (
     "Turn a checkpoint of github.com/KaihuaTang/Long-Tailed-Recognition.pytorch (classification) into a bundle that "
-    "gives the same TDE logits. Nothing pickled in it is run."
+    "gives the same TDE logits. No pickled code is run."
 )
 
 
 def add_import_official(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+    """Add `import-official` to the commands."""
     command = commands.add_parser(
         "import-official", help="turn a checkpoint of the authors' code into a bundle", description=DESCRIPTION
     )
@@ -30,19 +30,21 @@ def add_import_official(commands: "argparse._SubParsersAction[argparse.ArgumentP
         type=Path,
         required=True,
         metavar="FILE",
-        help="`name,training_count` a line, or a JSON list, in the order of the labels it was trained with",
+        help="names and training counts of the classes: `name,training_count` a line, or a JSON list, in label order",
     )
     command.add_argument(
-        "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
+        "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for the next version"
     )
     command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE: figures, and alpha chosen as `export` does"
+        "--data",
+        type=Path,
+        help="folder or zip with test/CLASS/IMAGE, to measure the model and choose alpha as `export` does",
     )
     command.add_argument(
         "--train-data",
         type=Path,
-        help="folder or zip with train/CLASS/IMAGE, of which each class's first training_count files count: the "
-        "label-free alpha, 1 / mean head cosine",
+        help="folder or zip with train/CLASS/IMAGE, to find the label-free alpha (1 / mean head cosine) on the first "
+        "training_count files of each class",
     )
     _add_numbers(command)
 
@@ -51,20 +53,27 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--preset",
         choices=tuple(PRESETS),
-        help="whose pictures and alpha; by default that of the data set with as many classes",
+        help="data set whose preprocessing and alpha are used (default: the one with as many classes)",
     )
-    command.add_argument("--size", type=pixels, help="pixels of the centre crop, instead of the preset's")
-    command.add_argument("--resize", type=pixels, help="pixels of the shorter side before it, instead of the preset's")
-    command.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
-    command.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="of pixel / 255")
-    command.add_argument("--num-heads", type=positive_int, default=2, help="num_head of its configuration (default: 2)")
-    command.add_argument("--tau", type=float, default=16.0, help="tau of its configuration (default: 16)")
-    command.add_argument("--gamma", type=float, default=1 / 32, help="gamma of its configuration (default: 0.03125)")
+    command.add_argument("--size", type=pixels, help="side of the centre crop in pixels (default: the preset's)")
+    command.add_argument("--resize", type=pixels, help="shorter side in pixels before the crop (default: the preset's)")
+    command.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="mean of pixel / 255")
     command.add_argument(
-        "--alpha", type=float, help="alpha of its configuration, kept as the operating point `authors`"
+        "--std", type=float, nargs=3, metavar=("R", "G", "B"), help="standard deviation of pixel / 255"
+    )
+    command.add_argument("--num-heads", type=positive_int, default=2, help="num_head in its configuration (default: 2)")
+    command.add_argument("--tau", type=float, default=16.0, help="tau in its configuration (default: 16)")
+    command.add_argument("--gamma", type=float, default=1 / 32, help="gamma in its configuration (default: 0.03125)")
+    command.add_argument(
+        "--alpha",
+        type=float,
+        help="alpha in its configuration, saved as the operating point `authors` (default: the preset's)",
     )
     command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where --train-data is looked at"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device that computes the features of --train-data (default: auto)",
     )
 
 

@@ -1,8 +1,8 @@
-"""`python -m training import-official`: a checkpoint of the authors' code becomes a bundle, or nothing is written.
+"""`python -m training import-official`: turn a checkpoint of the authors' code into a bundle.
 
-The bundle gives the TDE logits that their code gives, at any alpha. What their file does not hold comes from elsewhere:
-class names and training counts from `--classes`; pictures, and alpha where nothing better is known, from their
-configuration (`presets.py`); the mean head cosine from the training pictures, if given; figures from labelled ones.
+The bundle gives the same TDE logits as their code, at any alpha. Their file lacks several things that a bundle needs:
+class names and training counts come from `--classes`; preprocessing and a default alpha from their configuration
+(`presets.py`); the mean head cosine from training pictures, if given; the metrics from labelled pictures, if given.
 """
 
 import hashlib
@@ -41,13 +41,13 @@ from training.run.device import pick_device
 __all__ = ["ImportOptions", "import_official"]
 
 SOURCE = "github.com/KaihuaTang/Long-Tailed-Recognition.pytorch"
-BATCH_PIXELS = 2_500_000  # 49 pictures of 224 pixels a side
+BATCH_PIXELS = 2_500_000  # 49 images of 224 × 224
 Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """What the command line says."""
+    """The command line arguments."""
 
     file: Path
     classes: Path
@@ -68,14 +68,14 @@ class ImportOptions:
 
 
 def import_official(options: ImportOptions) -> Bundle:
-    """Write the bundle and say what it is.
+    """Write the bundle, and print a description.
 
     Raises:
-        CheckpointError: the file cannot be read without running code, or is not of the authors' layout and networks.
-        DataError: the class list or the pictures do not fit.
-        RecipeError: numbers that make no sense, or a data set whose pictures are not known.
-        ExportError: the graph disagrees with torch.
-        models.errors.BundleError: the place is taken, or the bundle would not be one.
+        CheckpointError: the file contains code, or has another layout or network than the authors'.
+        DataError: the class list or the pictures do not fit the checkpoint.
+        RecipeError: a number is out of range, or the preprocessing is unknown.
+        ExportError: the ONNX graph and torch disagree.
+        models.errors.BundleError: the bundle exists already or would be invalid.
 
     """
     console = Console()
@@ -85,8 +85,8 @@ def import_official(options: ImportOptions) -> Bundle:
     checkpoint = read_official(options.file)
     if len(classes) != len(checkpoint.weight):
         raise DataError(
-            f"--classes {options.classes} names {len(classes)} classes but the classifier in {options.file} has "
-            f"weights for {len(checkpoint.weight)}; list each class once, in the order of the labels it was trained on"
+            f"--classes {options.classes}: {len(classes)} classes, but the classifier in {options.file} has "
+            f"{len(checkpoint.weight)}; list each class once, in the order of the training labels"
         )
     preset = preset_for(len(classes), options.preset)
     recipe = _recipe(options, checkpoint.network, preset)
@@ -100,9 +100,9 @@ def import_official(options: ImportOptions) -> Bundle:
         source = part.files.source
     points = _points(options, preset, has_images=images is not None)
     if options.train_data:
-        pictures = _training_images(options.train_data, classes, recipe.image_recipe)
+        train_images = _training_images(options.train_data, classes, recipe.image_recipe)
         points["label_free"] = _label_free(
-            model.to(device), checkpoint.mean_feature, pictures, path_name(options.train_data)
+            model.to(device), checkpoint.mean_feature, train_images, path_name(options.train_data)
         )
     trained = Trained(
         model=model.cpu(),
@@ -118,8 +118,8 @@ def import_official(options: ImportOptions) -> Bundle:
 
 def _recipe(options: ImportOptions, network: str, preset: Preset) -> Recipe:
     if not (np.isfinite(options.tau) and options.tau > 0 and np.isfinite(options.gamma) and options.gamma >= 0):
-        raise RecipeError(f"--tau {options.tau:g} --gamma {options.gamma:g}: tau must be above 0, gamma at least 0")
-    pictures = image_recipe_for(network, preset, options.size, options.resize)
+        raise RecipeError(f"--tau {options.tau:g} --gamma {options.gamma:g}: tau must be above 0 and gamma at least 0")
+    image_recipe = image_recipe_for(network, preset, options.size, options.resize)
     return Recipe(
         name="import-official",
         network=network,
@@ -127,55 +127,55 @@ def _recipe(options: ImportOptions, network: str, preset: Preset) -> Recipe:
         num_heads=options.num_heads,
         tau=options.tau,
         gamma=options.gamma,
-        height=pictures.height,
-        width=pictures.width,
-        resize=pictures.resize,
-        mean=options.mean or pictures.mean,
-        std=options.std or pictures.std,
+        height=image_recipe.height,
+        width=image_recipe.width,
+        resize=image_recipe.resize,
+        mean=options.mean or image_recipe.mean,
+        std=options.std or image_recipe.std,
         imbalance_ratio=None,
         mean_feature="running",
     )
 
 
 def _classifier(file: Path, checkpoint: OfficialCheckpoint, recipe: Recipe) -> Classifier:
-    """Return the network with the file's weights, in evaluation mode."""
+    """Return the network with the weights of the checkpoint, in evaluation mode."""
     model = Classifier(recipe, len(checkpoint.weight))
     check_fit(f"{file}: feat_model, a {checkpoint.network},", checkpoint.backbone, model.backbone.state_dict())
     check_fit(f"{file}: classifier", {"weight": checkpoint.weight}, model.head.state_dict())
-    model.backbone.load_state_dict(checkpoint.backbone, strict=False)  # all but the counters of training steps
+    model.backbone.load_state_dict(checkpoint.backbone, strict=False)  # the counters of training steps may be missing
     model.head.load_state_dict({"weight": checkpoint.weight})
     empty = (checkpoint.mean_feature.view(recipe.num_heads, -1).norm(dim=1) == 0).nonzero().flatten().tolist()
     if empty:
         raise CheckpointError(
-            f"{file}: embed is zero in all of head {empty[0]}, so there is no direction to take out; was it saved "
-            "before the first epoch had ended?"
+            f"{file}: embed is zero for head {empty[0]}, so the head has no direction to remove; was the checkpoint "
+            "saved before the end of the first epoch?"
         )
     return model.eval()
 
 
 def _points(options: ImportOptions, preset: Preset, *, has_images: bool) -> dict[str, OperatingPoint]:
-    """Return the authors' alpha as the point `authors`, and as all others where there are no pictures to choose on."""
-    words = f"the authors' alpha for {preset.name}; not tuned on any picture"
+    """Return the authors' alpha as the point `authors`, and as every point if there are no pictures to tune on."""
+    words = f"the authors' alpha for {preset.name}; not tuned on pictures"
     if options.alpha is not None:
-        words = "given with --alpha; not tuned on any picture"
+        words = "given with --alpha; not tuned on pictures"
     alpha = preset.alpha if options.alpha is None else options.alpha
     if not abs(alpha) <= MAX_ALPHA:
-        raise RecipeError(f"--alpha {alpha:g}: it must be a number between -{MAX_ALPHA:g} and {MAX_ALPHA:g}")
+        raise RecipeError(f"--alpha {alpha:g} must be a number from -{MAX_ALPHA:g} to {MAX_ALPHA:g}")
     names = ("authors",) if has_images else ("label_free", "balanced", "tail", "authors")
     return dict.fromkeys(names, OperatingPoint(alpha, words))
 
 
 def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRecipe) -> LabelledImages:
-    """Return the first training_count files of every class of the `train` split, in the order of their names."""
+    """Return the first training_count images by name of every class in the `train` split."""
     files = open_class_folders(path, "train")
     if unknown := sorted(set(files.classes) - {info.name for info in classes}):
-        raise DataError(f"{files.source}: --classes does not name {len(unknown)} of these: {first_few(unknown)}")
-    held = dict(zip(files.classes, files.class_counts.tolist(), strict=True))
+        raise DataError(f"{files.source}: --classes lacks {len(unknown)} of these classes: {first_few(unknown)}")
+    available = dict(zip(files.classes, files.class_counts.tolist(), strict=True))
     for info in classes:
-        if held.get(info.name, 0) < info.training_count:
+        if available.get(info.name, 0) < info.training_count:
             raise DataError(
-                f"{files.source}: {held.get(info.name, 0):,} images of {info.name}, but --classes says the network was "
-                f"trained on {info.training_count:,}"
+                f"{files.source}: {available.get(info.name, 0):,} pictures of {info.name}, but --classes gives a "
+                f"training_count of {info.training_count:,}"
             )
     start = np.cumsum([0, *files.class_counts])
     position = {name: index for index, name in enumerate(files.classes)}
@@ -184,13 +184,15 @@ def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRe
 
 
 def _label_free(model: Classifier, mean_feature: Tensor, images: LabelledImages, source: str) -> OperatingPoint:
-    """Return α = 1 / mean over images and heads of x̂_k·d̂_k."""
+    """Return α = 1 / (mean over images and heads of x̂_k·d̂_k)."""
     batch = max(1, min(250, BATCH_PIXELS // (images.recipe.height * images.recipe.width)))
     _, normalised = clean_means(model, clean_batches(model, images, batch))
-    direction = torch.nn.functional.normalize(mean_feature.view(model.head.num_heads, -1), dim=1)
+    if normalised is None:
+        raise TypeError("the head does not normalise its features; import-official builds a head that does")
+    direction = torch.nn.functional.normalize(mean_feature.view(normalised.shape), dim=1)
     words = (
-        f"1 / mean head cosine of {len(images):,} images of {source}, train split: of each class the first, as many as "
-        "it was trained on; no test labels used"
+        f"1 / mean head cosine of {len(images):,} images of {source}, train split: the first training_count images of "
+        "each class; test labels were not used"
     )
     return OperatingPoint(alpha_of_cosines((normalised * direction).sum(dim=1).numpy()), words)
 
@@ -225,9 +227,9 @@ def _description(options: ImportOptions, checkpoint: OfficialCheckpoint, recipe:
     return (
         f"{options.file.name}: {checkpoint.network}, {len(checkpoint.weight)} classes, "
         f"{len(checkpoint.mean_feature)} features; weights of the {_which_weights(checkpoint, preset)}\n"
-        f"K = {recipe.num_heads}, tau = {recipe.tau:g}, gamma = {recipe.gamma:g}; not in the file: these must be those "
-        "of its configuration\n"
-        f"pictures as of {preset.name}: shorter side to {recipe.resize}, centre {recipe.height} x {recipe.width}, "
+        f"K = {recipe.num_heads}, tau = {recipe.tau:g}, gamma = {recipe.gamma:g}: not in the file, so they must match "
+        "its configuration\n"
+        f"preprocessing of {preset.name}: shorter side to {recipe.resize}, centre {recipe.height} x {recipe.width}, "
         f"mean {_colours(recipe.mean)}, std {_colours(recipe.std)}"
     )
 
@@ -238,14 +240,14 @@ def _report(console: Console, bundle: Bundle) -> None:
         title = f"{manifest.name} version {manifest.version}, {manifest.metrics['images']:,} images"
         console.print(protocol_table(manifest.metrics["protocol"], title))
     difference = manifest.provenance["onnx_torch_difference"]
-    pixels = "real pictures" if manifest.metrics else "random pixels"
-    lines = [f"ONNX Runtime and torch differ by at most {difference:.1g} in a TDE logit, on {pixels}"]
+    pixels = "real images" if manifest.metrics else "random pixels"
+    lines = [f"ONNX Runtime and torch differ by at most {difference:.1g} in the TDE logits of {pixels}"]
     lines += [
         f"{name:10} alpha {point.alpha:.4f}  {point.chosen_by}" for name, point in manifest.operating_points.items()
     ]
     if not manifest.metrics:
-        lines.append("no figures: give labelled pictures with --data, or later to `evaluate --save` and `tune`")
-    lines.append(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+        lines.append("no metrics: pass labelled pictures with --data, or later to `evaluate --save` and `tune`")
+    lines.append(f"wrote {bundle.path}; check it with: uv run python -m models check {bundle.path}")
     console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""How pictures reach the network, and which alpha the authors take, by data set, as their code and configuration say.
+"""The authors' preprocessing and alpha for each data set.
 
 Source: their data/dataloader.py and data/ImbalanceCIFAR.py (test transforms), config/*/causal_norm*.yaml (alpha).
 """
@@ -13,11 +13,19 @@ __all__ = ["PRESETS", "Preset", "image_recipe_for", "preset_for"]
 
 @dataclass(frozen=True)
 class Preset:
-    """A data set's pictures as tested on, its number of classes, and the authors' alpha for it."""
+    """The settings of one data set.
+
+    Attributes:
+        name: of the data set.
+        num_classes: of the data set.
+        recipe: the preprocessing of its test recipe.
+        alpha: the authors' alpha.
+
+    """
 
     name: str
     num_classes: int
-    pictures: ImageRecipe
+    recipe: ImageRecipe
     alpha: float
 
 
@@ -32,18 +40,18 @@ PRESETS = {
         Preset("cifar100", 100, _CIFAR, 1.5),
         Preset("imagenet", 1000, _IMAGENET, 3.0),
         Preset("places", 365, _IMAGENET, 3.0),
-        Preset("inaturalist18", 8142, _INATURALIST, 3.0),  # no configuration of theirs: the default of their classifier
+        Preset("inaturalist18", 8142, _INATURALIST, 3.0),  # no configuration; the default of their classifier
     )
 }
-_POOLED = 7  # x 7 positions, which their ResNets average; a picture of 193 to 224 pixels has that many
+_POOLED = 7  # their ResNets average 7 x 7 positions, which images of 193 to 224 pixels have
 _STRIDE = 32
 
 
 def preset_for(num_classes: int, name: str | None = None) -> Preset:
-    """Return the preset of that name, or the one whose data set has as many classes.
+    """Return the preset with this name, or the one with this number of classes.
 
     Raises:
-        RecipeError: no data set of the authors has as many.
+        RecipeError: no data set of the authors has this number of classes.
 
     """
     if name is not None:
@@ -53,33 +61,33 @@ def preset_for(num_classes: int, name: str | None = None) -> Preset:
             return preset
     known = ", ".join(f"{preset.name} ({preset.num_classes})" for preset in PRESETS.values())
     raise RecipeError(
-        f"no data set of the authors has {num_classes} classes, so how its pictures are normalised is not known; say "
-        f"whose pictures are treated alike, --preset: {known}; where they differ, add --mean, --std, --size, --resize"
+        f"no data set of the authors has {num_classes} classes, so the preprocessing is unknown; choose one with "
+        f"--preset: {known}; adjust it with --mean, --std, --size, --resize"
     )
 
 
 def image_recipe_for(network: str, preset: Preset, size: int | None = None, resize: int | None = None) -> ImageRecipe:
-    """Return the preset's pictures for this network, in another size where asked for.
+    """Return the preprocessing of a preset for a network, with another size if given.
 
-    The authors' larger networks average 7 x 7 positions, so they take CIFAR's pictures enlarged to 224 pixels.
+    The authors' larger networks average 7 x 7 positions, so CIFAR images are enlarged to 224 pixels for them.
 
     Raises:
-        RecipeError: a size at which the network would not have run in the authors' code.
+        RecipeError: the network does not run at this size in the authors' code.
 
     """
-    pictures = preset.pictures
+    recipe = preset.recipe
     small = network == "cifar_resnet32"
-    if not small and pictures.height < _STRIDE * _POOLED:
-        pictures = replace(pictures, height=224, width=224, resize=224)
+    if not small and recipe.height < _STRIDE * _POOLED:
+        recipe = replace(recipe, height=224, width=224, resize=224)
     if size is not None:
-        pictures = replace(pictures, height=size, width=size, resize=max(size, pictures.resize))
+        recipe = replace(recipe, height=size, width=size, resize=max(size, recipe.resize))
     if resize is not None:
-        pictures = replace(pictures, resize=resize)
-    if pictures.height < 1 or (small and pictures.height % 4):
-        raise RecipeError(f"--size {pictures.height}: {network} takes sizes that 4 divides")
-    if not small and -(-pictures.height // _STRIDE) != _POOLED:
+        recipe = replace(recipe, resize=resize)
+    if recipe.height < 1 or (small and recipe.height % 4):
+        raise RecipeError(f"--size {recipe.height}: the size for {network} must be a multiple of 4")
+    if not small and -(-recipe.height // _STRIDE) != _POOLED:
         raise RecipeError(
-            f"--size {pictures.height}: the authors' {network} averages {_POOLED} x {_POOLED} positions, those of "
-            f"pictures of {_STRIDE * (_POOLED - 1) + 1} to {_STRIDE * _POOLED} pixels"
+            f"--size {recipe.height}: the authors' {network} averages {_POOLED} x {_POOLED} positions, so it takes "
+            f"{_STRIDE * (_POOLED - 1) + 1} to {_STRIDE * _POOLED} pixels"
         )
-    return pictures
+    return recipe

@@ -1,9 +1,9 @@
-"""A torch file's tensors, numbers and arrays, without running anything that is pickled in it.
+"""Reading the tensors, numbers and arrays of a torch file without running pickled code.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses everything else. The authors' files hold
-a NumPy array too. NumPy's own functions for that could be allowed, but they trust what they are given: the flags of a
-pickled dtype decide whether an array's bytes are taken for pointers. So the names that arrays are pickled under lead
-to stand-ins, which take a dtype of plain numbers, a shape and as many bytes, and nothing else.
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses everything else. The authors' files
+also contain a NumPy array. NumPy's own unpickling functions are unsafe: the flags of a pickled dtype decide whether the
+bytes of an array are used as pointers. This module therefore replaces them by stand-ins that accept only a numeric
+dtype, a shape, and as many bytes as the shape needs.
 """
 
 import math
@@ -24,15 +24,15 @@ _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # NumPy 1 and 2
 
 
 class _RefusedError(Exception):
-    """What a stand-in was given is no array or number; the message says what it is."""
+    """A stand-in was given something other than a numeric array or number; the message describes it."""
 
 
 class _Dtype:
-    """Stands in for numpy.dtype: one of plain numbers, in either byte order."""
+    """A stand-in for numpy.dtype that accepts numeric types in either byte order."""
 
     def __init__(self, code: object, *_: object) -> None:
         if not (isinstance(code, str) and code in _NUMBERS):
-            raise _RefusedError(f"an array of dtype {code!r}; only plain numbers are read")
+            raise _RefusedError(f"an array of dtype {code!r}; only numeric arrays are allowed")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -41,16 +41,16 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray."""
+    """A stand-in for numpy.ndarray."""
 
     values: NDArray[Any] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, content = state
         if not isinstance(kind, _Dtype) or not all(type(side) is int and side >= 0 for side in shape):
-            raise _RefusedError("an array whose dtype or shape is none")
+            raise _RefusedError("an array with an invalid dtype or shape")
         if not isinstance(content, bytes) or len(content) != math.prod(shape) * kind.dtype.itemsize:
-            raise _RefusedError(f"an array of shape {tuple(shape)} whose content is not of that size")
+            raise _RefusedError(f"an array of shape {tuple(shape)} whose content has another size")
         values = np.frombuffer(content, kind.dtype).reshape(shape, order="F" if fortran else "C")
         self.values = values.astype(kind.dtype.newbyteorder("="))
 
@@ -61,7 +61,7 @@ def _empty_array(*_: object) -> _Array:
 
 def _scalar(kind: object, content: object) -> float | int | bool:
     if not (isinstance(kind, _Dtype) and isinstance(content, bytes) and len(content) == kind.dtype.itemsize):
-        raise _RefusedError("a NumPy number that is none")
+        raise _RefusedError("an invalid NumPy number")
     number: float | int | bool = np.frombuffer(content, kind.dtype)[0].item()
     return number
 
@@ -75,34 +75,34 @@ _STAND_INS: list[Any] = [
 
 
 def read_torch_file(path: Path) -> dict[Any, Any]:
-    """Read what `torch.save` wrote of a dict, in the zip format or the older one; tensors on the CPU.
+    """Read a dict that `torch.save` wrote, in the zip format or the older one.
 
     Returns:
-        The dict; its NumPy arrays as arrays, its NumPy numbers as Python's.
+        The dict, with tensors on the CPU, and NumPy numbers as Python numbers.
 
     Raises:
-        CheckpointError: no such file, no torch file, no dict, or something besides tensors, arrays, numbers, text and
-            containers of them. Nothing of it was run.
+        CheckpointError: the file is missing, is not a torch file, does not contain a dict, or contains something other
+            than tensors, arrays, numbers, text and containers of these. No pickled code has run.
 
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the .pth file itself")
+        raise CheckpointError(f"{path}: no such file; name the .pth file")
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _RefusedError as error:
-        raise CheckpointError(f"{path}: holds {error}") from error
+        raise CheckpointError(f"{path}: contains {error}") from error
     except Exception as error:
-        raise CheckpointError(f"{path}: {_sentence(error)}") from error
+        raise CheckpointError(f"{path}: {_describe(error)}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds no dict but a {type(content).__name__}; the authors' files hold a dict")
+        raise CheckpointError(f"{path}: contains a {type(content).__name__}; the authors' files contain a dict")
     return {key: value.values if isinstance(value, _Array) else value for key, value in content.items()}
 
 
-def _sentence(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if asked := re.search(r"GLOBAL (\S+)", str(error)):
         return (
-            f"asks for {asked[1]}, which is neither a tensor nor a number and may be code; nothing of it was run. Save "
-            "the file again with nothing but tensors, numbers and arrays"
+            f"contains {asked[1]}, which may be code; nothing was run. Save the file again with only tensors, numbers "
+            "and arrays"
         )
-    return f"not a file that torch.save wrote, or damaged ({type(error).__name__})"
+    return f"not a torch file, or damaged ({type(error).__name__})"

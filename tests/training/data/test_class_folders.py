@@ -1,4 +1,4 @@
-"""Class folders with and without a split, in a folder and in a zip, and what is refused of them."""
+"""Class folders with and without splits, in a folder and in a zip, and the message for every fault."""
 
 import zipfile
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper
     path = made(tmp_path, kind, *names)
     parts, notes = class_folder_parts(path)
     assert list(parts) == [""]
-    assert notes == [f"passed over in the class folders of {path.name}, not JPEG, PNG or WebP by name: 1 .txt"]
+    assert notes == [f"ignored in the class folders of {path.name}, not JPEG, PNG or WebP by suffix: 1 .txt"]
     files = parts[""]
     assert (files.classes, files.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert [files.read(name).decode() for name in files.names] == [wrapper + n for n in PLAIN[:3]]
@@ -57,21 +57,21 @@ def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Pat
     assert "its val split (2 pictures) is not used" in splits.note
 
 
-def test_what_is_no_picture_by_its_name_is_counted(tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_suffix(tmp_path: Path) -> None:
     pictures = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(5)]
     others = ["cat/1.bmp", "cat/2.BMP", *(f"dog/1.{kind}" for kind in "abcdef"), "dog/.hidden", "read.me"]
     note = open_splits(DataOptions(data=made(tmp_path, "folder", *pictures, *others))).note
-    assert note.startswith("passed over in the class folders of data, not JPEG, PNG or WebP by name: 2 .bmp, 1 .")
+    assert note.startswith("ignored in the class folders of data, not JPEG, PNG or WebP by suffix: 2 .bmp, 1 .")
     assert ", 2 others; test part: 0.2 of each class" in note
 
 
-def test_the_val_split_is_the_test_part_where_there_is_no_other(tmp_path: Path) -> None:
+def test_the_val_split_is_the_test_part_if_there_is_no_test_split(tmp_path: Path) -> None:
     path = made(tmp_path, "zip", *(f"{split}/{name}/1.png" for split in ("train", "val") for name in ("a", "b")))
     splits = open_splits(DataOptions(data=path))
     assert (splits.test.source, splits.is_split_off) == ("data.zip, val split", False)
 
 
-def test_classes_may_be_called_as_splits_are(tmp_path: Path) -> None:
+def test_classes_may_have_the_names_of_splits(tmp_path: Path) -> None:
     assert class_folder_parts(made(tmp_path, "folder", "test/1.png", "train/1.png"))[0][""].classes == ("test", "train")
 
 
@@ -80,22 +80,22 @@ def test_classes_may_be_called_as_splits_are(tmp_path: Path) -> None:
     [
         (["train/cat/1.png", "test/cat/1.png"], "found 1 class folders; a classifier needs two or more"),
         (["notes.txt"], "found 0 class folders"),
-        (["cat/1.png", "dog/"], r"dog: no images in this class folder"),
-        (["cat/1.png", "dog/1.png", "2.png"], "2.png lies in no class folder"),
-        (["cat/1.png", "dog/1.png", "dog/x/2.png"], "dog/x/2.png lies deeper than CLASS/IMAGE"),
-        (["train/a/1.png", "train/b/1.png", "train/2.png", "test/a/1.png"], "train/2.png lies in no class"),
+        (["cat/1.png", "dog/"], r"dog: no pictures in this class folder"),
+        (["cat/1.png", "dog/1.png", "2.png"], "2.png is not in a class folder"),
+        (["cat/1.png", "dog/1.png", "dog/x/2.png"], "dog/x/2.png is deeper than CLASS/IMAGE"),
+        (["train/a/1.png", "train/b/1.png", "train/2.png", "test/a/1.png"], "train/2.png is not in a class"),
         (["train/a/1.png", "train/b/1.png", "training/a/1.png"], "two folders hold the train split"),
     ],
 )
 @both_kinds
-def test_what_is_no_data_set_says_why(tmp_path: Path, kind: str, names: list[str], sentence: str) -> None:
+def test_a_faulty_data_set_is_refused(tmp_path: Path, kind: str, names: list[str], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         class_folder_parts(made(tmp_path, kind, *names))
 
 
-def test_test_pictures_of_a_class_without_training_are_refused_and_classes_without_a_test_named(tmp_path: Path) -> None:
+def test_test_pictures_need_training_pictures_of_their_class_and_untested_classes_are_noted(tmp_path: Path) -> None:
     path = made(tmp_path, "folder", "train/a/1.png", "train/b/1.png", "test/a/2.png", "test/c/2.png")
-    with pytest.raises(DataError, match=r"data, test split: 1 of its classes have no training pictures, .*: c"):
+    with pytest.raises(DataError, match=r"data, test split: the model does not know 1 of these classes, .*: c;"):
         open_splits(DataOptions(data=path))
     (path / "test" / "b").mkdir()
     (path / "test" / "c").rename(path / "test" / "b" / "c")
@@ -104,11 +104,11 @@ def test_test_pictures_of_a_class_without_training_are_refused_and_classes_witho
         DataOptions(data=made(tmp_path / "third", "folder", "a/1.png", "b/1.png", "z/1.png"), test=other)
     )
     assert splits.test.class_counts.tolist() == [1, 1, 0]
-    assert "1 of 3 classes have no test pictures and no figure: z" in splits.note
+    assert "1 of 3 classes have no test pictures and are not scored: z" in splits.note
 
 
-def test_columns_mean_nothing_to_class_folders_and_say_so(tmp_path: Path) -> None:
+def test_options_of_lists_are_refused_for_class_folders(tmp_path: Path) -> None:
     path = made(tmp_path, "folder", "a/1.png", "b/1.png")
     for option in ("group_column", "label_column", "images", "class_names"):
-        with pytest.raises(DataError, match=f"class folders have no use for --{option.replace('_', '-')}"):
+        with pytest.raises(DataError, match=f"--{option.replace('_', '-')} does not apply to class folders"):
             open_splits(DataOptions(data=path, **{option: Path("x") if option in {"images", "class_names"} else "x"}))

@@ -33,7 +33,7 @@ def test_classes_are_alphabetical_and_hidden_files_do_not_count(folder: Path, tm
     assert folders.names == ("train/ant/1.png", "train/zebra/1.png")
 
 
-def test_what_is_no_data_set_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         open_class_folders(tmp_path / "nothing", "train")
     with pytest.raises(DataError, match="found 0 class folders"):
@@ -54,7 +54,7 @@ def test_an_empty_class_folder_is_named(tmp_path: Path, kind: str) -> None:
         with zipfile.ZipFile(path, "w") as target:
             target.writestr("train/a/1.png", b"x")
             target.mkdir("train/b")
-    with pytest.raises(DataError, match=r"train/b: no images"):
+    with pytest.raises(DataError, match=r"train/b: no pictures"):
         open_class_folders(path, "train")
 
 
@@ -84,17 +84,17 @@ def test_cuts_are_nested_and_keep_the_first_by_rank(folder: Path) -> None:
 
 def test_a_ratio_the_data_cannot_give_is_refused(folder: Path, tmp_path: Path) -> None:
     folders = open_class_folders(folder, "train")
-    with pytest.raises(DataError, match="leaves class 'red' without images"):
+    with pytest.raises(DataError, match="leaves class 'red' without pictures"):
         cut_long_tail(folders, 100)
     for name, count in (("a", 10), ("b", 3)):
         (tmp_path / "train" / name).mkdir(parents=True)
         for rank in range(count):
             (tmp_path / "train" / name / f"{rank}.png").write_bytes(b"x")
-    with pytest.raises(DataError, match="needs 5 images of class 'b', there are 3"):
+    with pytest.raises(DataError, match="needs 5 pictures of class 'b', which has 3"):
         cut_long_tail(open_class_folders(tmp_path, "train"), 2)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real CIFAR zips are not beside this checkout (../shared/data)")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the CIFAR zips are not beside this checkout (../shared/data)")
 @pytest.mark.parametrize(("name", "total"), [("cifar10-lt", 12406), ("cifar100-lt", 10847)])
 def test_the_real_cifar_cut_has_the_known_size(name: str, total: int) -> None:
     folders = cut_long_tail(open_class_folders(SHARED / f"{name}.zip", "train"), 100)
@@ -111,9 +111,9 @@ def test_decoding_on_demand_gives_the_same_pixels(folder: Path, recipe: Recipe) 
     assert once.labels[chosen].tolist() == [1, 0, 2]
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path, recipe: Recipe) -> None:
+def test_an_unreadable_picture_is_named(tmp_path: Path, recipe: Recipe) -> None:
     for name in ("a", "b"):
         (tmp_path / "test" / name).mkdir(parents=True)
         (tmp_path / "test" / name / "1.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"test/a/1\.png: .*mend or remove this file"):
+    with pytest.raises(DataError, match=r"test/a/1\.png: .*repair or remove this file"):
         load_images(open_class_folders(tmp_path, "test"), recipe.image_recipe)

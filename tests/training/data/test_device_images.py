@@ -1,4 +1,4 @@
-"""Chunks are the same whether pixels are kept or decoded ahead."""
+"""Chunks are the same whether pixels stay in memory or are decoded from files."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_chunks_follow_the_order_from_memory_and_from_files_alike(
         assert (pixels.int() - torch.from_numpy(source.data.fetch(ORDER, crops)).int()).abs().max() <= 1
 
 
-def test_on_the_cpu_kept_pixels_are_not_copied(folder: Path, recipe: Recipe) -> None:
+def test_on_the_cpu_pixels_in_memory_are_not_copied(folder: Path, recipe: Recipe) -> None:
     data = loaded(folder, recipe, 1 << 20)
     resident = DeviceImages(data, CPU).resident
     assert resident is not None
@@ -54,11 +54,11 @@ def test_files_are_decoded_at_most_one_chunk_ahead(
     monkeypatch.setattr(images_module, "decode_image", lambda *given: decoded.append(0) or decode(*given))
     chunks = DeviceImages(loaded(folder, recipe, 0), CPU).chunks(ORDER, 10)
     next(chunks)
-    chunks.close()  # waits for the chunk that is being decoded
+    chunks.close()  # waits for the chunk being decoded
     assert len(decoded) in (10, 20)
 
 
-def test_a_broken_file_is_named_by_the_chunk_it_belongs_to(folder: Path, recipe: Recipe) -> None:
+def test_a_broken_file_is_reported_with_its_chunk(folder: Path, recipe: Recipe) -> None:
     data = loaded(folder, recipe, 0)
     read = data.files.read
     broken = data.files.names[ORDER[25]]

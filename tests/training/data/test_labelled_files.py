@@ -1,4 +1,4 @@
-"""Which pictures of a folder or a zip count, and with which label."""
+"""Which pictures of a folder or a zip are found, and with which label."""
 
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ CLASSES = ("cat", "dog", "eel")
 
 
 def found(root: Path, *names: str) -> LabelledFiles:
-    """Write the files, find them in the folder and in a zip of it; both must say the same."""
+    """Write the files, find them in the folder and in a zip of it, and check that both agree."""
     (root / "data").mkdir()
     with zipfile.ZipFile(root / "data.zip", "w") as archive:
         for name in names:
@@ -26,14 +26,14 @@ def found(root: Path, *names: str) -> LabelledFiles:
     return folder
 
 
-def test_the_folder_a_picture_lies_in_is_its_class(tmp_path: Path) -> None:
+def test_the_folder_of_a_picture_names_its_class(tmp_path: Path) -> None:
     files = found(tmp_path, "dog/b.webp", "cat/x.JPG", "dog/a.png", "photos/2026/dog/c.jpeg")
     assert files.names == ("cat/x.JPG", "dog/a.png", "dog/b.webp", "photos/2026/dog/c.jpeg")
     assert files.labels.tolist() == [0, 1, 1, 1]
     assert files.source == "data"
 
 
-def test_where_there_is_a_test_folder_only_it_counts(tmp_path: Path) -> None:
+def test_if_there_is_a_test_folder_only_its_pictures_count(tmp_path: Path) -> None:
     files = found(tmp_path, "set/train/cat/1.png", "set/test/cat/2.png", "other/cat/3.png")
     assert (files.names, files.source) == (("set/test/cat/2.png",), "data, test split")
 
@@ -45,12 +45,12 @@ def test_a_class_may_be_called_test(tmp_path: Path) -> None:
     assert find_labelled_files(tmp_path, ("cat", "test")).labels.tolist() == [0, 1]
 
 
-def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+def test_other_and_hidden_files_are_ignored(tmp_path: Path) -> None:
     files = found(tmp_path, "cat/1.png", "cat/notes.txt", "cat/.2.png", ".thumbs/cat/3.png", "__MACOSX/cat/4.png")
     assert files.names == ("cat/1.png",)
 
 
-def test_names_of_every_zip_program_are_read(tmp_path: Path) -> None:
+def test_the_names_that_zip_programs_write_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
         archive.writestr("./cat/1.png", b"one")
         archive.writestr("dog\\2.png", b"two")
@@ -61,23 +61,21 @@ def test_names_of_every_zip_program_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["cat/notes.txt"], "no pictures here; put them into class folders, CLASS/IMAGE"),
-        (["1.png", "cat/2.png"], "1.png lies in no class folder"),
+        (["cat/notes.txt"], "no pictures found; put them into class folders, CLASS/IMAGE"),
+        (["1.png", "cat/2.png"], "1.png is not in a class folder"),
         (
             ["cow/1.png", "ape/2.png", "cat/3.png"],
             "the model does not know 2 of these classes: ape, cow; it knows cat, dog",
         ),
     ],
 )
-def test_what_cannot_be_used_says_why(tmp_path: Path, names: list[str], sentence: str) -> None:
+def test_unusable_pictures_are_refused(tmp_path: Path, names: list[str], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         found(tmp_path, *names)
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_no_more_is_read_of_a_file_than_a_picture_may_have(
-    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.data.picture_store.MAX_PICTURE_BYTES", 1000)
     found(tmp_path, "cat/1.png")
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -88,7 +86,7 @@ def test_no_more_is_read_of_a_file_than_a_picture_may_have(
         files.read("cat/1.png")
 
 
-def test_what_is_not_there_says_so(tmp_path: Path) -> None:
+def test_a_missing_or_broken_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match="no such file or folder"):
         find_labelled_files(tmp_path / "nowhere", CLASSES)

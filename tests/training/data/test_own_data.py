@@ -1,4 +1,4 @@
-"""From a data set of each format through the command line to a bundle and its figures."""
+"""The command line from a data set of each format to a bundle and its metrics."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ CORRUPT = 5
 
 @pytest.fixture
 def run(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run a command in a folder of pictures `p0.webp`..., of which one is corrupt; the recipe is the tiny one."""
+    """Run a command in a folder of pictures `p0.webp`..., one of them corrupt, with the tiny recipe."""
     names = sorted(COLOURS)
     for i in range(3 * PICTURES):
         content = b"no picture" if i == CORRUPT else image(COLOURS[names[i % 3]], i)
@@ -89,7 +89,7 @@ def manifest(root: Path) -> Manifest:
 
 
 @pytest.mark.parametrize("made", [text_list, csv_table, one_hot, coco, folders])
-def test_every_format_becomes_a_bundle_whose_figures_are_had_again(
+def test_every_format_becomes_a_bundle_whose_metrics_can_be_reproduced(
     tmp_path: Path, run: Callable[..., int], made: Callable[[Path], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = made(tmp_path) + " --exempt-class green --max-unreadable 0.05"
@@ -109,24 +109,24 @@ def test_every_format_becomes_a_bundle_whose_figures_are_had_again(
     report = json.loads(Path("report.json").read_text())
     assert same_figures(report["protocol"], written.metrics["protocol"])
     captured = capsys.readouterr()
-    assert "cannot be read and are left out: " in captured.err
+    assert ", unreadable: " in captured.err
     assert f"p{CORRUPT}" in captured.err
     card = (tmp_path / "models/tiny/1/README.md").read_text()
     assert "The class `green` is exempt" in card
     assert f"evaluate models/tiny/1 {written.metrics['arguments']}" in card
 
 
-def test_a_test_part_that_is_split_off_is_had_again_or_refused(
+def test_another_test_part_than_the_one_split_off_for_training_is_refused(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = folders(tmp_path) + " --max-unreadable 0.05"
     assert run(f"train tiny {data} --device cpu --precision float32 --out run") == 0
     assert run("export run --out models/tiny --split-seed 1") == 2
-    assert "is not what was kept from training" in capsys.readouterr().err
+    assert "differs from the one split off for training" in capsys.readouterr().err
     for i in range(12):
         Path(f"mine/red/new{i}.webp").write_bytes(image(COLOURS["red"], 999 + i))
     assert run("export run --out models/tiny") == 2
-    assert "is not what was kept from training" in capsys.readouterr().err
+    assert "differs from the one split off for training" in capsys.readouterr().err
     assert run(f"train tiny {data} --device cpu --precision float32 --out run --resume") == 2
     assert "these are not the pictures the run was started with" in capsys.readouterr().err
     for new in Path("mine/red").glob("new*"):
@@ -136,12 +136,12 @@ def test_a_test_part_that_is_split_off_is_had_again_or_refused(
     assert "mine: no such file or folder" in capsys.readouterr().err
     assert run("export run --out models/tiny --data moved --max-unreadable 0.05") == 0
     assert run("evaluate models/tiny/1 --data moved --max-unreadable 0.05 --test-share 0.5") == 2
-    assert "name pictures of which all are a test with --test" in capsys.readouterr().err
+    assert "name a set of only test pictures with --test" in capsys.readouterr().err
     assert run("evaluate models/tiny/1 --test moved --max-unreadable 0.05 --json report.json") == 0
     assert json.loads(Path("report.json").read_text())["images"] == 3 * PICTURES - 1
 
 
-def test_a_run_goes_on_however_the_path_of_its_data_is_written(
+def test_a_run_resumes_however_the_path_of_its_data_is_written(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders(tmp_path)
@@ -163,7 +163,7 @@ def test_a_run_goes_on_however_the_path_of_its_data_is_written(
     assert sentence in capsys.readouterr().err
 
 
-def test_what_is_given_counts_also_where_it_is_the_default() -> None:
+def test_an_option_given_with_its_default_value_counts_as_given() -> None:
     parser = argparse.ArgumentParser()
     add_data_arguments(parser, data_required=False)
     before = DataOptions(data=Path("mine"), max_unreadable=0.1, test_share=0.3, seed=5)
@@ -182,14 +182,14 @@ def test_a_run_on_a_symbolic_link_keeps_its_name(tmp_path: Path, run: Callable[.
     assert manifest(tmp_path).metrics["arguments"].startswith("--data link ")
 
 
-def test_a_class_without_test_pictures_counts_in_no_figure(
+def test_a_class_without_test_pictures_is_not_scored(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"p{i}.webp {label(i)}\n" for i in range(3 * PICTURES) if i != CORRUPT]
     (tmp_path / "train.txt").write_text("".join(rows[:81]))
     (tmp_path / "test.txt").write_text("".join(row for row in rows[81:] if "red" not in row))
     assert run("train tiny --data train.txt --test test.txt --device cpu --precision float32 --out run") == 0
-    assert "1 of 3 classes have no test pictures and no figure: red" in capsys.readouterr().out
+    assert "1 of 3 classes have no test pictures and are not scored: red" in capsys.readouterr().out
     assert run("export run --out models/tiny") == 0
     metrics = manifest(tmp_path).metrics
     assert "1 of 3 classes have no images here and count in no figure: red" in metrics["note"]
@@ -205,15 +205,15 @@ def test_a_class_without_test_pictures_counts_in_no_figure(
     ("more", "sentence"),
     [
         ("", "p5.webp: these bytes are not an image"),
-        ("--max-unreadable 2", "--max-unreadable 2 is no share"),
-        ("--test-share 1", "--test-share 1 is not between 0 and 1"),
+        ("--max-unreadable 2", "--max-unreadable 2 must be from 0 to below 1"),
+        ("--test-share 1", "--test-share 1 must be between 0 and 1"),
         ("--max-unreadable 0.1 --imbalance-ratio 10", "a list has no rank order; add --imbalance-ratio none"),
-        ("--exempt-class pink", "--exempt-class 'pink' is none of the classes; there are: blue, green, red"),
+        ("--exempt-class pink", "--exempt-class 'pink': no such class; the classes are blue, green, red"),
         ("--images nowhere", "nowhere: no such file or folder"),
-        ("--group-column site", "there is no column 'site' (--group-column)"),
+        ("--group-column site", "no column 'site' (--group-column)"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence(
+def test_user_errors_have_a_message(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str], more: str, sentence: str
 ) -> None:
     data = csv_table(tmp_path) if "--group" not in more else csv_table(tmp_path).split(" --group")[0]

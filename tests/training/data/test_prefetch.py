@@ -1,4 +1,4 @@
-"""Items come in order, a bounded number ahead, and the background ends with its consumer."""
+"""Prefetched items come in order, a bounded number ahead, and the thread ends with its consumer."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def threads() -> list[str]:
 
 
 class Source:
-    """Counts what it made, and says when it has made an item and when it was closed."""
+    """An iterable that counts its items, and records when each was computed and whether it was closed."""
 
     def __init__(self, count: int, fail_at: int | None = None) -> None:
         self.count = count
@@ -44,24 +44,24 @@ def test_all_items_come_in_order(count: int, depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_the_next_items_are_made_while_one_is_worked_on_but_no_more(depth: int) -> None:
+def test_up_to_depth_items_are_computed_ahead(depth: int) -> None:
     source = Source(10)
     items = prefetch(source, depth)
     for number in range(4):
         assert next(items) == number
-        assert source.has_made[number + depth].wait(10)  # made without being asked for
+        assert source.has_made[number + depth].wait(10)  # computed before it is asked for
         assert not source.has_made[number + depth + 1].wait(0.02)
     items.close()
     assert source.thread.startswith("prefetch")
 
 
-def test_nothing_is_made_before_the_first_is_asked_for() -> None:
+def test_nothing_is_computed_before_the_first_item_is_asked_for() -> None:
     source = Source(3)
     prefetch(source)
     assert source.made == 0
 
 
-def test_an_error_arrives_in_its_item_s_place() -> None:
+def test_an_error_is_raised_in_place_of_its_item() -> None:
     source = Source(5, fail_at=2)
     items = prefetch(source)
     assert [next(items), next(items)] == [0, 1]
@@ -71,7 +71,7 @@ def test_an_error_arrives_in_its_item_s_place() -> None:
     assert not threads()
 
 
-def test_a_consumer_that_stops_early_ends_the_background() -> None:
+def test_a_consumer_that_stops_early_ends_the_thread() -> None:
     source = Source(100)
     items = prefetch(source, depth=2)
     next(items)
@@ -81,7 +81,7 @@ def test_a_consumer_that_stops_early_ends_the_background() -> None:
     assert not threads()
 
 
-def test_a_consumer_that_fails_ends_the_background() -> None:
+def test_a_consumer_that_fails_ends_the_thread() -> None:
     source = Source(100)
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""The test part that is split off: stratified, in whole groups, and the same for everyone."""
+"""Splitting off a test part: stratified, in whole groups, and reproducible."""
 
 import numpy as np
 import pytest

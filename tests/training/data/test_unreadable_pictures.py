@@ -1,4 +1,4 @@
-"""Missing and damaged pictures: named, counted, left out of every count; too many end the run."""
+"""Missing and damaged pictures are named and left out of every count; too many end the run."""
 
 import zipfile
 from pathlib import Path
@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> LabelledFiles:
 
 
 @everywhere
-def test_bad_pictures_are_left_out_of_everything_and_said(
+def test_unreadable_pictures_are_left_out_and_reported(
     files: LabelledFiles, recipe: Recipe, memory_bytes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = load_images(files, recipe.image_recipe, max_unreadable=0.1, memory_bytes=memory_bytes)
@@ -49,37 +49,37 @@ def test_bad_pictures_are_left_out_of_everything_and_said(
     last = load_images(files.part(np.array([19])), recipe.image_recipe)
     np.testing.assert_array_equal(images.fetch(np.array([17])), last.fetch(np.array([0])))
     said = capsys.readouterr().err
-    assert "list.txt: 2 of 20 pictures cannot be read and are left out: p3.webp: it cannot be read (there is no" in said
+    assert "list.txt: left out 2 of 20 pictures, unreadable: p3.webp: cannot be read (no such picture" in said
     assert "p6.webp: " in said
 
 
 @everywhere
-def test_too_many_bad_pictures_end_the_run(files: LabelledFiles, recipe: Recipe, memory_bytes: int) -> None:
-    with pytest.raises(DataError, match=r"2 of 20 pictures .*more than --max-unreadable 0\.05 allows"):
+def test_too_many_unreadable_pictures_end_the_run(files: LabelledFiles, recipe: Recipe, memory_bytes: int) -> None:
+    with pytest.raises(DataError, match=r"left out 2 of 20 pictures.*more than --max-unreadable 0\.05 allows"):
         load_images(files, recipe.image_recipe, max_unreadable=0.05, memory_bytes=memory_bytes)
 
 
 @everywhere
-def test_the_first_bad_one_ends_the_run_unless_told_otherwise(
+def test_by_default_the_first_unreadable_picture_ends_the_run(
     files: LabelledFiles, recipe: Recipe, memory_bytes: int
 ) -> None:
-    with pytest.raises(DataError, match=r"p3\.webp: .*there is no such picture.* --max-unreadable"):
+    with pytest.raises(DataError, match=r"p3\.webp: .*no such picture.* --max-unreadable"):
         load_images(files, recipe.image_recipe, memory_bytes=memory_bytes).fetch(np.arange(20))
 
 
-def test_a_class_that_loses_all_its_pictures_is_refused_to_train_on(files: LabelledFiles, recipe: Recipe) -> None:
+def test_training_needs_a_readable_picture_of_every_class(files: LabelledFiles, recipe: Recipe) -> None:
     few = files.part(np.array([0, 1, 2, 4, 6])).part(np.array([0, 2, 3, 4]))
     lonely = LabelledFiles("list.txt", ("a", "b"), few.names, np.array([0, 0, 0, 1]), files.read)
     with pytest.raises(DataError, match="no picture of the class 'b' can be read"):
         load_images(lonely, recipe.image_recipe, max_unreadable=0.5)
     test = load_images(lonely, recipe.image_recipe, max_unreadable=0.5, every_class=False)
     assert test.class_counts.tolist() == [3, 0]
-    with pytest.raises(DataError, match="1 of 1 pictures cannot be read"):
+    with pytest.raises(DataError, match="left out 1 of 1 pictures"):
         load_images(lonely.part(np.array([3])), recipe.image_recipe, max_unreadable=0.99, every_class=False)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_a_share_that_is_none_is_refused(share: float) -> None:
+def test_a_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(DataError, match="--max-unreadable"):
         DataOptions(data=Path("x"), max_unreadable=share)
 
@@ -95,7 +95,7 @@ def test_listed_pictures_are_found_without_suffix_and_below_a_wrapper(
     (tmp_path / "list.csv").write_text("image,A,B\n" + "".join(f"p{i},{i % 2},{1 - i % 2}\n" for i in range(4)))
     splits = open_splits(DataOptions(data=tmp_path / "list.csv", images=tmp_path / "images.zip"))
     assert splits.train.read("p0") == splits.train.read("p0.WEBP")
-    with pytest.raises(OSError, match=r"p2\.jpg and .*p2\.webp are both there"):
+    with pytest.raises(OSError, match=r"p2\.jpg and .*p2\.webp both exist"):
         splits.train.read("p2")
-    with pytest.raises(FileNotFoundError, match="there is no such picture"):
+    with pytest.raises(FileNotFoundError, match="no such picture"):
         splits.train.read("p9")

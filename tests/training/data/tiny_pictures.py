@@ -1,4 +1,4 @@
-"""Labelled pictures for the tiny bundle: its own answers at one alpha, so that alpha is what a tuning should find."""
+"""Pictures labelled with the tiny bundle's own predictions at one alpha, which tuning should therefore find."""
 
 import io
 import zipfile
@@ -17,7 +17,7 @@ TRUE_ALPHA = 1.5
 
 
 def pictures(count: int = 120, seed: int = 0, model: TinyModel | None = None) -> dict[str, bytes]:
-    """Return CLASS/IMAGE.png -> content; the class is the model's top one at TRUE_ALPHA."""
+    """Return CLASS/IMAGE.png -> content; the class is the model's prediction at TRUE_ALPHA."""
     model = model or TinyModel()
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (count, 2, 2, 3))
@@ -27,7 +27,7 @@ def pictures(count: int = 120, seed: int = 0, model: TinyModel | None = None) ->
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (H, W, 3) as a file."""
+    """Return (H, W, 3) pixels as a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

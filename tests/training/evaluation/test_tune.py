@@ -228,7 +228,7 @@ def test_an_invalid_name_is_refused_before_any_work(
         (["--data", "nowhere.zip"], "nowhere.zip: no such file or folder"),
         (["--plot", "curve.gif"], "must end in .svg, .png or .pdf"),
         (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
-        (["--json", "."], "is a folder; give the name of a file"),
+        (["--json", "."], "this is a folder; name a file"),
     ],
 )
 def test_a_usage_error_gives_a_message_and_nothing_is_written(

@@ -172,7 +172,7 @@ def test_an_invalid_split_in_the_provenance_is_ignored(bundle: Path, photos: Pat
     ("arguments", "message"),
     [
         ("", "name the pictures with --data or --test"),
-        ("--data DATA --label-column x", "class folders have no use for --label-column"),
+        ("--data DATA --label-column x", "--label-column does not apply to class folders"),
         ("--data DATA --exempt-class x", "the exempt class of this bundle is 'none'"),
         ("--data DATA --max-unreadable 0", "more than 0% of the 201 pictures cannot be read, such as class 0/bad.png"),
     ],

@@ -182,7 +182,7 @@ def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_oth
         ("--backbone resnet18 --weights nowhere.pth --data DATA", "nowhere.pth: no such file of weights"),
         ("--backbone resnet33 --weights SELF --data DATA", "network 'resnet33' is unknown"),
         ("--backbone resnet18 --weights SELF --data nowhere", "nowhere: no such file or folder"),
-        ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink' is none of the classes"),
+        ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink': no such class"),
         ("--backbone resnet18 --weights SELF --data DATA --out models/y/007", "models/y/007: 007 is not a version"),
         ("--backbone resnet18 --weights SELF --data DATA --out models/y/0", "models/y/0: 0 is not a version"),
         ("--backbone resnet18 --weights SELF --data DATA --out SELF", "test_fit.py is a file; a bundle is a folder"),

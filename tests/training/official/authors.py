@@ -1,8 +1,8 @@
-"""The authors' networks and classifier, stated again from the paper and the layout of their checkpoints.
+"""The authors' networks and classifier, reimplemented from the paper and the layout of their checkpoints.
 
-Independent of `training/model/` on purpose: what is imported is compared with this. Random
-weights, statistics of batch normalisation from a batch of noise, checkpoints as their `save_latest` and `save_model`
-write them: DataParallel around the state dicts, the running mean as a NumPy array.
+This module does not use `training/model/`, so imported bundles can be compared with it. Weights are random, and the
+batch normalisation statistics come from a batch of noise. Checkpoints are written like the authors' `save_latest` and
+`save_model`: DataParallel around the state dicts, the running mean as a NumPy array.
 """
 
 from collections.abc import Callable

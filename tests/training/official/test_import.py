@@ -1,4 +1,4 @@
-"""A checkpoint of the authors' code becomes a bundle with the TDE logits that their code gives."""
+"""An imported checkpoint gives the TDE logits of the authors' code."""
 
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def test_their_resnet32_gives_their_tde_logits_and_figures_can_come_later(
     points = bundle.manifest.operating_points
     assert points["label_free"].alpha == pytest.approx(1 / cosine.mean(), rel=1e-4)
     assert f"1 / mean head cosine of 42 images of {folder.name}, train split" in points["label_free"].chosen_by
-    assert points["balanced"].chosen_by == "the authors' alpha for cifar10; not tuned on any picture"
+    assert points["balanced"].chosen_by == "the authors' alpha for cifar10; not tuned on pictures"
 
     assert (bundle.manifest.metrics, (out / "1" / "curve.svg").exists()) == ({}, False)
     assert "**Not evaluated**" in (out / "1" / "README.md").read_text()
@@ -99,7 +99,7 @@ def test_a_resnet10_without_pictures_gives_their_tde_logits_and_their_alpha(
     assert (recipe.resize, recipe.height, made["network"]) == (256, 224, "resnet10")
     assert made["weights"] == "best epoch, 87, chosen on validation"
     assert_same_tde(bundle, authors, IMAGENET)
-    untuned = (3.0, "the authors' alpha for places; not tuned on any picture")
+    untuned = (3.0, "the authors' alpha for places; not tuned on pictures")
     assert {name: (point.alpha, point.chosen_by) for name, point in bundle.manifest.operating_points.items()} == {
         "head": (0.0, "the plain classifier"),
         **dict.fromkeys(("label_free", "balanced", "tail", "authors"), untuned),
@@ -155,7 +155,7 @@ def test_with_labelled_pictures_alpha_is_chosen_as_export_does(
     assert metrics["images"] == 18
     assert points["balanced"].alpha == metrics["protocol"]["hindsight"]["alpha"]
     assert points["authors"].alpha == 2.5
-    assert points["authors"].chosen_by == "given with --alpha; not tuned on any picture"
+    assert points["authors"].chosen_by == "given with --alpha; not tuned on pictures"
     assert points["label_free"].chosen_by.endswith("test split; their labels were not used")
     assert (out / "curve.svg").exists()
     assert "cross_fitted" in capsys.readouterr().out

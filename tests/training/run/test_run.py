@@ -185,7 +185,7 @@ def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tm
     for name in ("blue", "green", "violet"):
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         (tmp_path / "data" / "test" / name / "1.webp").write_bytes((folder / "test/red/00000.webp").read_bytes())
-    with pytest.raises(DataError, match=r"1 of its classes have no training pictures, .*: violet"):
+    with pytest.raises(DataError, match=r"does not know 1 of these classes, .*: violet"):
         export(finished, tmp_path / "models" / "tiny", {"data": tmp_path / "data"})
 
 

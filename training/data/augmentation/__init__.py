@@ -1,1 +1,1 @@
-"""Augmentation of whole chunks of images at once."""
+"""Augmentation of whole chunks of images at once, on any device."""

@@ -1,9 +1,9 @@
-"""Augmentation for whole chunks of images at once, on whatever device the tensor is on.
+"""Augmentation of whole chunks of images at once, on the device of the tensor.
 
-Per-image augmentation in Python costs more than the network on small images. Here every operation takes a whole chunk:
-crop and flip are one indexing operation, and policies (`policies.py`) apply an operation to all images of the chunk
-that drew it. All randomness comes from one generator on the CPU, so that a seed gives the same images on every device,
-and a GPU is never waited for.
+On small images, augmenting one image at a time in Python costs more than the network. Here every operation takes a
+whole chunk: crop and flip are one indexing operation, and policies (`policies.py`) apply an operation to all images of
+the chunk that drew it. All random numbers come from one generator on the CPU. A seed therefore gives the same images on
+every device, and the CPU never waits for a GPU.
 
 Source: Cutout: DeVries & Taylor 2017, arXiv:1708.04552. Mixup: Zhang et al., ICLR 2018, arXiv:1710.09412.
 """
@@ -20,7 +20,7 @@ __all__ = ["auto_augment", "color_jitter", "crop_and_flip", "cutout", "mixup", "
 
 
 def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `padding` pixels (black comes in), and mirror half of them.
+    """Shift each image by up to `padding` pixels, filling with black, and mirror half of the images.
 
     Args:
         images: (B, H, W, 3) uint8.
@@ -41,10 +41,10 @@ def crop_and_flip(images: Tensor, padding: int, generator: torch.Generator) -> T
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Blank a square of `size` pixels around a random centre; it may hang over the edge.
+    """Blank a square of `size` pixels around a random centre; it may extend beyond the image.
 
     Args:
-        images: (B, 3, H, W) normalised floats, so that 0 is the mean colour.
+        images: (B, 3, H, W) normalised floats, so 0 is the mean colour.
         size: side of the square in pixels.
         generator: on the CPU.
 
@@ -63,28 +63,27 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
 def mixup(
     images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, tuple[Tensor, Tensor, float]]:
-    """Mix each image with another of the batch; the loss is then to be mixed alike.
+    """Mix each image with another one of the batch; the caller mixes the losses in the same way.
 
-    Where several processes share a batch, an image is mixed with one of the same process's.
-
-    share · loss(logits, labels_a) + (1 - share) · loss(logits, labels_b) is the cross-entropy with mixed labels.
+    The cross-entropy with mixed labels is share · loss(logits, labels_a) + (1 - share) · loss(logits, labels_b). If
+    several processes share a batch, each mixes only its own images.
 
     Args:
         images: (B, 3, H, W) floats.
         labels: (B,).
-        alpha: > 0, of the Beta(alpha, alpha) distribution that one share for the batch is drawn from.
+        alpha: above 0; one share for the batch is drawn from Beta(alpha, alpha).
         generator: on the CPU.
 
     Returns:
-        share · images + (1 - share) · images in another order; and labels, labels in that order, share.
+        share · images + (1 - share) · shuffled images; and (labels, shuffled labels, share).
 
     Raises:
         ValueError: alpha is not positive.
 
     """
     if not alpha > 0:
-        raise ValueError(f"mixup alpha {alpha} is not above 0; leave mixup out instead")
-    seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))  # torch draws no Beta from a generator
+        raise ValueError(f"mixup alpha {alpha} must be above 0; to train without mixup, leave it out")
+    seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))  # torch cannot draw Beta from a given generator
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
     order = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     return torch.lerp(images[order], images, share), (labels, labels[order], share)

@@ -1,11 +1,11 @@
-"""Random crops of any size and shape, resized to the network's: how large pictures are augmented.
+"""Random crops of any size and shape, resized to the network's input: the augmentation of large pictures.
 
-A crop is drawn before its picture is opened, as shares of the picture, and laid on it once its size is known. The same
-crops can therefore be cut from pixels in memory, on any device, or while a file is decoded (`models/preprocess.py`,
-`decode_region`); both resize with an antialiased bilinear filter and give the same pixels but for rounding, and but for
-what decoding a JPEG at a fraction of its size changes.
+A crop is drawn as shares of a picture before the picture is opened, and placed when its size is known. The same crop
+can therefore be cut from pixels in memory, on any device, or while a picture is decoded (`decode_region` in
+`models/preprocess.py`). Both resize with an antialiased bilinear filter, and differ only by rounding and by the effect
+of decoding a JPEG at a fraction of its size.
 
-Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6; tries and fall-back as torchvision's RandomResizedCrop.
+Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6; tries and fallback as in torchvision's RandomResizedCrop.
 """
 
 import math
@@ -21,16 +21,16 @@ from torch.nn import functional
 __all__ = ["RandomCrops", "crop_and_resize", "mirror", "resize_together"]
 
 TRIES = 10
-_AT_ONCE_BYTES = 64 << 20  # of float pixels
+_MAX_CHUNK_BYTES = 64 << 20  # of float pixels
 
 
 @dataclass(frozen=True)
 class RandomCrops:
-    """B crops that fit any picture.
+    """B crops for pictures of any size.
 
     Attributes:
-        tries: (B, 10, 4) uniform in 0..1: area, shape, left, top. The first that fits the picture is taken.
-        flip: (B,) bool, mirrored or not.
+        tries: (B, 10, 4) uniform in 0..1: area, shape, left, top. The first try that fits the picture is used.
+        flip: (B,) bool, whether the crop is mirrored.
         scale: smallest and largest share of the picture's area.
         ratio: smallest and largest width / height.
 
@@ -59,11 +59,11 @@ class RandomCrops:
         return len(self.flip)
 
     def part(self, chosen: slice | NDArray[np.int64]) -> Self:
-        """Return some of the crops."""
+        """Return a subset of the crops."""
         return type(self)(self.tries[chosen], self.flip[chosen], self.scale, self.ratio)
 
     def box(self, index: int, width: int, height: int) -> tuple[int, int, int, int]:
-        """Return where crop `index` lies on a picture of this size: left, top, right, bottom, whole pixels."""
+        """Return the box of crop `index` in a picture of this size: left, top, right, bottom in whole pixels."""
         (low, high) = self.scale
         (narrow, wide) = (math.log(end) for end in self.ratio)
         for area, shape, left, top in self.tries[index].tolist():
@@ -75,7 +75,7 @@ class RandomCrops:
                 x = int(left * (width - w + 1))
                 y = int(top * (height - h + 1))
                 return x, y, x + w, y + h
-        # long and thin: the middle, as little cut off as the shape allows
+        # a long, thin picture: crop the middle, as much of it as the shape allows
         w = width
         h = height
         if width / height < self.ratio[0]:
@@ -87,11 +87,11 @@ class RandomCrops:
         return x, y, x + w, y + h
 
     def boxes(self, width: int, height: int) -> NDArray[np.int64]:
-        """Return (B, 4): the box of every crop, all pictures being of this size."""
+        """Return (B, 4) boxes of all crops in pictures of this size."""
         return np.array([self.box(index, width, height) for index in range(len(self))], np.int64).reshape(-1, 4)
 
     def cut(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Cut each picture's crop out of pixels in memory, and mirror those that are to be.
+        """Cut one crop out of each image, resize it, and mirror it if its `flip` says so.
 
         Args:
             images: (B, H, W, 3) uint8, on any device.
@@ -107,14 +107,14 @@ class RandomCrops:
 
 
 def mirror(images: Tensor, flip: Tensor) -> Tensor:
-    """Mirror those of (B, H, W, 3) images that `flip`, (B,) bool on the CPU, says, in place; return them."""
+    """Mirror the images (B, H, W, 3) that `flip`, (B,) bool on the CPU, selects; in place, and return all images."""
     chosen = flip.nonzero()[:, 0].to(images.device, non_blocking=True)
     images[chosen] = images[chosen].flip(2)
     return images
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
-    """Cut one box out of each image and resize it, antialiased bilinear.
+    """Cut one box out of each image and resize it with an antialiased bilinear filter.
 
     Args:
         images: (B, H, W, 3) uint8.
@@ -130,21 +130,22 @@ def crop_and_resize(images: Tensor, boxes: Tensor, height: int, width: int) -> T
         return resize_together(images, boxes, height, width)
     result = torch.empty((len(images), height, width, 3), dtype=torch.uint8)
     for image, new, (left, top, right, bottom) in zip(images, result, boxes.tolist(), strict=True):
-        part = image[top:bottom, left:right].permute(2, 0, 1)[None]  # channels last, for which torch has vector code
+        part = image[top:bottom, left:right].permute(2, 0, 1)[None]  # channels last: torch has vectorised code for it
         new.copy_(functional.interpolate(part, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0))
     return result
 
 
 def resize_together(images: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
-    """Do what `crop_and_resize` does by two matrix products for all images together, as a GPU likes it.
+    """Do the same as `crop_and_resize` with two matrix products for all images, which is fast on a GPU.
 
-    Each output pixel is the mean of the input pixels around it, weighted by a triangle two pixels wide, or two output
-    pixels where it shrinks. Weights are separable, so they are a (height, H) and a (width, W) matrix for each image.
+    Each output pixel is the mean of the input pixels around it, weighted by a triangle that is two input pixels wide,
+    or two output pixels if the image shrinks. The weights are separable: a (height, H) and a (width, W) matrix per
+    image.
     """
     count, high, wide, _ = images.shape
     boxes = boxes.to(images.device, torch.float32, non_blocking=True)
     result = torch.empty((count, height, width, 3), dtype=torch.uint8, device=images.device)
-    step = max(1, _AT_ONCE_BYTES // (12 * high * wide))
+    step = max(1, _MAX_CHUNK_BYTES // (12 * high * wide))
     for part in (slice(start, start + step) for start in range(0, count, step)):
         left, top, right, bottom = boxes[part].T
         planes = images[part].permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
@@ -155,12 +156,12 @@ def resize_together(images: Tensor, boxes: Tensor, height: int, width: int) -> T
 
 
 def _weights(start: Tensor, end: Tensor, new: int, old: int) -> Tensor:
-    """Return (b, new, old): how much of each old pixel goes into each new one; every row sums to 1."""
+    """Return (b, new, old): the weight of each old pixel in each new one; every row sums to 1."""
     start = start[:, None, None]
     end = end[:, None, None]
     scale = (end - start) / new
     centre = start + (torch.arange(new, device=start.device)[None, :, None] + 0.5) * scale
     pixels = torch.arange(old, device=start.device) + 0.5
     weights = (1.0 - ((pixels - centre) / scale.clamp(min=1.0)).abs()).clamp_(min=0.0)
-    weights *= (pixels > start) & (pixels < end)  # nothing from outside the box
+    weights *= (pixels > start) & (pixels < end)  # pixels outside the box do not count
     return weights / weights.sum(dim=2, keepdim=True)

@@ -1,8 +1,8 @@
-"""Random numbers for images, alike however many processes share the images.
+"""Random numbers for images that do not depend on the number of training processes.
 
-Where P processes share a batch, process p has every P-th image of it from the p-th on. Each draws the numbers of the
-whole batch and keeps those of its own images: numbers are cheap, and what is done with them is not. An image is thus
-augmented in the same way whether one process trains or many.
+If P processes share a batch, process p has every P-th image, starting with the p-th. Each process draws the numbers of
+the whole batch, which is cheap, and keeps those of its own images. An image is therefore augmented in the same way
+regardless of the number of processes.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ __all__ = ["SharedGenerator", "integers", "uniform"]
 
 
 class SharedGenerator(torch.Generator):
-    """A generator on the CPU that knows which share of the images is this process's.
+    """A generator on the CPU that knows which images belong to this process.
 
     Attributes:
-        share: of the images of a whole batch or chunk, those of this process.
+        share: selects this process's images from those of a whole batch or chunk.
         size: number of processes.
 
     """
@@ -38,29 +38,33 @@ class SharedGenerator(torch.Generator):
 def uniform(
     shape: Sequence[int], generator: torch.Generator, *, images: int = 0, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Draw numbers uniform in 0..1.
+    """Draw uniform numbers from 0 to 1.
 
     Args:
         shape: of the result.
-        generator: on the CPU; a plain one draws for these images only.
-        images: the dimension of `shape` that counts this process's images.
+        generator: on the CPU; one that is not a `SharedGenerator` draws only for these images.
+        images: the dimension of `shape` that counts the images of this process.
         dtype: of the result.
 
     """
-    return _own(torch.rand(_whole(shape, generator, images), generator=generator, dtype=dtype), generator, images)
+    return _own_part(
+        torch.rand(_whole_shape(shape, generator, images), generator=generator, dtype=dtype), generator, images
+    )
 
 
 def integers(high: int, shape: Sequence[int], generator: torch.Generator, *, images: int = 0) -> Tensor:
-    """Draw whole numbers from 0 up to `high`, excluded; the rest as in `uniform`."""
-    return _own(torch.randint(0, high, _whole(shape, generator, images), generator=generator), generator, images)
+    """Draw integers from 0 to `high` - 1; see `uniform` for the arguments."""
+    return _own_part(
+        torch.randint(0, high, _whole_shape(shape, generator, images), generator=generator), generator, images
+    )
 
 
-def _whole(shape: Sequence[int], generator: torch.Generator, images: int) -> list[int]:
+def _whole_shape(shape: Sequence[int], generator: torch.Generator, images: int) -> list[int]:
     size = generator.size if isinstance(generator, SharedGenerator) else 1
     return [count * size if dimension == images else count for dimension, count in enumerate(shape)]
 
 
-def _own(drawn: Tensor, generator: torch.Generator, images: int) -> Tensor:
+def _own_part(drawn: Tensor, generator: torch.Generator, images: int) -> Tensor:
     if not isinstance(generator, SharedGenerator):
         return drawn
     return drawn[(slice(None),) * images + (generator.share,)]

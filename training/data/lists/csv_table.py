@@ -1,9 +1,11 @@
-"""A CSV or TSV file with a header: a path and a label column, or a column of 0 and 1 for each class (ISIC).
+"""CSV and TSV files with a header.
+
+Labels are in a label column, or one-hot in a column of 0 and 1 for each class, as in ISIC:
 
     image_id,location,split,label            image,MEL,NV,BCC
     a1.jpg,camera 7,train,empty              ISIC_0000000,0.0,1.0,0.0
 
-What separates the columns is the comma, semicolon or tab that the header has most of.
+The separator is a comma, a semicolon or a tab: the one that occurs most often in the header.
 """
 
 import csv
@@ -21,11 +23,15 @@ __all__ = ["Columns", "read_csv_table"]
 PATH_COLUMNS = ("path", "filepath", "file_path", "filename", "file_name", "file", "image", "image_path", "image_id")
 LABEL_COLUMNS = ("label", "class", "class_name", "category", "species", "y", "category_id", "target")
 SPLIT_COLUMN = "split"
+MAX_COLUMNS_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns; None looks for the usual ones (no group is looked for)."""
+    """The names of the columns that a reader uses.
+
+    If `path`, `label` or `split` is None, the reader looks for the usual names. A group column is used only if named.
+    """
 
     path: str | None = None
     label: str | None = None
@@ -34,29 +40,35 @@ class Columns:
 
 
 def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None) -> PictureList:
-    """Read the table.
+    """Read a table.
+
+    Args:
+        path: of the table.
+        columns: the columns to use.
+        class_names: a file with the names of the classes, one a line, for labels that are class numbers.
 
     Raises:
-        DataError: no header, a column that is missing or there twice, a row of another length, a label that is none.
+        DataError: the header is missing, a column is missing or repeated, a row has the wrong number of columns, or
+            a one-hot row does not mark exactly one class.
 
     """
-    table = _rows(path)
+    table = _read_rows(path)
     _, header = next(table, (1, []))
     names = [name.strip() for name in header]
-    found = _find(path, names, columns)
+    found = _find_columns(path, names, columns)
     one_hot = _OneHot(path, names, found) if found.label is None else None
     if one_hot and class_names is not None:
-        raise DataError(f"{class_names}: the columns of {path} name the classes; leave --class-names away")
-    cells = {what: names.index(column) for what, column in vars(found).items() if column is not None}
+        raise DataError(f"{class_names}: the columns of {path} already name the classes; drop --class-names")
+    cells = {role: names.index(column) for role, column in vars(found).items() if column is not None}
     rows: list[Row] = []
     with Faults() as faults:
         for number, values in table:
             if len(values) != len(names):
                 faults.add(f"{path}: line {number}: {len(values)} columns, but the header has {len(names)}")
                 continue
-            texts = {what: values[cell].strip() for what, cell in cells.items()}
+            texts = {role: values[cell].strip() for role, cell in cells.items()}
             try:
-                label = one_hot.of(number, values) if one_hot else texts["label"]
+                label = one_hot.label_of(number, values) if one_hot else texts["label"]
             except DataError as fault:
                 faults.add(str(fault))
                 continue
@@ -67,14 +79,14 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
         classes=one_hot.classes if one_hot else read_names(class_names) if class_names else None,
         has_splits=found.split is not None,
         has_groups=found.group is not None,
-        notes=[f"columns of {path.name}: {_said(found)}"],
+        notes=[f"columns of {path.name}: {_describe(found)}"],
     )
 
 
-def _find(path: Path, names: list[str], columns: Columns) -> Columns:
-    """Return which columns hold what: as asked for, else of the usual names."""
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{path}: line 1: the column {twice[:80]!r} is there twice; give each a name of its own")
+def _find_columns(path: Path, names: list[str], columns: Columns) -> Columns:
+    """Return the columns to use: those asked for, otherwise those with the usual names."""
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{path}: line 1: two columns are named {repeated[:80]!r}; rename one")
     lower = {name.lower(): name for name in names}
     found = Columns(
         columns.path or next((lower[name] for name in PATH_COLUMNS if name in lower), None),
@@ -83,44 +95,44 @@ def _find(path: Path, names: list[str], columns: Columns) -> Columns:
         columns.group,
     )
     if found.path is None and any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
-        raise DataError(f"{path}: line 1 lists a picture, and should be a header: put path,label above it")
+        raise DataError(f"{path}: line 1: expected a header but found a picture; add the line path,label above it")
     if found.path is None:
-        raise DataError(f"{path}: line 1: which column holds the paths? Say so with --path-column; {_there(names)}")
-    for what, column in vars(found).items():
+        raise DataError(f"{path}: line 1: no path column found; name it with --path-column ({_list_columns(names)})")
+    for role, column in vars(found).items():
         if column is not None and column not in names:
-            raise DataError(f"{path}: line 1: there is no column {column!r} (--{what}-column); {_there(names)}")
+            raise DataError(f"{path}: line 1: no column {column!r} (--{role}-column); {_list_columns(names)}")
     return found
 
 
 class _OneHot:
-    """Every column but path, split and group is a class, and holds 1 for its pictures, 0 for others."""
+    """One-hot labels: every column except path, split and group is a class, and holds 1 for its pictures, else 0."""
 
     def __init__(self, path: Path, names: list[str], columns: Columns) -> None:
         self._path = path
-        taken = {columns.path, columns.split, columns.group}
-        self._cells = [(cell, name) for cell, name in enumerate(names) if name not in taken]
+        other_columns = {columns.path, columns.split, columns.group}
+        self._cells = [(cell, name) for cell, name in enumerate(names) if name not in other_columns]
         self.classes = tuple(name for _, name in self._cells)
         if len(self.classes) < 2:
             raise DataError(
-                f"{path}: line 1: which column holds the labels? Say so with --label-column; {_there(names)}"
+                f"{path}: line 1: no label column found; name it with --label-column ({_list_columns(names)})"
             )
 
-    def of(self, number: int, values: list[str]) -> str:
-        """Return the class whose column holds 1."""
-        ones: list[str] = []
+    def label_of(self, number: int, values: list[str]) -> str:
+        """Return the class whose column holds 1 in line `number`."""
+        marked: list[str] = []
         for cell, name in self._cells:
             value = _zero_or_one(values[cell])
             if value is None:
                 raise DataError(
-                    f"{self._path}: line {number}: column {name[:80]!r} holds {values[cell][:80]!r}, neither 0 nor 1; "
-                    "if it is no class, say with --label-column which column holds the label"
+                    f"{self._path}: line {number}: {values[cell][:80]!r} in column {name[:80]!r} is neither 0 nor 1; "
+                    "if the column is not a class, name the column of the labels with --label-column"
                 )
             if value:
-                ones.append(name)
-        if len(ones) != 1:
-            found = f"the columns {' and '.join(ones[:3])} are 1" if ones else "no column is 1"
+                marked.append(name)
+        if len(marked) != 1:
+            found = f"the columns {' and '.join(marked[:3])} are 1" if marked else "no column is 1"
             raise DataError(f"{self._path}: line {number}: {found}; a picture has exactly one class")
-        return ones[0]
+        return marked[0]
 
 
 def _zero_or_one(text: str) -> bool | None:
@@ -130,8 +142,8 @@ def _zero_or_one(text: str) -> bool | None:
         return None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells), the header first; lines of nothing are passed over."""
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of the header and every row, skipping empty lines."""
     lines = read_lines(path)
     header = next(lines, "")
 
@@ -146,16 +158,18 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: this is no CSV ({error}); look for a lone quote") from error
+        raise DataError(f"{path}: line {reader.line_num}: not valid CSV ({error}); look for a stray quote") from error
 
 
-def _there(names: list[str]) -> str:
-    return f"there are: {', '.join(name[:40] for name in names[:12])}{', ...' if len(names) > 12 else ''}"
+def _list_columns(names: list[str]) -> str:
+    shown = ", ".join(name[:40] for name in names[:MAX_COLUMNS_SHOWN])
+    return f"the header has {shown or 'no columns'}{', ...' if len(names) > MAX_COLUMNS_SHOWN else ''}"
 
 
-def _said(columns: Columns) -> str:
-    label = columns.label or "one of 0 and 1 for each class"
-    said = [f"path {columns.path}", f"label {label}"]
-    return ", ".join(
-        said + [f"{what} {name}" for what, name in vars(columns).items() if what in ("split", "group") and name]
-    )
+def _describe(columns: Columns) -> str:
+    words = [f"path {columns.path}", f"label {columns.label or 'one-hot'}"]
+    if columns.split:
+        words.append(f"split {columns.split}")
+    if columns.group:
+        words.append(f"group {columns.group}")
+    return ", ".join(words)

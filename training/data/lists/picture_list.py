@@ -1,4 +1,4 @@
-"""What every list of pictures comes to, whatever its format: rows of path, label, split and group, checked together."""
+"""Rows of path, label, split and group: what every list format is read into, and the checks that all formats share."""
 
 import re
 from collections import Counter
@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.labelled_files import LabelledFiles
 from training.data.lists.text_lines import Faults
@@ -17,14 +18,14 @@ from training.errors import DataError
 
 __all__ = ["PictureList", "Row", "parts_of_list"]
 
-MAX_PATH = 4096
+MAX_PATH_LENGTH = 4096
 Result = TypeVar("Result")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Row(NamedTuple):
-    """One picture as it is listed; `number` says where (`PictureList.where`)."""
+    """One listed picture; `number` is its position in the file, such as a line number (see `PictureList.place`)."""
 
     number: int
     path: str
@@ -35,66 +36,70 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class PictureList:
-    """What a file lists.
+    """The contents of a list.
 
     Attributes:
-        path: of the file.
-        rows: in the order of the file.
-        where: how a row is called, `line {}`.
-        classes: names in the order of the classes; None to find them in the labels.
-        has_splits, has_groups: whether the rows say so.
-        notes: what was left out, for people.
+        path: of the list.
+        rows: in the order of the list.
+        place: how messages call a row, formatted with its number: `line {}`.
+        classes: class names in the order of the class numbers, or None to derive them from the labels.
+        has_splits: whether the rows have a split.
+        has_groups: whether the rows have a group.
+        notes: for the user, such as what the reader left out.
 
     """
 
     path: Path
     rows: list[Row]
-    where: str = "line {}"
+    place: str = "line {}"
     classes: tuple[str, ...] | None = None
     has_splits: bool = False
     has_groups: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def at(self, row: Row) -> str:
-        """Say where a row stands: `list.txt: line 7`."""
-        return f"{self.path}: {self.where.format(row.number)}"
+    def place_of(self, row: Row) -> str:
+        """Return the place of a row for a message: `list.txt: line 7`."""
+        return f"{self.path}: {self.place.format(row.number)}"
 
 
-def parts_of_list(listing: PictureList, images: Path | None) -> tuple[dict[str, LabelledFiles], list[str]]:
-    """Return the pictures by the name of their split ("" for all), and what is to be said of them.
+def parts_of_list(listed: PictureList, images: Path | None) -> tuple[dict[str, LabelledFiles], list[str]]:
+    """Check a list and return its pictures by split.
 
     Args:
-        listing: as a file says.
-        images: folder or zip that the paths start in; None for the list's folder.
+        listed: the list.
+        images: folder or zip that the paths are relative to; None for the folder of the list.
+
+    Returns:
+        split name ("" if the list has no splits) -> pictures, and the notes for the user.
 
     Raises:
-        DataError: a path leads out of `images`, a picture has two labels, labels that cannot be told, unknown splits.
+        DataError: a path leads out of `images`, a picture has two labels, a label is ambiguous, or no split is known.
 
     """
-    if not listing.rows:
-        raise DataError(f"{listing.path}: no picture is listed here")
-    rows = _unique(_all_of(listing.rows, lambda row: row._replace(path=_inside(listing, row))), listing)
-    notes = list(listing.notes)
-    if len(rows) < len(listing.rows):
-        notes.append(f"{len(listing.rows) - len(rows):,} rows repeat a picture and count once")
-    classes, labels = _numbered(rows, listing)
-    store = open_store(images or listing.path.parent)
+    if not listed.rows:
+        raise DataError(f"{listed.path}: the list has no pictures")
+    rows = _drop_repeated(_map_rows(listed.rows, lambda row: row._replace(path=_clean_path(listed, row))), listed)
+    notes = list(listed.notes)
+    if len(rows) < len(listed.rows):
+        notes.append(f"{len(listed.rows) - len(rows):,} rows repeat a picture and count once")
+    classes, labels = _number_labels(rows, listed)
+    store = open_store(images or listed.path.parent)
     everything = LabelledFiles(
-        source=listing.path.name,
+        source=listed.path.name,
         classes=classes,
         names=tuple(row.path for row in rows),
         labels=np.array(labels, np.int64),
         read=lambda name: store.read(find_listed_file(store, name)),
-        where=lambda name: _where(store, name),
+        location=lambda name: _location(store, name),
     )
-    if listing.has_groups:
-        groups, names = _groups(rows, notes)
+    if listed.has_groups:
+        groups, names = _number_groups(rows, notes)
         everything = replace(everything, groups=groups, group_names=names)
-    return (_by_split(everything, rows, listing, notes) if listing.has_splits else {"": everything}), notes
+    return (_by_split(everything, rows, listed, notes) if listed.has_splits else {"": everything}), notes
 
 
-def _all_of(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
-    """Read every row, and refuse all that cannot be read together."""
+def _map_rows(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
+    """Apply `read` to every row, and raise the DataErrors of all rows together."""
     results: list[Result] = []
     with Faults() as faults:
         for row in rows:
@@ -105,31 +110,34 @@ def _all_of(rows: list[Row], read: Callable[[Row], Result]) -> list[Result]:
     return results
 
 
-def _where(store: PictureStore, name: str) -> str:
+def _location(store: PictureStore, name: str) -> str:
     try:
-        return store.where(find_listed_file(store, name))
+        return store.location(find_listed_file(store, name))
     except OSError:
-        return store.where(name)  # it is missing, and may be left out
+        return store.location(name)  # a missing picture: --max-unreadable may allow it
 
 
-def _inside(listing: PictureList, row: Row) -> str:
-    """Return the path in its plainest form; refuse what leads elsewhere."""
+def _clean_path(listed: PictureList, row: Row) -> str:
+    """Return the row's path without redundant parts; refuse a path that leads out of the folder of images."""
     path = PurePosixPath(row.path)
     shown = row.path[:80]
     if not path.name:
-        raise DataError(f"{listing.at(row)}: the path {shown!r} names no picture")
+        raise DataError(f"{listed.place_of(row)}: the path {shown!r} names no picture")
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{listing.at(row)}: the path {shown!r} leads out of the folder of images; give paths below it, and that "
-            "folder with --images"
+            f"{listed.place_of(row)}: the path {shown!r} leads out of the folder of images; write paths relative to "
+            "that folder and name it with --images"
         )
-    if len(row.path) > MAX_PATH or not row.path.isprintable():
-        raise DataError(f"{listing.at(row)}: the path {shown!r} is too long, or has a character that cannot be printed")
+    if len(row.path) > MAX_PATH_LENGTH or not row.path.isprintable():
+        raise DataError(
+            f"{listed.place_of(row)}: the path {shown!r} has more than {MAX_PATH_LENGTH} characters, or an unprintable "
+            "one"
+        )
     return str(path)
 
 
-def _unique(rows: list[Row], listing: PictureList) -> list[Row]:
-    """Leave out rows that say the same again; refuse those that say otherwise."""
+def _drop_repeated(rows: list[Row], listed: PictureList) -> list[Row]:
+    """Return the rows without repetitions; refuse rows that contradict an earlier row."""
     first: dict[str, Row] = {}
     with Faults() as faults:
         for row in rows:
@@ -137,52 +145,53 @@ def _unique(rows: list[Row], listing: PictureList) -> list[Row]:
             if known[1:] == row[1:]:
                 continue
             what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
-            here, there = (repr(getattr(each, what)) for each in (row, known))
+            here, there = (repr(getattr(version, what)) for version in (row, known))
             faults.add(
-                f"{listing.at(row)}: {row.path} has the {what} {here} here but {there} in "
-                f"{listing.where.format(known.number)}; keep the right one"
+                f"{listed.place_of(row)}: {row.path} has the {what} {here} here but {there} in "
+                f"{listed.place.format(known.number)}; keep the right one"
             )
     return list(first.values())
 
 
-def _numbered(rows: list[Row], listing: PictureList) -> tuple[tuple[str, ...], list[int]]:
-    """Return the class names in order, and each row's number among them."""
+def _number_labels(rows: list[Row], listed: PictureList) -> tuple[tuple[str, ...], list[int]]:
+    """Return the class names in order, and the class number of every row."""
     with Faults() as faults:
         for row in rows:
             if not row.label:
-                faults.add(f"{listing.at(row)}: {row.path} has no label; every picture needs one")
-    if listing.classes is not None:
-        return listing.classes, _among(rows, listing, listing.classes)
+                faults.add(f"{listed.place_of(row)}: {row.path} has no label")
+    if listed.classes is not None:
+        return listed.classes, _number_by_classes(rows, listed, listed.classes)
     numeric = _NUMBER.fullmatch(rows[0].label) is not None
     kind, other = ("is not a number", "is") if numeric else ("is a number", "is not")
     with Faults() as faults:
         for row in rows:
             if (_NUMBER.fullmatch(row.label) is not None) != numeric:
                 faults.add(
-                    f"{listing.at(row)}: label {row.label[:80]!r} {kind}, but that of the first picture {other}; use "
-                    "one kind, or list all names with --class-names"
+                    f"{listed.place_of(row)}: label {row.label[:80]!r} {kind}, but the label of the first picture "
+                    f"{other}; use only numbers or only names, or list the class names with --class-names"
                 )
     if numeric:
-        _refuse_twice(rows, listing)
+        _refuse_two_spellings(rows, listed)
     names = sorted({row.label for row in rows}, key=int if numeric else None)
     index = {name: position for position, name in enumerate(names)}
     return tuple(names), [index[row.label] for row in rows]
 
 
-def _refuse_twice(rows: list[Row], listing: PictureList) -> None:
-    """Refuse a number that is written in two ways."""
-    written: dict[int, str] = {}
+def _refuse_two_spellings(rows: list[Row], listed: PictureList) -> None:
+    """Refuse a number that is written in two ways, such as 7 and 07."""
+    spelling: dict[int, str] = {}
     with Faults() as faults:
         for row in rows:
-            if written.setdefault(int(row.label), row.label) != row.label:
+            known = spelling.setdefault(int(row.label), row.label)
+            if known != row.label:
                 faults.add(
-                    f"{listing.at(row)}: label {row.label!r} is {written[int(row.label)]!r} in the rows before; write "
-                    "a class in one way"
+                    f"{listed.place_of(row)}: label {row.label!r} was written {known!r} before; write a class number "
+                    "in one way"
                 )
 
 
-def _among(rows: list[Row], listing: PictureList, names: tuple[str, ...]) -> list[int]:
-    """Return each label's number: that of its name where all labels are names, else the label itself."""
+def _number_by_classes(rows: list[Row], listed: PictureList, names: tuple[str, ...]) -> list[int]:
+    """Return the class number of every row: by name if all labels are names, otherwise the label itself."""
     index = {name: position for position, name in enumerate(names)}
     if all(row.label in index for row in rows):
         return [index[row.label] for row in rows]
@@ -190,26 +199,29 @@ def _among(rows: list[Row], listing: PictureList, names: tuple[str, ...]) -> lis
     def number(row: Row) -> int:
         if not _INDEX.fullmatch(row.label) or int(row.label) >= len(names):
             raise DataError(
-                f"{listing.at(row)}: label {row.label[:80]!r} is neither one of the {len(names)} class names nor a "
-                f"number from 0 to {len(names) - 1}"
+                f"{listed.place_of(row)}: label {row.label[:80]!r} is neither one of the {len(names)} class names nor "
+                f"a number from 0 to {len(names) - 1}"
             )
         return int(row.label)
 
-    return _all_of(rows, number)
+    return _map_rows(rows, number)
 
 
-def _groups(rows: list[Row], notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Number the groups and name them; a picture of an unknown one is a group by itself, without a name."""
+def _number_groups(rows: list[Row], notes: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the group number of every row, and the name of every group.
+
+    A picture without a group becomes a group of one, named "".
+    """
     number: dict[tuple[str, str], int] = {}
     keys = [(row.group, "" if row.group else row.path) for row in rows]
     if alone := sum(not row.group for row in rows):
-        notes.append(f"{alone:,} pictures name no group and are each one of their own")
+        notes.append(f"{alone:,} pictures have no group; each counts as a group of one")
     groups = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
     return groups, tuple(group for group, _ in number)
 
 
 def _by_split(
-    everything: LabelledFiles, rows: list[Row], listing: PictureList, notes: list[str]
+    everything: LabelledFiles, rows: list[Row], listed: PictureList, notes: list[str]
 ) -> dict[str, LabelledFiles]:
     splits = np.array([split_of(row.split) for row in rows])
     parts = {
@@ -218,7 +230,7 @@ def _by_split(
     others = Counter(row.split for row, split in zip(rows, splits, strict=True) if not split)
     if not parts:
         shown = ", ".join(repr(value[:40]) for value, _ in others.most_common(5))
-        raise DataError(f"{listing.path}: its splits are called {shown}; train, val and test are known")
+        raise DataError(f"{listed.path}: unknown splits {shown}; use train, val and test")
     if others:
         shown = ", ".join(f"{value[:40]!r}: {count:,}" for value, count in others.most_common(5))
         notes.append(f"pictures of other splits are not used ({shown})")

@@ -1,4 +1,4 @@
-"""The lines of a text file from a stranger, one at a time: UTF-8 of bounded length, or a sentence that names one."""
+"""Reading untrusted text files line by line, and reporting several faults in one error."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,60 +11,61 @@ __all__ = ["MAX_LIST_BYTES", "Faults", "check_list", "read_lines", "read_names"]
 
 MAX_LIST_BYTES = 2 << 30  # ten million pictures at 200 bytes each
 MAX_LINE_BYTES = 1 << 16
-MAX_FAULTS = 5
+MAX_FAULTS_SHOWN = 5
 
 
 def check_list(path: Path) -> None:
-    """Refuse what is no file, empty, or too large to be a list of pictures.
+    """Check that a path is a regular file of a plausible size.
 
     Raises:
-        DataError: one of these.
+        DataError: the file is missing, empty, too large, or not a regular file.
 
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: this is no plain file")
+        raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: not a regular file")
     size = path.stat().st_size
     if not size:
-        raise DataError(f"{path}: the file is empty; a list has at least one picture of each of two classes")
+        raise DataError(f"{path}: the file is empty; list at least one picture of each of two classes")
     if size > MAX_LIST_BYTES:
-        raise DataError(f"{path}: {size:,} bytes are more than a list may have ({MAX_LIST_BYTES:,}); split it")
+        raise DataError(f"{path}: {size:,} bytes; a list has at most {MAX_LIST_BYTES:,}, so split it")
 
 
 class Faults:
-    """What is wrong with a file: the first faults in full, the others counted, all of it raised at the end.
+    """A context manager that collects the faults of a file and raises them as one DataError at the end.
 
-    With an error of its own inside, the block ends early, and that error is the last fault.
+    The message shows the first faults and counts the others. A DataError raised inside the block ends the block
+    and is added as the last fault.
     """
 
     def __init__(self) -> None:
         self._first: list[str] = []
         self._count = 0
 
-    def add(self, sentence: str) -> None:
-        """Note one, and go on."""
+    def add(self, message: str) -> None:
+        """Add a fault."""
         self._count += 1
-        if len(self._first) < MAX_FAULTS:
-            self._first.append(sentence)
+        if len(self._first) < MAX_FAULTS_SHOWN:
+            self._first.append(message)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return this collection."""
         return self
 
     def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
-        """Raise a DataError if there is a fault."""
+        """Raise a DataError if there are faults; let any other exception pass."""
         if error is not None and not isinstance(error, DataError):
             return
         if error is not None:
             self.add(str(error))
         if self._count:
-            raise DataError(first_few(self._first, MAX_FAULTS, separator="\n", total=self._count)) from error
+            raise DataError(first_few(self._first, MAX_FAULTS_SHOWN, separator="\n", total=self._count)) from error
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file, line ends included; a byte order mark is not part of the first.
+    """Yield the lines of a UTF-8 text file with their line ends, without a byte order mark.
 
     Raises:
-        DataError: as `check_list`; a line is too long, or not UTF-8.
+        DataError: see `check_list`; or a line is too long or is not UTF-8.
 
     """
     check_list(path)
@@ -73,7 +74,7 @@ def read_lines(path: Path) -> Iterator[str]:
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(line) > MAX_LINE_BYTES:
-                raise DataError(f"{path}: line {number} is longer than {MAX_LINE_BYTES:,} bytes; is this a list?")
+                raise DataError(f"{path}: line {number}: longer than {MAX_LINE_BYTES:,} bytes; is this a list?")
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -84,32 +85,32 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Return the class names of a file with one a line: that of line 1 is class 0.
+    """Read class names, one a line; line 1 names class 0.
 
     Raises:
-        DataError: as `read_lines`; a name is empty, there twice, or a number other than its class's: a label 1 would be
-            a name in one list and a number in the next.
+        DataError: see `read_lines`; or a name is empty, repeated, or a number other than its class number. Such a
+            number would be ambiguous: the label 1 could mean the class named "1" or class number 1.
 
     """
     names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
         names.pop()
-    first: dict[str, int] = {}
+    first_line: dict[str, int] = {}
     with Faults() as faults:
         for number, name in enumerate(names, 1):
             if not name:
-                faults.add(f"{path}: line {number} is empty; one class name a line, line 1 is class 0")
-            elif name in first:
+                faults.add(f"{path}: line {number}: empty; write one class name a line, line 1 is class 0")
+            elif name in first_line:
                 faults.add(
-                    f"{path}: line {number}: {name!r} is the name of line {first[name]} already; tell them apart"
+                    f"{path}: line {number}: {name!r} already is the name in line {first_line[name]}; "
+                    "every class needs a different name"
                 )
             elif name.isdecimal() and name != str(number - 1):
                 faults.add(
-                    f"{path}: line {number}: the class name {name!r} is a number, but the class has the number "
-                    f"{number - 1}, so a label {name} can be read in two ways; call it otherwise, or leave "
-                    "--class-names away where the labels are names already"
+                    f"{path}: line {number}: the name {name!r} is a number, but this is class number {number - 1}, so "
+                    f"the label {name} is ambiguous; rename the class, or drop --class-names if the labels are names"
                 )
-            first.setdefault(name, number)
+            first_line.setdefault(name, number)
     if len(names) < 2:
-        raise DataError(f"{path}: {len(names)} class names; a classifier has two or more, one a line")
+        raise DataError(f"{path}: a classifier needs two or more class names, one a line; found {len(names)}")
     return tuple(names)

@@ -1,6 +1,8 @@
-"""A text list, one `path label` a line, as ImageNet-LT and Places-LT come: `train/n01440764/n01440764_190.JPEG 0`.
+"""Text lists with one `path label` a line, the format of ImageNet-LT and Places-LT.
 
-The label is what follows the last tab, or the last blank where a line has no tab: a number or a name.
+    train/n01440764/n01440764_190.JPEG 0
+
+The label follows the last tab, or the last blank if the line has no tab. It is a class number or a class name.
 """
 
 from pathlib import Path
@@ -12,10 +14,14 @@ __all__ = ["read_text_list"]
 
 
 def read_text_list(path: Path, class_names: Path | None = None) -> PictureList:
-    """Read the list.
+    """Read a text list.
+
+    Args:
+        path: of the list.
+        class_names: a file with the names of the classes, one a line.
 
     Raises:
-        DataError: lines are not `path label`; as `read_lines` and `read_names`.
+        DataError: a line is not `path label`; see also `read_lines` and `read_names`.
 
     """
     rows: list[Row] = []
@@ -26,8 +32,9 @@ def read_text_list(path: Path, class_names: Path | None = None) -> PictureList:
                 continue
             words = text.rsplit("\t" if "\t" in text else None, 1)
             if len(words) < 2:
-                wrong = f"{text[:80]!r} has no label; write 'path label', such as 'cat/1.jpg 0'"
-                faults.add(f"{path}: line {number}: {wrong}")
+                faults.add(
+                    f"{path}: line {number}: no label in {text[:80]!r}; write 'path label', such as 'cat/1.jpg 0'"
+                )
                 continue
             rows.append(Row(number, words[0].rstrip(), words[1].strip()))
     return PictureList(path, rows, classes=read_names(class_names) if class_names else None)

@@ -1,4 +1,4 @@
-"""What a list of pictures comes to, or the sentence it is refused with: for the tests of every format."""
+"""Opening a list of pictures, for the tests of every list format."""
 
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ from training.data.data_set import Splits, open_splits
 from training.data.options import DataOptions
 from training.errors import DataError
 
-__all__ = ["opened", "refused"]
+__all__ = ["open_list", "refusal"]
 
 
-def opened(root: Path, name: str, content: str | bytes, **options: Any) -> Splits:
+def open_list(root: Path, name: str, content: str | bytes, **options: Any) -> Splits:
     """Write the list and open it."""
     file = root / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return open_splits(DataOptions(data=file, **options))
 
 
-def refused(root: Path, name: str, content: str | bytes, **options: Any) -> str:
-    """Write the list and return the sentence it is refused with, which names the file."""
+def refusal(root: Path, name: str, content: str | bytes, **options: Any) -> str:
+    """Write the list, check that opening it fails, and return the message, which names the file."""
     with pytest.raises(DataError) as caught:
-        opened(root, name, content, **options)
+        open_list(root, name, content, **options)
     assert str(root / name) in str(caught.value) or name in str(caught.value)
     return str(caught.value)
