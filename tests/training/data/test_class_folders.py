@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.class_folders import class_folder_parts
+from training.data.class_folders import class_folder_parts, open_class_folders
 from training.data.data_set import open_splits
 from training.data.options import DataOptions
 from training.errors import DataError
@@ -112,3 +112,46 @@ def test_options_of_lists_are_refused_for_class_folders(tmp_path: Path) -> None:
     for option in ("group_column", "label_column", "images", "class_names"):
         with pytest.raises(DataError, match=f"--{option.replace('_', '-')} does not apply to class folders"):
             open_splits(DataOptions(data=path, **{option: Path("x") if option in {"images", "class_names"} else "x"}))
+
+
+def test_a_zip_reads_like_its_folder(folder: Path, archive: Path) -> None:
+    one = open_class_folders(folder, "train")
+    two = open_class_folders(archive, "train")
+    assert (one.classes, one.names) == (two.classes, two.names)
+    assert one.read(one.names[0]) == two.read(two.names[0])
+
+
+def test_classes_are_alphabetical_and_hidden_files_do_not_count(folder: Path, tmp_path: Path) -> None:
+    for name in ("zebra", "ant", ".cache"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "1.png").write_bytes(b"x")
+        (tmp_path / "train" / name / ".DS_Store").write_bytes(b"x")
+        (tmp_path / "train" / name / "notes.txt").write_bytes(b"x")
+    folders = open_class_folders(tmp_path, "train")
+    assert folders.classes == ("ant", "zebra")
+    assert folders.names == ("train/ant/1.png", "train/zebra/1.png")
+
+
+def test_a_missing_or_unreadable_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        open_class_folders(tmp_path / "nothing", "train")
+    with pytest.raises(DataError, match="found 0 class folders"):
+        open_class_folders(tmp_path, "train")
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="neither a folder nor a readable zip"):
+        open_class_folders(tmp_path / "broken.zip", "train")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_an_empty_class_folder_is_named(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / "a" / "1.png").write_bytes(b"x")
+    path = tmp_path
+    if kind == "zip":
+        path = tmp_path / "data.zip"
+        with zipfile.ZipFile(path, "w") as target:
+            target.writestr("train/a/1.png", b"x")
+            target.mkdir("train/b")
+    with pytest.raises(DataError, match=r"train/b: no pictures"):
+        open_class_folders(path, "train")

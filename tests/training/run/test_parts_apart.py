@@ -39,26 +39,24 @@ def divided(root: Path, data: str, test: str, images: str = "") -> Splits:
 @pytest.mark.parametrize(
     ("data", "test", "images", "sentence"),
     [
-        ("photos", "photos", "", "photos: 3 of its 3 pictures are in"),
-        ("photos", "link", "", "link: 3 of its 3 pictures are in"),
-        ("photos.zip", "link.zip", "", "link.zip: 2 of its 2 pictures are in"),
-        ("photos", "mixed", "", "mixed: 1 of its 4 pictures are in .* such as dog/7.png"),
-        ("train.txt", "photos", "", "photos: 2 of its 3 pictures are in"),
-        ("train.txt", "photos/test.txt", "", "test.txt: 1 of its 1 pictures are in .* such as dog/1.png"),
-        ("train.txt", "train.txt", "", "train.txt: 2 of its 2 pictures are in"),
-        ("zipped.txt", "photos/test.txt", "photos", "test.txt: 1 of its 1 pictures are in"),
+        ("photos", "photos", "", "photos: 3 of its 3 pictures are also in"),
+        ("photos", "link", "", "link: 3 of its 3 pictures are also in"),
+        ("photos.zip", "link.zip", "", "link.zip: 2 of its 2 pictures are also in"),
+        ("photos", "mixed", "", "mixed: 1 of its 4 pictures are also in .* such as dog/7.png"),
+        ("train.txt", "photos", "", "photos: 2 of its 3 pictures are also in"),
+        ("train.txt", "photos/test.txt", "", "test.txt: 1 of its 1 pictures are also in .* such as dog/1.png"),
+        ("train.txt", "train.txt", "", "train.txt: 2 of its 2 pictures are also in"),
+        ("zipped.txt", "photos/test.txt", "photos", "test.txt: 1 of its 1 pictures are also in"),
     ],
 )
-def test_the_same_pictures_on_both_sides_are_refused(
-    root: Path, data: str, test: str, images: str, sentence: str
-) -> None:
-    with pytest.raises(DataError, match=f"{sentence}.* a test on pictures that were trained on says nothing"):
+def test_a_picture_in_both_parts_is_refused(root: Path, data: str, test: str, images: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=f"{sentence}.* a test needs pictures that the model was not trained on"):
         divided(root, data, test, images)
 
 
 def test_a_list_and_the_zip_it_names_are_the_same_pictures(root: Path) -> None:
     (root / "same.lst").write_text("wrapped/dog/1.png dog\n")
-    with pytest.raises(DataError, match=r"same.lst: 1 of its 1 pictures are in .* such as wrapped/dog/1.png"):
+    with pytest.raises(DataError, match=r"same.lst: 1 of its 1 pictures are also in .* such as wrapped/dog/1.png"):
         divided(root, "zipped.txt", "same.lst", "photos.zip")
 
 
@@ -67,7 +65,7 @@ def test_pictures_that_only_have_the_same_name_are_two(root: Path) -> None:
         assert len(divided(root, data, test).test) > 0
 
 
-def test_groups_on_both_sides_and_an_unused_val_split_are_said(root: Path) -> None:
+def test_groups_in_both_parts_and_an_unused_val_split_are_noted(root: Path) -> None:
     (root / "train.csv").write_text(
         "path,label,split,camera\nphotos/cat/1.png,cat,train,7\nphotos/dog/1.png,dog,train,8\n"
         "photos/cat/2.png,cat,val,9\n"

@@ -64,7 +64,7 @@ def test_mixup_is_the_same_for_the_same_seed_and_refuses_an_alpha_of_zero() -> N
     one, again = (mixup(images, labels, 1.0, seeded(5)) for _ in range(2))
     assert torch.equal(one[0], again[0])
     assert one[1][2] == again[1][2]
-    with pytest.raises(ValueError, match="not above 0"):
+    with pytest.raises(ValueError, match="must be above 0"):
         mixup(images, labels, 0.0, seeded())
 
 

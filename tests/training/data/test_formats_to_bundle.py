@@ -128,7 +128,7 @@ def test_another_test_part_than_the_one_split_off_for_training_is_refused(
     assert run("export run --out models/tiny") == 2
     assert "differs from the one split off for training" in capsys.readouterr().err
     assert run(f"train tiny {data} --device cpu --precision float32 --out run --resume") == 2
-    assert "these are not the pictures the run was started with" in capsys.readouterr().err
+    assert "not the pictures that the run was started with" in capsys.readouterr().err
     for new in Path("mine/red").glob("new*"):
         new.unlink()
     Path("mine").rename("moved")
@@ -156,10 +156,10 @@ def test_a_run_resumes_however_the_path_of_its_data_is_written(
     assert written.metrics["arguments"] == "--data mine --max-unreadable 0.05"
     assert written.provenance["data"] == "mine, train split"
     assert run(f"{train} --data ../link --test-share 0.3 --resume") == 2
-    assert "started with --test-share 0.2. --resume needs" in capsys.readouterr().err
+    assert "started with --test-share 0.2; --resume needs" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     assert run(f"{train} --data ../other --split-seed 1 --resume") == 2
-    sentence = f"started with --data {tmp_path / 'mine'}; --split-seed 0. --resume needs"
+    sentence = f"started with --data {tmp_path / 'mine'}; --split-seed 0; --resume needs"
     assert sentence in capsys.readouterr().err
 
 
