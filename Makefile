@@ -2,7 +2,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training test-slow check check-training format peers proto
+.PHONY: serve test test-training test-slow docs check check-training format peers proto
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
@@ -16,11 +16,18 @@ test-training: $(UV)  ## training's tests; installs torch first (several GB)
 test-slow: $(UV)  ## the slow tests of everything: a real browser, real data, killed runs; installs torch too
 	$(UV) run --group dev --group train --group backbones pytest -m slow $(ARGS)
 
-check: $(UV)  ## format, lint, types, imports
+docs: $(UV)  ## the tables of docs/reference from the code, and the site in site/
+	$(UV) run --group dev python -m docs.tools.generate
+	$(UV) run --group docs python -m docs.tools.site
+
+check: $(UV)  ## format, lint, types, imports, links and tables of the documentation
 	$(UV) run --group dev ruff format --check .
 	$(UV) run --group dev ruff check .
 	$(UV) run --group dev mypy
 	$(UV) run --group dev lint-imports
+	$(UV) run --group dev mypy --follow-imports=silent -p docs.tools
+	$(UV) run --group dev python -m docs.tools.links
+	$(UV) run --group dev python -m docs.tools.generate --check
 
 check-training: $(UV)  ## types of training/ and benchmarks/; installs torch first
 	$(UV) run --group dev --group train --group backbones mypy -p training

@@ -3,7 +3,7 @@
 #   docker build -f docker/service.Dockerfile --target cpu -t longtail:cpu .
 #
 # Everything comes from wheels that uv.lock pins by hash, CUDA 13 and cuDNN 9 too; so both targets stand on one base
-# image, and what was tested is what is shipped. docker/README.md says more.
+# image, and what was tested is what is shipped. docs/how-to/deploy.md says more.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

@@ -3,7 +3,7 @@
 #   docker build -f docker/training.Dockerfile -t longtail:training .
 #   docker run --rm --gpus all -v ./data:/data:ro -v ./runs:/runs longtail:training train cifar10-lt --data /data/cifar10-lt.zip --out /runs/one
 #
-# docker/README.md says more.
+# docs/how-to/deploy.md says more.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

@@ -79,7 +79,7 @@ def _session(bundle: Bundle, device: str, threads: int) -> ort.InferenceSession:
     actual = session.get_providers()[0]
     if actual != provider:
         raise DeviceError(
-            f"asked for {device.upper()}, onnxruntime came up on {actual} (see README, GPU); "
+            f"asked for {device.upper()}, onnxruntime came up on {actual} (see docs/how-to/gpu.md); "
             "set LONGTAIL_DEVICE=cpu if that is what you want"
         )
     return session
@@ -108,7 +108,7 @@ def _require_cuda() -> None:
         ort.preload_dlls()  # CUDA and cuDNN from the wheels, if the system has none
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         raise DeviceError(
-            "asked for CUDA, but this onnxruntime is built without it (see README, GPU): "
+            "asked for CUDA, but this onnxruntime is built without it (see docs/how-to/gpu.md): "
             "`uv sync --no-default-groups --group gpu`, then `uv run --no-sync python -m service --device cuda`; "
             "set LONGTAIL_DEVICE=cpu if the CPU is what you want"
         )

@@ -1,3 +1,6 @@
-"""What a model is: the α arithmetic, the bundle on disk, the image recipe. See README.md beside this file."""
+"""What a model is: the α arithmetic, the bundle on disk, the image recipe.
+
+The specification is docs/reference/bundle-format.md.
+"""
 
 __all__: list[str] = []

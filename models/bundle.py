@@ -2,8 +2,8 @@
 
 A bundle may come from any machine, so the loader trusts nothing: it reads each file once, checks it against the
 manifest's sha256, and refuses whatever does not fit, with a sentence that says why. Nothing is ever unpickled. The
-writer verifies a new bundle with the same loader before the folder becomes visible. README.md has
-the format.
+writer verifies a new bundle with the same loader before the folder becomes visible.
+docs/reference/bundle-format.md has the format.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """manifest.json as frozen dataclasses, with the rules that its fields must keep.
 
 A server acts on these fields for years, so every rule is checked here once, both on reading and on construction, and
-the rest of the code can trust them. README.md has the format.
+the rest of the code can trust them. docs/reference/bundle-format.md has the format.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything manifest.json says; the fields are its keys. Symbols: models/README.md.
+    """Everything manifest.json says; the fields are its keys. Symbols: docs/reference/bundle-format.md.
 
     Raises:
         ManifestError: on construction, when a rule is broken; the sentence names the field.

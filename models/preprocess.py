@@ -1,9 +1,10 @@
 """From a picture's bytes to the pixels the network was trained on: decode, turn upright, resize, crop.
 
 Training and serving must agree on every step here, or accuracy drops without any error. Each unusual kind of
-picture has one defined meaning (README.md, "Image recipe"), and the number of pixels is checked before any is decoded.
-Resize and crop round as torchvision's Resize and CenterCrop do. A JPEG much larger than the recipe asks for is decoded
-at a fraction of its size: 12 megapixels then take less than half the time, and the network sees the same picture.
+picture has one defined meaning (docs/reference/bundle-format.md, "Image recipe"), and the number of pixels is checked
+before any is decoded. Resize and crop round as torchvision's Resize and CenterCrop do. A JPEG much larger than the
+recipe asks for is decoded at a fraction of its size: 12 megapixels then take less than half the time, and the network
+sees the same picture.
 """
 
 import math

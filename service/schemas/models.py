@@ -58,7 +58,7 @@ class OperatingPoint(BaseModel):
 
 
 class ModelDetail(BaseModel):
-    """A full description of a model; models/README.md explains the fields of the bundle."""
+    """A full description of a model; docs/reference/bundle-format.md explains the fields of the bundle."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -224,8 +224,8 @@ def test_prometheus_with_a_key_is_prometheus_as_it_is_but_for_the_key() -> None:
 
 
 def test_the_commands_that_make_the_keys_make_them(tmp_path: Path) -> None:
-    """As docker/README.md has them, with this Python in the image's place."""
-    block = (DOCKER / "README.md").read_text().partition('keys="docker run')[2].partition("chmod")[0]
+    """As docs/how-to/deploy.md has them, with this Python in the image's place."""
+    block = (ROOT / "docs" / "how-to" / "deploy.md").read_text().partition('keys="docker run')[2].partition("chmod")[0]
     commands = f'keys="{sys.executable} -m service.keys"\n' + block.partition("\n")[2].replace(
         "docker/secrets", str(tmp_path)
     )

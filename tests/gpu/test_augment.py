@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the group train")
 if not torch.cuda.is_available():
-    pytest.skip("torch sees no CUDA device (README, On a GPU)", allow_module_level=True)
+    pytest.skip("torch sees no CUDA device (docs/how-to/gpu.md)", allow_module_level=True)
 
 from models.manifest import ImageRecipe  # noqa: E402
 from training.data.augmentation.augment import (  # noqa: E402

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
         "CUDAExecutionProvider" not in ort.get_available_providers(),
-        reason="needs onnxruntime-gpu and a CUDA device (README, On a GPU)",
+        reason="needs onnxruntime-gpu and a CUDA device (docs/how-to/gpu.md)",
     ),
 ]
 

@@ -43,7 +43,7 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def by_the_book(data: bytes, scale: int) -> Pixels:
-    """What models/README.md says, for an upright picture that is decoded at 1/scale."""
+    """What docs/reference/bundle-format.md says, for an upright picture that is decoded at 1/scale."""
     with Image.open(BytesIO(data)) as image:
         width, height = image.size
         image.draft(None, (width // scale, height // scale))

@@ -40,7 +40,7 @@ def add_train(commands: Any) -> None:
     command.add_argument(
         "--method", metavar="NAME", help=f"a method of the field instead of the recipe's own: {', '.join(METHODS)}"
     )
-    command.add_argument("--network", help="a backbone instead of the recipe's (training/README.md, Networks)")
+    command.add_argument("--network", help="a backbone instead of the recipe's (docs/reference/recipes.md, Networks)")
     command.add_argument(
         "--weights",
         type=Path,

@@ -177,7 +177,7 @@ def add_data_arguments(
         split: the defaults of `--test-share` and `--split-seed` for the help text.
 
     """
-    group = parser.add_argument_group("data", "formats and examples: training/README.md, Data")
+    group = parser.add_argument_group("data", "formats and examples: docs/reference/data-formats.md")
     add = group.add_argument
     add(
         "--data",

@@ -34,7 +34,7 @@ def manifest_metrics(
     data: str,
     arguments: str,
 ) -> dict[str, Any]:
-    """Return the manifest's `metrics` (models/README.md lists its keys).
+    """Return the manifest's `metrics` (docs/reference/bundle-format.md lists its keys).
 
     There is no calibration if a class has no training images or no labelled image, because its bias cannot be fitted.
 

@@ -1,19 +1,15 @@
 """The routes of models, probes, metrics and the documentation page, and the contract in the reference."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import Bundle
-from service.settings import Settings
-from tests.service.conftest import CLASSIFY, Running, picture
-from tests.service.test_errors import CONTRACT
+from tests.service.conftest import Running, picture
 
 pytestmark = pytest.mark.anyio
-README = Path(__file__).parents[3] / "service" / "README.md"
 
 
 async def test_models_are_listed_and_described(running: Running, tiny_bundle: Bundle) -> None:
@@ -110,27 +106,6 @@ async def test_every_operation_has_examples_to_try(running: Running) -> None:
     assert all(body["application/json"]["examples"] for body in bodies if "application/json" in body)
     form = paths["/v1/models/{model}/alpha/tune"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["encoding"]["constraint"]["explode"]  # otherwise the page sends all constraints in one field
-
-
-async def test_the_readme_is_the_contract(running: Running) -> None:
-    readme = README.read_text()
-    async with running() as service:
-        paths = (await service.client.get("/openapi.json")).json()["paths"]
-        metrics = (await service.client.get("/metrics")).text
-    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert set(re.findall(r"^\| `([A-Z]+) (\S+)`", readme, re.MULTILINE)) == served | {("GET", "/"), ("GET", "/docs")}
-    operations = [operation for methods in paths.values() for operation in methods.values()]
-    asked = {parameter["name"] for operation in operations for parameter in operation.get("parameters", ())}
-    assert not {name for name in asked if f"`{name}`" not in readme and f"{{{name}}}" not in readme}
-    exposed = {name for name in re.findall(r"^# TYPE (\w+)", metrics, re.MULTILINE) if not name.endswith("_created")}
-    assert set(re.findall(r"longtail_\w+", readme)) == exposed
-    codes = {(int(status), code) for status, code in re.findall(r"^\| (\d{3}) \| `(\w+)`", readme, re.MULTILINE)}
-    framework = {(404, "not_found"), (405, "method_not_allowed"), (500, "internal_error")}
-    assert codes == {(status, code) for code, (status, _) in CONTRACT.items()} | framework
-    assert set(re.findall(r"^\| `--([\w-]+)`", readme, re.MULTILINE)) == {
-        name.replace("_", "-") for name in Settings.model_fields
-    }
-    assert CLASSIFY.replace("tiny", "{model}") in paths
 
 
 async def test_both_probes_are_not_ready_without_a_model(running: Running) -> None:

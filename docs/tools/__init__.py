@@ -1,0 +1,1 @@
+"""What makes the documentation: tables from code, the link check, the site."""
