@@ -12,7 +12,7 @@ from docs.tools.command_tables import command_reference
 from docs.tools.links import ROOT
 from docs.tools.markdown import replace_block
 from docs.tools.service_tables import errors_table, metrics_table, parameters_table, routes_table, settings_table
-from docs.tools.training_tables import methods_table, recipes_table
+from docs.tools.training_tables import methods_table, recipe_fields_table, recipes_table
 from models.__main__ import command_line as models_command_line
 from service.__main__ import command_line as service_command_line
 from service.keys import command_line as keys_command_line
@@ -28,7 +28,7 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "errors.md": {"errors": errors_table},
     "metrics.md": {"metrics": metrics_table},
     "http.md": {"routes": routes_table, "parameters": parameters_table},
-    "recipes.md": {"recipes": recipes_table, "methods": methods_table},
+    "recipes.md": {"recipes": recipes_table, "recipe fields": recipe_fields_table, "methods": methods_table},
     "command-line.md": {
         "service": lambda: command_reference(service_command_line()),
         "service.keys": lambda: command_reference(keys_command_line()),

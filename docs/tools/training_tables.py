@@ -1,13 +1,20 @@
 """Reference tables of training: recipes, their fields, methods."""
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_origin
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from docs.tools.markdown import code, table
 from training.recipe.methods import METHODS
-from training.recipe.recipe import Recipe, load_recipe, recipe_names
+from training.recipe.named_recipes import load_recipe, recipe_names
+from training.recipe.recipe import Recipe
 
 __all__ = ["methods_table", "recipe_fields_table", "recipes_table"]
+
+TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "`True` or `False`"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def recipes_table() -> str:
@@ -30,13 +37,13 @@ def recipes_table() -> str:
 
 
 def recipe_fields_table() -> str:
-    """Return the table of a recipe's fields: type, default, bounds, meaning."""
-    described = Recipe.__pydantic_fields__
-    rows = []
-    for field in fields(Recipe):
-        info = described[field.name]
-        rows.append([code(field.name), _type(info.annotation), _default(info), _bounds(info), info.description or ""])
-    return table(["field", "type", "default", "bounds", "meaning"], rows)
+    """Return the table of a recipe's fields: type, default, meaning."""
+    described = TypeAdapter(Recipe).json_schema()["properties"]
+    rows = [
+        [code(name), _type(described[name]), _default(described[name]), described[name].get("description", "")]
+        for name in (field.name for field in fields(Recipe))
+    ]
+    return table(["field", "type", "default", "meaning"], rows)
 
 
 def methods_table() -> str:
@@ -48,17 +55,26 @@ def methods_table() -> str:
     return table(["method", "what it changes in the recipe"], rows)
 
 
-def _type(annotation: Any) -> str:
-    if get_origin(annotation) is not None and get_origin(annotation).__name__ == "Literal":
-        return ", ".join(map(code, get_args(annotation)))
-    return code(annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else annotation)
+def _type(schema: Mapping[str, Any]) -> str:
+    """A JSON schema's type and bounds, in words."""
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(map(code, schema["enum"]))
+    if "prefixItems" in schema:
+        items = list(map(_type, schema["prefixItems"]))
+        return f"{len(items)} × {items[0]}" if len({*items}) == 1 else f"({', '.join(items)})"
+    if schema["type"] == "array":
+        return f"any number of {_type(schema['items'])}"
+    if schema["type"] == "null":
+        return "none"
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema]
+    return " ".join([TYPES[schema["type"]], " and ".join(bounds)]).strip()
 
 
-def _default(info: Any) -> str:
-    return "required" if info.is_required() else code(repr(info.default))
-
-
-def _bounds(info: Any) -> str:
-    signs = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<"}
-    known = [(type(each).__name__, each) for each in info.metadata]
-    return ", ".join(f"{signs[name]} {getattr(each, name.lower()):g}" for name, each in known if name in signs)
+def _default(schema: Mapping[str, Any]) -> str:
+    """The default in Python's spelling, as `--set` takes it."""
+    if "default" not in schema:
+        return "required"
+    default = schema["default"]
+    return code(tuple(default) if isinstance(default, list) else default)

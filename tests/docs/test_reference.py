@@ -9,7 +9,7 @@ from docs.tools.links import ROOT
 from service.settings import Settings
 from tests.service.conftest import CLASSIFY, Running
 from tests.service.test_errors import CONTRACT
-from training.recipe.recipe import recipe_names
+from training.recipe.named_recipes import recipe_names
 
 REFERENCE = ROOT / "docs" / "reference"
 
