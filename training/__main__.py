@@ -1,4 +1,4 @@
-"""`python -m training`: parses before torch is loaded, so that help and mistakes are there at once."""
+"""`python -m training`: parses the command line before torch is loaded, so help and usage errors appear at once."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code, see `run_command`."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        # Help and mistakes are told before torch is loaded, but not to each of several processes: see `run_command`.
+        # Of several processes only the first prints, which `run_command` sees to, so parsing waits for it.
         options = None if "RANK" in os.environ else command_line().parse_args(words)
         from training.cli.run_command import run_command  # noqa: PLC0415  loads torch
     except KeyboardInterrupt:

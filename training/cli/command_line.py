@@ -1,4 +1,4 @@
-"""The command line of `python -m training`. Nothing here loads torch before a command runs, as that takes seconds."""
+"""The command line of `python -m training`. It loads torch only when a command runs, because that takes seconds."""
 
 import argparse
 from pathlib import Path
@@ -11,48 +11,49 @@ from training.official.command import add_import_official
 
 __all__ = ["command_line"]
 
-ABOUT = "Own pictures to a bundle (fit), or train, compare, export; evaluate and tune what came out."
+ABOUT = "Turn labelled pictures into a bundle: fit a head, or train a network and export it; then evaluate and tune it."
 COMPARING = (
-    "Score finished runs on their test set: the head's own logits, tau-normalised weights, post-hoc logit adjustment "
-    "and TDE, as far as the head allows. Knobs are chosen on one half of the test set, scored on the other, both ways."
+    "Score finished runs on their test sets in every way that the head allows: its own logits, tau-normalised weights, "
+    "post-hoc logit adjustment and TDE. Each parameter is chosen on one half of the test set and scored on the other, "
+    "both ways."
 )
 TUNING = (
-    "Choose alpha on labelled images: exactly, under constraints, with what to expect of it and what post-hoc logit "
-    "adjustment would give instead. Nothing is written unless asked for, and all of it or nothing."
+    "Choose the exact best alpha on labelled pictures, under constraints. The report says what to expect of it on new "
+    "pictures, and what post-hoc logit adjustment would give. Files are written only if asked for, all or none."
 )
 
-AS_TRAINED = "as at the training"
+AS_TRAINED = "as in training"
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser of all commands; what it parses has `run`, to be called with all the options."""
+    """Return the parser of all commands; the options it returns have `run`, a function to call with the options."""
     parser = argparse.ArgumentParser(prog="python -m training", description=ABOUT)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_fit(commands)
     add_train(commands)
     _add_compare(
-        commands.add_parser("compare", help="trained runs side by side, every way of inference", description=COMPARING)
+        commands.add_parser("compare", help="compare finished runs under every way of inference", description=COMPARING)
     )
     _add_export(commands.add_parser("export", help="turn a finished run into a bundle"))
     add_import_official(commands)
-    _add_evaluate(commands.add_parser("evaluate", help="score a bundle on labelled images"))
-    _add_tune(commands.add_parser("tune", help="choose alpha on labelled images of your own", description=TUNING))
+    _add_evaluate(commands.add_parser("evaluate", help="score a bundle on labelled pictures"))
+    _add_tune(commands.add_parser("tune", help="choose alpha on your own labelled pictures", description=TUNING))
     return parser
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_compare)
-    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a folder given to `train --out`")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, as given to `train --out`")
     command.add_argument(
-        "--data", type=Path, help="folder or zip with test/CLASS/IMAGE; by default the one each was trained from"
+        "--data", type=Path, help="folder or zip with test/CLASS/PICTURE (default: what each run was trained on)"
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_export)
-    command.add_argument("run_folder", type=Path, metavar="RUN", help="the folder given to `train --out`")
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="the run folder, as given to `train --out`")
     command.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="NAME/VERSION, or NAME for its next version"
     )
@@ -61,42 +62,42 @@ def _add_export(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_evaluate)
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder, NAME/VERSION")
     add_data_arguments(command, data_required=False)
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, per-class recall included")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures, with recall per class, to FILE")
     command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
+        "--plot", type=Path, metavar="FILE", help="plot accuracy against alpha to FILE (.svg, .png or .pdf)"
     )
     command.add_argument(
         "--save",
         action="store_true",
-        help="write the figures, the curve and a calibration into the bundle, in the place of those it holds",
+        help="write the figures, the curve and a calibration into the bundle, replacing those it has",
     )
 
 
 def _add_tune(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_tune)
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="NAME/VERSION folder")
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder, NAME/VERSION")
     add_data_arguments(command, data_required=False, bad=f"{MAX_UNREADABLE_SHARE:g}", split=(AS_TRAINED, AS_TRAINED))
     command.set_defaults(max_unreadable=MAX_UNREADABLE_SHARE)
     command.add_argument(
-        "--objective", default="balanced", help=f"what shall be best: {', '.join(OBJECTIVES)} (default: balanced)"
+        "--objective", default="balanced", help=f"what to maximise: {', '.join(OBJECTIVES)} (default: balanced)"
     )
     command.add_argument(
         "--constraint",
         action="append",
         default=[],
         metavar="RULE",
-        help="what must hold, such as 'overall >= 0.7' or 'many >= 65%%'; may be given several times",
+        help="a condition that must hold, such as 'overall >= 0.7' or 'many >= 65%%'; repeatable",
     )
-    command.add_argument("--low", type=float, default=ALPHA_RANGE[0], help="least alpha (default: %(default)g)")
-    command.add_argument("--high", type=float, default=ALPHA_RANGE[1], help="largest alpha (default: %(default)g)")
+    command.add_argument("--low", type=float, default=ALPHA_RANGE[0], help="the smallest alpha (default: %(default)g)")
+    command.add_argument("--high", type=float, default=ALPHA_RANGE[1], help="the largest alpha (default: %(default)g)")
     command.add_argument(
-        "--save-as", metavar="NAME", help="write alpha into the bundle as the operating point NAME, new or replaced"
+        "--save-as", metavar="NAME", help="write alpha into the bundle as the operating point NAME, which may exist"
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the whole report to FILE")
     command.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw accuracy against alpha there (.svg, .png or .pdf)"
+        "--plot", type=Path, metavar="FILE", help="plot accuracy against alpha to FILE (.svg, .png or .pdf)"
     )
 
 
@@ -106,7 +107,7 @@ def _export(options: argparse.Namespace) -> None:
     bundle = export(options.run_folder, options.out, given_options(options))
     notes = (bundle.manifest.provenance["data_note"], bundle.manifest.metrics["note"])
     print("; ".join(filter(None, notes)))
-    print(f"wrote {bundle.path}; look at it with: uv run python -m models check {bundle.path}")
+    print(f"wrote {bundle.path}; inspect it with: uv run python -m models check {bundle.path}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""One command of `python -m training` from its words to its exit code, alone or in one of several processes."""
+"""Run one command of `python -m training`, alone or in one of several processes, and return its exit code."""
 
 import argparse
 import sys
@@ -13,21 +13,21 @@ __all__ = ["parse_together", "run_command"]
 
 
 def run_command(words: list[str], options: argparse.Namespace | None = None) -> int:
-    """Run one command. Of several processes the first speaks for all, unless one has trouble of its own.
+    """Run one command. Of several processes, the first prints errors, and any that fails alone.
 
     Args:
         words: the command line.
-        options: the same, parsed; several processes parse it here, so that none is gone before the first has spoken.
+        options: the same, parsed; None parses it here, so that no process ends before the first has printed.
 
     Returns:
-        The exit code: 0 done, 1 other processes are lost, 2 the user has to mend something, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit code: 0 on success, 1 if other processes were lost, 2 for an error that the user can fix, 130 after
+        Ctrl-C, 143 after SIGTERM.
 
     """
-    hint = "; the last epoch's checkpoint stays, `--resume` goes on from it" if words[:1] == ["train"] else ""
+    hint = "; the last epoch's checkpoint is kept, `--resume` continues from it" if words[:1] == ["train"] else ""
     world = World()
     code = 0
-    said = ""
+    message = ""
     try:
         world = World.from_environment()
         with world.connected():
@@ -37,19 +37,19 @@ def run_command(words: list[str], options: argparse.Namespace | None = None) -> 
             options.run(options)
     except (TrainingError, LongtailError, OSError) as error:
         code = 1 if isinstance(error, LostProcessError) else 2
-        said = f"error: {error}"
+        message = f"error: {error}"
         if isinstance(error, ProcessError):
             world = World()
     except KeyboardInterrupt:
         code = 130
-        said = f"stopped{hint}"
+        message = f"stopped{hint}"
     except Terminated:
         code = 143
-        said = f"stopped by SIGTERM{hint}"
+        message = f"stopped by SIGTERM{hint}"
     if code == 2:
-        tell_launcher(said)
-    if said and world.first:
-        print(said, file=sys.stderr)
+        tell_launcher(message)
+    if message and world.first:
+        print(message, file=sys.stderr)
     return code
 
 
@@ -57,8 +57,8 @@ def parse_together(words: list[str], world: World) -> argparse.Namespace:
     """Parse the command line in each of several processes; only the first one prints.
 
     Raises:
-        TrainingError: a command that runs in one process.
-        SystemExit: help was asked for, or the words are wrong.
+        TrainingError: the command runs in one process only.
+        SystemExit: argparse printed help or a usage error.
 
     """
     with world.silence():

@@ -1,4 +1,4 @@
-"""The command line of `python -m training train`: a recipe, what to change in it, and where to compute."""
+"""The command line of `python -m training train`: a recipe, changes to it, and where to compute."""
 
 import argparse
 import shlex
@@ -22,37 +22,43 @@ __all__ = ["add_train", "run_train"]
 
 
 def add_train(commands: Any) -> None:
-    """Add the command to the others."""
+    """Add the command `train`."""
     command = commands.add_parser("train", help="train a recipe on a data set")
     command.set_defaults(run=run_train)
-    command.add_argument("recipe", metavar="RECIPE", help=f"one of: {', '.join(recipe_names())}")
+    command.add_argument("recipe", metavar="RECIPE", help=f"one of {', '.join(recipe_names())}")
     add_data_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="run folder: checkpoint and TensorBoard scalars")
+    command.add_argument(
+        "--out", type=Path, required=True, help="the run folder, for checkpoint and TensorBoard scalars"
+    )
     command.add_argument(
         "--imbalance-ratio",
         type=_ratio,
         metavar="R",
-        help="cut class folders to this ratio instead of the recipe's; none takes the data as they are",
+        help="the imbalance ratio to cut the class folders to, instead of the recipe's; none keeps all pictures",
     )
     command.add_argument(
-        "--epochs", type=int, help="instead of the recipe's; milestones and warm-up move in proportion"
+        "--epochs",
+        type=int,
+        help="epochs to train, instead of the recipe's; milestones and warm-up move in proportion",
     )
     command.add_argument(
-        "--method", metavar="NAME", help=f"a method of the field instead of the recipe's own: {', '.join(METHODS)}"
+        "--method", metavar="NAME", help=f"a published method to apply to the recipe: {', '.join(METHODS)}"
     )
-    command.add_argument("--network", help="a backbone instead of the recipe's (docs/reference/recipes.md, Networks)")
+    command.add_argument(
+        "--network", help="the backbone, instead of the recipe's: see docs/reference/recipes.md, Networks"
+    )
     command.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="pretrained weights of the network to start from: safetensors or torch",
+        help="pretrained weights to start from, as safetensors or a torch file",
     )
     command.add_argument(
         "--freeze",
         action="append",
         default=[],
         metavar="MODULE",
-        help="keep this part of the network as it came, such as layer1; repeatable",
+        help="freeze this part of the network, such as layer1; repeatable",
     )
     command.add_argument(
         "--set",
@@ -60,39 +66,39 @@ def add_train(commands: Any) -> None:
         default=[],
         metavar="FIELD=VALUE",
         dest="settings",
-        help="change a field of the recipe, such as learning_rate=0.1 (training/recipe/recipe.py); repeatable",
+        help="change a field of the recipe, such as learning_rate=0.1; repeatable",
     )
-    command.add_argument("--seed", type=seed, default=0, help="of weights, order and augmentation (default: 0)")
+    command.add_argument("--seed", type=seed, default=0, help="seed of weights, order and augmentation (default: 0)")
     command.add_argument(
-        "--resume", action="store_true", help="continue the run in --out where it stopped, or start it"
+        "--resume", action="store_true", help="continue the run in --out, or start it if there is none"
     )
-    _add_place(command)
+    _add_device(command)
 
 
-def _add_place(command: argparse.ArgumentParser) -> None:
-    """Where and how precisely to compute."""
+def _add_device(command: argparse.ArgumentParser) -> None:
+    """Add the options for device, precision and threads."""
     command.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="where to compute (default: auto, a GPU where there is one)",
+        help="where to compute (default: auto, a GPU if there is one)",
     )
     command.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="default: auto, bfloat16 where the hardware has it",
+        help="the backbone's precision (default: auto, bfloat16 if the hardware supports it)",
     )
     command.add_argument(
         "--compile",
         action="store_true",
-        help="compile the network first, which takes minutes; for GPUs, and for CPUs in float32",
+        help="compile the network first, which takes minutes; on GPUs, and on CPUs in float32",
     )
-    command.add_argument("--threads", type=threads, help="CPU threads of torch; by default one per core")
+    command.add_argument("--threads", type=threads, help="torch's CPU threads (default: one per core)")
 
 
 def run_train(options: argparse.Namespace) -> None:
-    """Train what the command line says, alone or as one of the processes of `options.world`."""
+    """Train, alone or as one of the processes of `options.world`."""
     from training.run.device import keep_memory  # noqa: PLC0415  loads torch
     from training.run.options import TrainOptions  # noqa: PLC0415
     from training.run.train import train  # noqa: PLC0415  loads torch
@@ -127,7 +133,7 @@ def _ratio(text: str) -> float | Literal["none"]:
     try:
         return "none" if text == "none" else float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number such as 100 nor none") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number, such as 100, nor none") from error
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

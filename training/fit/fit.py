@@ -54,7 +54,7 @@ class FitOptions:
 
     Attributes:
         data: the labelled pictures.
-        backbone: a name of `training.model.networks`.
+        backbone: a name of `training.model.networks.backbones`.
         weights: the file of its pretrained weights; None takes those that an installed package brings.
         out: NAME/VERSION of the new bundle, or NAME for its next version.
         cache: the folder that features are cached in.

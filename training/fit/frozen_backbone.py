@@ -15,7 +15,7 @@ from training.fit.extract_features import Extracted
 from training.fit.feature_cache import FeatureCache
 from training.fit.head_recipe import HeadRecipe
 from training.model.classifier import Classifier, check_sizes
-from training.model.networks import build_backbone, installed_weights
+from training.model.networks.backbones import build_backbone, installed_weights
 from training.model.networks.published_input import published_input
 from training.recipe.recipe import Recipe
 
@@ -68,7 +68,7 @@ def open_frozen(
     """Build the classifier.
 
     Args:
-        backbone: a name of `training.model.networks`.
+        backbone: a name of `training.model.networks.backbones`.
         weights: the file of its weights.
         head: how the head is trained, with its K, τ and γ.
         changed_input: fields of `ImageRecipe` that differ from the published ones.

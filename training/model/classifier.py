@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.data.labelled_images import LabelledImages
 from training.errors import RecipeError
 from training.model.heads import Head, build_head
-from training.model.networks import build_backbone
+from training.model.networks.backbones import build_backbone
 from training.recipe.recipe import Recipe
 
 __all__ = ["Classifier", "check_sizes", "clean_batches"]

@@ -42,7 +42,7 @@ class OfficialCheckpoint:
     """The contents of a checkpoint.
 
     Attributes:
-        network: its name in `training.model.networks`.
+        network: its name in `training.model.networks.backbones`.
         backbone: name -> float32 tensor, without `module.` and without counters.
         weight: (C, D) class weights.
         mean_feature: (D,) float32, `embed`.

@@ -1,6 +1,7 @@
-"""Methods by name: what each changes in a recipe, and nothing else, so that a table's rows are alike in all the rest.
+"""Published methods by name. Each changes only its own fields of a recipe, so that methods can be compared fairly.
 
-`python -m training train RECIPE --method NAME`. A recipe by itself is the de-confounded head with cross-entropy.
+`python -m training train RECIPE --method NAME`. Without a method, a recipe has the de-confounded head and
+cross-entropy.
 """
 
 from dataclasses import replace
@@ -37,7 +38,7 @@ def with_method(recipe: Recipe, name: str) -> Recipe:
     """Return the recipe with a method's changes; shares of the training become epochs.
 
     Raises:
-        RecipeError: no such method.
+        RecipeError: the method is unknown, or does not fit the recipe.
 
     """
     if name not in METHODS:

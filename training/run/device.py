@@ -1,4 +1,4 @@
-"""Where to compute and how precisely, decided once and said aloud."""
+"""Choose the device, the precision and the number of threads to compute with."""
 
 import ctypes
 import os
@@ -29,29 +29,40 @@ _MAX_INT = 2**31 - 1
 
 
 def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; asking for a GPU that is not there is an error.
+    """Return the device to compute on.
 
-    Of several processes on a machine each takes the GPU of its number.
+    Args:
+        name: `auto`, `cpu` or `cuda`; `auto` is a GPU if there is one.
+        local_rank: this process's number on its machine, which is also the number of its GPU.
+        local_size: how many processes run on the machine.
+
+    Raises:
+        TrainingError: there is no GPU, or fewer GPUs than processes.
+
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        raise TrainingError("--device cuda: torch sees no CUDA device; use --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and local_size > 1:
         if local_size > torch.cuda.device_count():
             raise TrainingError(
-                f"{local_size} processes on this machine, which has {torch.cuda.device_count()} CUDA device(s); start "
-                "one process for each, or use --device cpu"
+                f"{local_size} processes on a machine with {torch.cuda.device_count()} CUDA device(s); start one "
+                "process per device, or use --device cpu"
             )
         return torch.device("cuda", local_rank)
     return torch.device(name)
 
 
 def set_threads(threads: int | None, local_size: int) -> None:
-    """Let torch use so many CPU threads; by default, processes on one machine share its cores.
+    """Set torch's number of CPU threads.
 
-    torchrun sets OMP_NUM_THREADS=1 where it is not set, so one's own number cannot be told from torchrun's: it is not
-    looked at.
+    OMP_NUM_THREADS is ignored: torchrun sets it to 1 if it is unset, so a user's own value cannot be recognised.
+
+    Args:
+        threads: the number; None lets the processes of a machine share its cores.
+        local_size: how many processes run on the machine.
+
     """
     if threads is None and local_size > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -61,10 +72,10 @@ def set_threads(threads: int | None, local_size: int) -> None:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return float32 or bfloat16; `auto` takes bfloat16 where the hardware computes in it.
+    """Return float32 or bfloat16; `auto` is bfloat16 if the hardware supports it natively.
 
-    A CPU without AVX512-BF16 or AMX emulates bfloat16: measured 13 times slower than float32 on an AVX2 machine
-    (training/LOG.md), against twice as fast where it is native.
+    A CPU without AVX512-BF16 or AMX emulates bfloat16, which was measured to be 13 times slower than float32 on an AVX2
+    machine; native bfloat16 is twice as fast as float32 (training/LOG.md).
     """
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
@@ -77,44 +88,44 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def check_compiling(device: torch.device, precision: torch.dtype) -> None:
-    """Refuse `--compile` where torch is known to compile wrongly.
+    """Refuse `--compile` if torch is known to compile incorrectly.
 
     Raises:
-        TrainingError: on a CPU in bfloat16; measured with torch 2.15 (training/LOG.md).
+        TrainingError: on a CPU in bfloat16, as measured with torch 2.15 (training/LOG.md).
 
     """
     if device.type == "cpu" and precision == torch.bfloat16:
         raise TrainingError(
-            "--compile: on a CPU, torch's compiled bfloat16 networks gave gradients that are no numbers; leave "
-            "--compile away, or add --precision float32"
+            "--compile: on a CPU, bfloat16 networks that torch compiles have NaN gradients; omit --compile, or add "
+            "--precision float32"
         )
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Say in a sentence what keeps torch from compiling inside.
+    """Turn an error of torch's compiler into one sentence.
 
     Raises:
-        TrainingError: such as that there is no C++ compiler; in this process, where there are several.
+        TrainingError: for example if there is no C++ compiler; only in the process where it happens.
 
     """
-    from torch._dynamo.exc import ShortenTraceback  # noqa: PLC0415  loads the compiler; parent of all that it raises
+    from torch._dynamo.exc import ShortenTraceback  # noqa: PLC0415  loads the compiler; its errors' base class
 
     try:
         yield
     except ShortenTraceback as error:
         lines = [line for line in str(error).splitlines() if line and not line.endswith("raised:")]
         raise TrainingError(
-            f"--compile: torch cannot compile the network here ({(lines or [type(error).__name__])[0]}); leave "
-            "--compile away (it needs g++ on a CPU, and triton and a C compiler on a GPU)"
+            f"--compile: torch cannot compile the network here ({(lines or [type(error).__name__])[0]}); omit "
+            "--compile, or install what it needs: g++ on a CPU, triton and a C compiler on a GPU"
         ) from error
 
 
 def keep_memory() -> bool:
-    """Let the C library keep what a training step frees for the next one; say whether it can.
+    """Let the C library keep freed memory for the next training step; return whether it can.
 
-    glibc gives large blocks back to the system as soon as they are free. The next step then gets pages that the system
-    has to clear first, all of its activations and gradients anew.
+    By default glibc returns large blocks to the system as soon as they are freed. The system then has to clear new
+    pages for all activations and gradients of every step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     settings = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _MAX_INT))
@@ -122,7 +133,7 @@ def keep_memory() -> bool:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Return the processor's name and how much of it is used, for logs and model cards."""
+    """Return the processor's name and the number of threads in use, for logs and model cards."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,11 +1,11 @@
-"""Several processes train one model: who they are, what they add up, and how they fail together.
+"""Several processes train one model: their numbers, what they exchange, and how they fail together.
 
-`torchrun` starts the processes and tells each its number by environment variables; without them, training is alone and
-nothing here costs anything. The processes share each batch of the recipe: process p has every P-th image from the p-th
-on. What training needs of all of them are sums, so the result is that of one process but for rounding.
+`torchrun` starts the processes and gives each its number in environment variables. Without them one process trains
+alone, at no extra cost. The P processes share each batch of the recipe: process p has every P-th image, starting at the
+p-th. Training needs only sums over the processes, so the result equals that of one process except for rounding.
 
-Text and tensors are all they exchange, nothing pickled. Over gloo they agree on what to do; gradients and batch norm
-go over gloo on the CPU and over NCCL on GPUs.
+The processes exchange text and tensors, never pickled objects. They coordinate over gloo. Gradients and batch norm use
+gloo on CPUs and NCCL on GPUs.
 """
 
 import io
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from models.errors import LongtailError
@@ -31,21 +32,24 @@ from training.run.batch_norm import share_batch_norm
 
 __all__ = ["Terminated", "World", "tell_launcher"]
 
-PATIENCE = timedelta(minutes=10)  # how long one process may keep the others waiting
-CONNECTION_WORDS = ("gloo", "nccl", "connection", "timed out", "socket", "peer")  # in torch's errors, in any case
+MAX_WAIT = timedelta(minutes=10)  # how long a process waits for another one
+CONNECTION_WORDS = ("gloo", "nccl", "connection", "timed out", "socket", "peer")  # of torch's errors
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM), which is what `torchrun` does when another process has failed."""
+    """The process received SIGTERM, which `torchrun` sends when another process has failed."""
 
 
 class World:
-    """The processes that train together, seen from one of them.
+    """The processes that train together, as one of them sees it.
 
     Attributes:
-        rank, size: this process's number and how many there are.
-        local_rank, local_size: the same on this machine.
-        share: of a batch's images, those of this process.
+        rank: this process's number, from 0.
+        size: the number of processes.
+        local_rank: this process's number on its machine.
+        local_size: the number of processes on its machine.
+        share: selects this process's images of a batch.
+        group: the processes as an NCCL group, if they have GPUs; None for the default gloo group.
 
     """
 
@@ -56,14 +60,14 @@ class World:
         self.local_size = local_size
         self.share = slice(rank, None, size)
         self._error_of_all: TrainingError | None = None
-        self.group: dist.ProcessGroup | None = None  # NCCL's, where there are GPUs; None is gloo's
+        self.group: dist.ProcessGroup | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "World":
-        """Read what `torchrun` says; without it the process is alone.
+        """Read the variables that `torchrun` sets; without them the process is alone.
 
         Raises:
-            TrainingError: only half of it is there, or it is not numbers.
+            TrainingError: some of them are missing, or are not numbers.
 
         """
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -71,18 +75,18 @@ class World:
             return cls()
         values = [environment.get(name, "") for name in names]
         if not all(value.isdecimal() for value in values):
-            said = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
-            raise TrainingError(f"{said}: not what torchrun sets; start with torchrun, or unset RANK to train alone")
+            found = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
+            raise TrainingError(f"{found}: not what torchrun sets; start with torchrun, or unset RANK to train alone")
         return cls(*map(int, values))
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     @property
     def launcher(self) -> str:
-        """The beginning of the command line that started this."""
+        """The beginning of the command line that started the processes."""
         if self.size == 1:
             return "python"
         nodes = "" if self.size == self.local_size else f"--nnodes {self.size // self.local_size} "
@@ -90,13 +94,13 @@ class World:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Reach the other processes, and leave them in good order.
+        """Connect to the other processes, and disconnect at the end.
 
         Raises:
-            LostProcessError: one of them is gone or was silent for `PATIENCE`.
-            ProcessError: this one failed while the others did not.
-            TrainingError: they all failed, see `together`.
-            Terminated: on SIGTERM.
+            LostProcessError: another process has ended, or did not answer for `MAX_WAIT`.
+            ProcessError: this process failed while the others did not.
+            TrainingError: all processes failed, see `together`.
+            Terminated: this process received SIGTERM.
 
         """
         if self.size == 1:
@@ -104,15 +108,16 @@ class World:
             return
         signal.signal(signal.SIGTERM, _terminate)
         try:
-            store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store may still hold dead addresses
-            store = dist.PrefixStore(attempt, store)
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+            store, rank, size = next(rendezvous("env://", timeout=MAX_WAIT))
+            # A restarted attempt must not read addresses that the failed one left in the store.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]  # public, not marked as exported
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=MAX_WAIT)
             yield
             dist.destroy_process_group()
-        except SystemExit:  # argparse has spoken; nobody leaves before the first process has
+        except SystemExit:  # argparse has printed its message; all processes wait until the first one has
             with suppress(TrainingError), self.together():
-                raise TrainingError("does not go on with this command line") from None
+                raise TrainingError("refuses this command line") from None
             raise
         except (TrainingError, LongtailError, OSError) as error:
             if error is self._error_of_all:
@@ -123,45 +128,44 @@ class World:
             if not any(word in str(error).lower() for word in CONNECTION_WORDS):
                 raise
             raise LostProcessError(
-                f"process {self.rank} of {self.size} lost the others: one of them was killed, failed or is out of "
-                "reach; the last epoch's checkpoint stays, the same command with --resume goes on from it "
+                f"process {self.rank} of {self.size} lost the others: one of them was killed, failed or cannot be "
+                "reached; the last epoch's checkpoint is kept, and the same command with --resume continues from it "
                 f"({str(error).splitlines()[0][:200]})"
             ) from error
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is to say why
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # only the error message is left to print
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Make an error that a user can mend, of any process, the error of all. Nothing is exchanged inside.
+        """Raise an error in all processes if any of them raised one inside. Inside, the processes exchange nothing.
 
         Raises:
-            TrainingError: what the processes have to say, each sentence once.
+            TrainingError: the messages of all processes, each once.
 
         """
-        said = ""
+        message = ""
         error = None
         try:
             yield
         except (TrainingError, LongtailError, OSError) as caught:
             if self.size == 1:
                 raise
-            said = str(caught)
+            message = str(caught)
             error = caught
-        heard = self.gather_texts(said)
-        failed: dict[str, list[int]] = {}
-        for rank, sentence in enumerate(heard):
-            if sentence:
-                failed.setdefault(sentence, []).append(rank)
-        if failed:
-            sentences = [
-                sentence if len(ranks) == self.size else f"process {', '.join(map(str, ranks))}: {sentence}"
-                for sentence, ranks in failed.items()
+        ranks_by_message: dict[str, list[int]] = {}
+        for rank, received in enumerate(self.gather_texts(message)):
+            if received:
+                ranks_by_message.setdefault(received, []).append(rank)
+        if ranks_by_message:
+            lines = [
+                text if len(ranks) == self.size else f"process {', '.join(map(str, ranks))}: {text}"
+                for text, ranks in ranks_by_message.items()
             ]
-            self._error_of_all = TrainingError("\n".join(sentences))
+            self._error_of_all = TrainingError("\n".join(lines))
             raise self._error_of_all from error
 
     def silence(self) -> AbstractContextManager[object]:
-        """Let only the first process print."""
+        """Return a context in which only the first process prints."""
         quiet = ExitStack()
         if not self.first:
             quiet.enter_context(redirect_stdout(io.StringIO()))
@@ -169,45 +173,52 @@ class World:
         return quiet
 
     def agree(self, what: str, value: str) -> None:
-        """Refuse to go on where the processes differ in something they must not differ in.
+        """Check that all processes have the same value.
+
+        Args:
+            what: the value's name, for the error message.
+            value: this process's value.
 
         Raises:
-            TrainingError: on all of them.
+            TrainingError: the values differ; in all processes.
 
         """
-        heard = self.gather_texts(value)
+        values = self.gather_texts(value)
         with self.together():
-            if len(set(heard)) > 1:
-                said = "; ".join(f"process {rank} has {text}" for rank, text in enumerate(heard))
-                raise TrainingError(f"the processes differ in {what}: {said}")
+            if len(set(values)) > 1:
+                found = "; ".join(f"process {rank} has {text}" for rank, text in enumerate(values))
+                raise TrainingError(f"the processes differ in {what}: {found}")
 
     def use(self, device: torch.device) -> None:
-        """Exchange gradients between GPUs directly from here on, where the processes have GPUs."""
+        """If the processes have GPUs, exchange tensors between the GPUs directly from now on."""
         if self.size > 1 and device.type == "cuda":
             torch.cuda.set_device(device)
-            self.group = dist.new_group(backend="nccl", timeout=PATIENCE)
+            group = dist.new_group(backend="nccl", timeout=MAX_WAIT)
+            if isinstance(group, int):  # torch's mark for a process outside the group
+                raise LostProcessError(f"process {self.rank} of {self.size} is not in its own NCCL group")
+            self.group = group
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return the model to call in training: its gradients will be the mean over the processes."""
+        """Return the model to call in training; its gradients are averaged over the processes."""
         if self.size == 1:
             return model
         devices = [device] if device.type == "cuda" else None
         parallel = DistributedDataParallel(
             model, device_ids=devices, process_group=self.group, gradient_as_bucket_view=True
         )
-        parallel.broadcast_buffers = False  # all processes have computed the same ones
+        parallel.broadcast_buffers = False  # all processes compute the same ones
         return parallel
 
     def share_batch_norm(self, model: nn.Module, device: torch.device) -> None:
-        """Let the model's batch norms see the images of all processes."""
+        """Let the model's batch norms take their statistics from the images of all processes."""
         if self.size > 1:
             share_batch_norm(model, device, self.group)
 
     def check_batch(self, images: int) -> None:
-        """Refuse a batch that the processes cannot share equally.
+        """Refuse a batch size that the processes cannot share equally.
 
         Raises:
-            TrainingError: on all of them.
+            TrainingError: in all processes.
 
         """
         if images % self.size:
@@ -217,7 +228,7 @@ class World:
             )
 
     def generator(self, seed: int) -> torch.Generator:
-        """Return a generator that draws the same for an image as one process alone would."""
+        """Return a generator that draws for each image what a single process would draw for it."""
         return SharedGenerator.seeded(seed, rank=self.rank, size=self.size)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -233,7 +244,7 @@ class World:
         return self.sum(values) / self.size if self.size > 1 else values
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return all processes' rows in the images' order: (b, ...) of every `share` -> (B, ...), on the CPU."""
+        """Return the rows of all processes, (b, ...) each, as (B, ...) in the order of the images, on the CPU."""
         if self.size == 1:
             return rows.cpu()
         counts = torch.zeros(self.size, dtype=torch.int64)
@@ -246,7 +257,7 @@ class World:
         return torch.stack(parts, dim=1).flatten(0, 1)[: int(counts.sum())]
 
     def broadcast(self, content: bytes | None) -> bytes | None:
-        """Return what the first process has, on all of them."""
+        """Return the first process's content in all processes."""
         if self.size == 1:
             return content
         length = torch.tensor([-1 if content is None else len(content)])
@@ -260,7 +271,7 @@ class World:
         return data.numpy().tobytes()
 
     def gather_texts(self, text: str) -> list[str]:
-        """Return every process's text, by rank."""
+        """Return the texts of all processes, by rank."""
         if self.size == 1:
             return [text]
         content = torch.tensor(list(text.encode()), dtype=torch.uint8)
@@ -276,7 +287,7 @@ class World:
 
 
 def tell_launcher(sentence: str) -> None:
-    """Let `torchrun`, whose own page ends what a user sees, repeat the sentence there instead of a traceback."""
+    """Give `torchrun` the message to print in its final report, in place of a traceback."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         details = {"py_callstack": sentence, "timestamp": str(int(time.time()))}

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from models.manifest import ImageRecipe
 from training.errors import RecipeError
-from training.model.networks import installed_weights
+from training.model.networks.backbones import installed_weights
 from training.model.networks.published_input import published_input
 from training.recipe.recipe import Recipe
 from training.run.options import TrainOptions

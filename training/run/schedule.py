@@ -1,20 +1,18 @@
-"""The learning rate over time and the picture size over time: pure functions of the recipe and the epoch."""
+"""The learning rate and the image size over time: pure functions of the recipe and the epoch."""
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from training.recipe.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 __all__ = ["image_size_at", "learning_rate_at"]
 
 
-def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
+def learning_rate_at(recipe: Recipe, epoch: float) -> float:
     """Return the learning rate at a moment of training.
 
     Args:
-        recipe: its `schedule`, `warmup_epochs`, `milestones`, `epochs` and second stage, which has a cosine of its own.
-        epoch: epochs done, fractions included; a step asks for its own middle, so neither the first nor the last is 0.
+        recipe: the schedule. A second stage has its own cosine.
+        epoch: epochs done, fractions included. A step passes its middle, so its rate is never 0.
 
     """
     if epoch < recipe.warmup_epochs:
@@ -25,7 +23,7 @@ def learning_rate_at(recipe: "Recipe", epoch: float) -> float:
     if recipe.schedule == "cosine":
         starts = [(recipe.warmup_epochs, recipe.learning_rate), *recipe.restarts]
         number = max(index for index, (start, _) in enumerate(starts) if epoch >= start)
-        (start, peak) = starts[number]
+        start, peak = starts[number]
         end = [start for start, _ in (*starts[1:], (first, 0.0))][number]
         return _cosine(peak, (epoch - start) / (end - start))
     passed = sum(epoch >= milestone for milestone in recipe.milestones)
@@ -36,10 +34,10 @@ def _cosine(peak: float, done: float) -> float:
     return peak * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def image_size_at(recipe: "Recipe", epoch: int) -> int | None:
-    """Return the side in pixels to train this epoch on, or None for the full picture."""
+def image_size_at(recipe: Recipe, epoch: int) -> int | None:
+    """Return the side in pixels of this epoch's images, or None for full size."""
     size = None
-    for start, pixels in recipe.progressive_sizes:
+    for start, side in recipe.progressive_sizes:
         if epoch >= start:
-            size = pixels
+            size = side
     return None if size == recipe.height == recipe.width else size

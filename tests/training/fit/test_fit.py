@@ -179,8 +179,8 @@ def test_an_exempt_class_keeps_its_probability_and_alpha_is_chosen_among_the_oth
     ("arguments", "message"),
     [
         ("--backbone resnet18 --data DATA", "so it needs pretrained weights: give a file"),
-        ("--backbone resnet18 --weights nowhere.pth --data DATA", "nowhere.pth: no such file of weights"),
-        ("--backbone resnet33 --weights SELF --data DATA", "network 'resnet33' is unknown"),
+        ("--backbone resnet18 --weights nowhere.pth --data DATA", "nowhere.pth: the file of weights does not exist"),
+        ("--backbone resnet33 --weights SELF --data DATA", "unknown network 'resnet33'"),
         ("--backbone resnet18 --weights SELF --data nowhere", "nowhere: no such file or folder"),
         ("--backbone resnet18 --weights SELF --data DATA --exempt-class pink", "'pink': no such class"),
         ("--backbone resnet18 --weights SELF --data DATA --out models/y/007", "models/y/007: 007 is not a version"),

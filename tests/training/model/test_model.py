@@ -11,7 +11,7 @@ from training.errors import RecipeError
 from training.model.classifier import Classifier
 from training.model.direction import RunningMean, clean_means
 from training.model.heads import NormalisedHead, build_head
-from training.model.networks import build_backbone
+from training.model.networks.backbones import build_backbone
 from training.model.networks.cifar_resnet import CifarResNet32
 from training.recipe.named_recipes import load_recipe, recipe_names
 from training.recipe.recipe import Recipe
@@ -93,7 +93,7 @@ def test_a_torchvision_network_becomes_a_backbone_by_its_name(name: str, width: 
 
 def test_resnext50_is_there_and_an_unknown_network_is_refused() -> None:
     assert build_backbone("resnext50_32x4d")[1] == 2048
-    with pytest.raises(RecipeError, match=r"there are: .*resnet34.*, timm/NAME"):
+    with pytest.raises(RecipeError, match=r"networks: .*resnet34.*, timm/NAME"):
         build_backbone("resnet33")
 
 

@@ -14,7 +14,7 @@ from models.preprocess import decode_image
 from tests.training.official.authors import Authors, ResNet, resnet, resnet32
 from training import __main__ as cli
 from training.evaluation.graph_scores import open_graph
-from training.model.networks import build_backbone
+from training.model.networks.backbones import build_backbone
 from training.official.checkpoint import check_fit, network_of
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

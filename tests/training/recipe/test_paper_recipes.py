@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from models.bundle import load_bundle
 from tests.training.conftest import COLOURS, image
 from training import __main__ as cli
-from training.model.networks import build_backbone
+from training.model.networks.backbones import build_backbone
 
 SMALLER = (
     "--epochs 1 --device cpu --set batch_size=4 --set height=32 --set width=32 --set resize=36 --set learning_rate=0.01"

@@ -13,7 +13,7 @@ from training import __main__ as cli
 from training.data.options import DataOptions
 from training.errors import CheckpointError, RecipeError
 from training.model.classifier import Classifier
-from training.model.networks import build_backbone
+from training.model.networks.backbones import build_backbone
 from training.recipe.named_recipes import load_recipe
 from training.recipe.recipe import Recipe
 from training.run.options import TrainOptions
@@ -66,7 +66,7 @@ def test_the_command_line_fine_tunes_and_says_what_it_started_from(
 def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", frozen=("layer9",), batch_size=8, **SMALL)
     data = load_splits(DataOptions(data=folder), recipe)[0]
-    with pytest.raises(RecipeError, match="cannot freeze 'layer9': it is no part of this network"):
+    with pytest.raises(RecipeError, match="cannot freeze 'layer9': the network has no such part"):
         Trainer(recipe, data, **CPU)
     with pytest.raises(RecipeError, match=r"r18\.safetensors"):
         Classifier(replace(recipe, frozen=(), network="resnet34"), 3, weights)
@@ -126,7 +126,7 @@ def test_fine_tuning_shows_a_network_what_its_publisher_did() -> None:
     assert started("resnet10", "mine.pth") == ImageRecipe(224, 224, 256, *imagenet)
     assert started("inception_v3", "mine.pth") == ImageRecipe(299, 299, 342, *half)
     assert started("inception_v3", "mine.pth", "resize", "width") == ImageRecipe(299, 300, 300, *half)
-    with pytest.raises(RecipeError, match=r"network 'resnet19' is unknown; there are: .*resnet18"):
+    with pytest.raises(RecipeError, match=r"unknown network 'resnet19'; networks: .*resnet18"):
         started("resnet19", "mine.pth")
 
 

@@ -11,7 +11,7 @@ import torchvision.models
 from torch import nn
 
 from training.errors import RecipeError, WeightsError
-from training.model.networks import build_backbone, installed_weights
+from training.model.networks.backbones import build_backbone, installed_weights
 from training.model.networks.freezing import freeze
 from training.model.networks.weights import read_weights
 
@@ -57,7 +57,7 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded_in_part(
     lacking = {name: value for name, value in published.items() if not name.startswith("layer4")}
     with pytest.raises(WeightsError, match=r"not the weights of resnet18: the file lacks layer4\.0.* and \d+ more"):
         build_backbone("resnet18", saved(tmp_path / "a.pth", lacking))
-    with pytest.raises(WeightsError, match=r"has what the network does not know: neck\.weight"):
+    with pytest.raises(WeightsError, match=r"has tensors that the network lacks: neck\.weight"):
         build_backbone("resnet18", saved(tmp_path / "b.pth", published | {"neck.weight": torch.zeros(1)}))
     other = published | {"conv1.weight": torch.zeros(64, 1, 7, 7)}
     with pytest.raises(WeightsError, match=r"differs in conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)"):
@@ -68,14 +68,14 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded_in_part(
 
 
 def test_files_that_hold_code_or_no_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no such file of weights"):
+    with pytest.raises(WeightsError, match="the file of weights does not exist"):
         read_weights(tmp_path / "nowhere.pth")
-    with pytest.raises(WeightsError, match="what holds code or other objects is not read"):
+    with pytest.raises(WeightsError, match="files with code or other objects are not read"):
         read_weights(saved(tmp_path / "code.pth", {"state_dict": {}, "hook": build_backbone}))
     (tmp_path / "half.safetensors").write_bytes(b"half")
     with pytest.raises(WeightsError, match="neither safetensors nor a torch file"):
         read_weights(tmp_path / "half.safetensors")
-    with pytest.raises(WeightsError, match="holds no state_dict"):
+    with pytest.raises(WeightsError, match="not a state_dict"):
         read_weights(saved(tmp_path / "list.pth", [torch.zeros(1)]))
 
 
@@ -83,7 +83,7 @@ def test_files_that_hold_code_or_no_weights_are_refused(tmp_path: Path) -> None:
 def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
     endless: dict[str, Any] = {}
     endless["state_dict"] = endless
-    with pytest.raises(WeightsError, match="holds no state_dict"):
+    with pytest.raises(WeightsError, match="not a state_dict"):
         read_weights(saved(tmp_path / "endless.pth", endless))
 
 
@@ -117,14 +117,17 @@ def test_timm_networks_work_by_name(name: str, tmp_path: Path) -> None:
     backbone, feature_dim = build_backbone(f"timm/{name}", saved(tmp_path / "w.pth", published))
     assert backbone.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, feature_dim)
     assert same(backbone, published)
-    with pytest.raises(RecipeError, match=r"timm .* has no such model; similar:"):
+    with pytest.raises(RecipeError, match=r"timm .* has no such model; similar ones:"):
         build_backbone("timm/resnet33")
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "efficientnet_lite0"])
 def test_a_package_that_is_not_installed_is_said_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.model.networks.find_spec", lambda _: None)
-    with pytest.raises(RecipeError, match=f"network {name}: the package .* uv sync --group train --group backbones"):
+    monkeypatch.setattr("training.model.networks.backbones.find_spec", lambda _: None)
+    with pytest.raises(
+        RecipeError,
+        match=f"{name}: .* not installed; install it with uv sync --group train --group backb",
+    ):
         build_backbone(name)
 
 
@@ -152,8 +155,8 @@ def test_a_name_is_a_whole_name_and_an_unknown_one_lists_the_parts() -> None:
     assert all(name.startswith("layer1.") for name in freeze(backbone, ["layer1"]))
     before = [parameter.requires_grad for parameter in backbone.parameters()]
     for pattern in ("layer", "layer1.7", "", "relu"):
-        with pytest.raises(RecipeError, match="its parts with weights are: conv1, bn1, layer1, layer2, layer3, layer4"):
+        with pytest.raises(RecipeError, match="parts with weights: conv1, bn1, layer1, layer2, layer3, layer4"):
             freeze(backbone, ["layer2", pattern])
     assert before == [parameter.requires_grad for parameter in backbone.parameters()]
-    with pytest.raises(RecipeError, match="'relu': it has no weights to freeze"):
+    with pytest.raises(RecipeError, match="'relu': it has no weights"):
         freeze(backbone, ["relu"])

@@ -1,4 +1,4 @@
-"""The paper's CIFAR network: ResNet-32 whose last block is there twice, side by side, for a 128-d feature.
+"""The paper's CIFAR network: ResNet-32 with two copies of the last block side by side, for 128 features.
 
 Source: Tang, Huang & Zhang 2020, after BBN (Zhou et al., CVPR 2020, arXiv:1912.02413); ResNet for CIFAR: He et al.,
 CVPR 2016. Attribute names follow the authors' checkpoints: conv1, bn1, layer1..3, cb_block, rb_block.
@@ -12,7 +12,7 @@ __all__ = ["CifarResNet32"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut without weights (option A: subsample, pad channels with zeros)."""
+    """Two 3×3 convolutions and a shortcut without weights (option A: subsample, then pad channels with zeros)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class BasicBlock(nn.Module):
         self.new_channels = channels - channels_in
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C, H/stride, W/stride)."""
+        """Compute (B, C, H/stride, W/stride) of (B, C_in, H, W)."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.stride > 1:
@@ -40,7 +40,7 @@ def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
 
 
 class CifarResNet32(nn.Module):
-    """ResNet-32 for 32×32 images (any size divisible by 4 works); 128 non-negative features."""
+    """ResNet-32 for images of 32×32 pixels, or any size divisible by 4; gives 128 non-negative features."""
 
     feature_dim = 128
 
@@ -58,7 +58,7 @@ class CifarResNet32(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, 128) features."""
+        """Compute (B, 128) features of (B, 3, H, W) normalised images."""
         x = F.relu(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = torch.cat((self.cb_block(x), self.rb_block(x)), dim=1)

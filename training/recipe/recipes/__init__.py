@@ -1,1 +1,1 @@
-"""One file per result."""
+"""The recipes, one file per result."""

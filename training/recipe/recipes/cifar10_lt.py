@@ -2,7 +2,8 @@
 
 uv run --group train python -m training train cifar10-lt --data cifar10-lt.zip --out runs/cifar10-lt
 
-The paper reports 80.6 % top-1 at imbalance ratio 100 with TDE (best epoch chosen on the test set; ours is the last).
+The paper reports 80.6 % top-1 at imbalance ratio 100 with TDE for the best epoch on the test set; this project
+reports the last epoch.
 """
 
 from training.recipe.recipe import Recipe

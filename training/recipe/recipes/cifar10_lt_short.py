@@ -1,10 +1,10 @@
-"""CIFAR-10-LT in the time two CPU cores have: the strong recipe, fewer epochs, on small pictures first.
+"""CIFAR-10-LT for two CPU cores: the strong recipe with fewer epochs, on small images first.
 
 uv run --group train python -m training train cifar10-lt-short --data cifar10-lt.zip --out runs/cifar10-lt-short
 
-Half the batch gives twice the steps per epoch, which a short schedule needs. Pictures of 20 then 24 pixels cost 0.4 and
-0.6 of a full one; later epochs see all 32 (progressive resizing). The cosine falls twice: the
-last 15 epochs start again at a quarter of the learning rate (warm restart).
+Half the batch size gives twice the steps per epoch, which a short schedule needs. Images of 20 and then 24 pixels cost
+0.4 and 0.6 of a full one; later epochs use all 32 pixels (progressive resizing). The cosine falls twice: the last 15
+epochs start again at a quarter of the learning rate (warm restart).
 """
 
 from training.recipe.recipe import Recipe

@@ -1,8 +1,8 @@
-"""CIFAR-10-LT with stronger augmentation: AutoAugment, Cutout, a cosine schedule, 200 epochs, on small pictures first.
+"""CIFAR-10-LT with stronger augmentation: AutoAugment, Cutout, a cosine schedule, 200 epochs, on small images first.
 
 uv run --group train python -m training train cifar10-lt-strong --data cifar10-lt.zip --out runs/cifar10-lt-strong
 
-Pictures of 20 then 24 pixels cost 0.4 and 0.6 of a full one (progressive resizing), so 200 epochs cost what 130 would.
+Images of 20 and then 24 pixels cost 0.4 and 0.6 of a full one (progressive resizing), so 200 epochs cost what 130 do.
 """
 
 from training.recipe.recipe import Recipe

@@ -1,9 +1,9 @@
-"""One's own pictures, from pretrained weights: the whole network learns, or all but the stages given to `--freeze`.
+"""Fine-tune a pretrained network on your own pictures: all of it, or all but the stages given to `--freeze`.
 
 uv run --group train python -m training train fine-tune --data pictures --weights resnet50.pth --out runs/mine
 
-`--network` takes any other backbone; size, mean and std of the pictures are then what its publisher says. Where only
-the head needs to learn, `python -m training fit` is done in minutes.
+`--network` selects any other backbone; image size, mean and standard deviation are then as its publisher states. If
+only the head has to learn, `python -m training fit` takes minutes.
 """
 
 from training.recipe.recipe import Recipe
@@ -11,7 +11,7 @@ from training.recipe.recipe import Recipe
 RECIPE = Recipe(
     name="fine-tune",
     network="resnet50",
-    pretrained=True,  # the next five only without; else they are as the network was published
+    pretrained=True,  # so the next five apply only with --set pretrained=False
     height=224,
     width=224,
     resize=256,

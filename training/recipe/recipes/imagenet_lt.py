@@ -3,8 +3,9 @@
 uv run --group train torchrun --nproc-per-node 4 -m training train imagenet-lt --data ImageNet_LT_train.txt \
   --test ImageNet_LT_test.txt --images imagenet --out runs/imagenet-lt
 
-The paper reports 62.7 / 48.8 / 31.6 / 51.8 % (many / medium / few / all) at its α = 3, here the point `authors`. Not
-run here: the pictures are not at hand; the recipe is tested end to end on a tiny set in the same format.
+The paper reports 62.7 / 48.8 / 31.6 / 51.8 % (many / medium / few / all) at its α = 3, which is the
+operating point `authors`. This project has not run the recipe at full size: a test runs it end to end on a tiny set in
+the same format.
 """
 
 from training.recipe.recipe import Recipe

@@ -1,10 +1,10 @@
-"""Places-LT: ResNet-152 that knows ImageNet; its last stage learns, 30 epochs, 62,500 images of 365 classes.
+"""Places-LT: the last stage of a ResNet-152 pretrained on ImageNet, 30 epochs, 62,500 images of 365 classes.
 
 uv run --group train torchrun --nproc-per-node 4 -m training train places-lt --data Places_LT_train.txt \
   --test Places_LT_test.txt --images places365 --weights resnet152.pth --out runs/places-lt
 
-Stages and length follow Kang et al., ICLR 2020 (arXiv:1910.09217). Not run here: the pictures are not at hand; the
-recipe is tested end to end on a tiny set in the same format.
+Stages and length follow Kang et al., ICLR 2020 (arXiv:1910.09217). This project has not run the recipe at full
+size: a test runs it end to end on a tiny set in the same format.
 """
 
 from training.recipe.recipe import Recipe
