@@ -214,7 +214,7 @@ class Reconciler:
         log.info("model %s: %s; before: %s", name, now, ", ".join(str(served.version) for served in old) or "none")
 
     def _load(self, name: str, version: int) -> None:
-        """Load one bundle; the next step puts the model in service, or goes on without it."""
+        """Load one bundle; the next step puts the model in service if it is good."""
         folder = self.root / name / str(version)
         self.loading = (name, version)
         for _ in range(MAX_READS):

@@ -1,6 +1,6 @@
-"""Databases for tests: SQLite files, and a real PostgreSQL, Debian's, started for this run and gone with it.
+"""Databases for tests: SQLite files, and a PostgreSQL server that is started for the test run.
 
-Each test has a database of its own, copied from one that is up to date already, so that this costs milliseconds.
+Each test gets its own database, copied from one that is up to date already, which takes milliseconds.
 """
 
 import os
@@ -40,7 +40,7 @@ UNSAFE_BUT_FAST = {
 
 @dataclass
 class Postgres:
-    """A running server."""
+    """A running PostgreSQL server."""
 
     port: int
     start: Callable[[], "subprocess.Popen[str]"]
@@ -49,19 +49,19 @@ class Postgres:
         self.process = self.start()
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it; SIGINT hangs up on everybody, SIGQUIT does not even write down what it has in mind."""
+        """Stop the server: SIGINT closes all connections, SIGQUIT also skips writing its memory to disk."""
         self.process.send_signal(how)
         self.process.communicate(timeout=30)
 
     def start_again(self) -> None:
-        """Start it on the same data and port."""
+        """Start the server again, on the same data and port."""
         self.process = self.start()
 
     def url(self, name: str, password: str = PASSWORD) -> str:
         return f"postgresql://tester:{password}@127.0.0.1:{self.port}/{name}"
 
     def create(self, template: str = "template1") -> str:
-        """Make a database, and return its URL."""
+        """Create a database, and return its URL."""
         name = f"t{secrets.token_hex(6)}"
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
@@ -73,7 +73,7 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """PostgreSQL with a password on a port of 127.0.0.1; skips aloud where it is not installed."""
+    """PostgreSQL with a password, on a port of 127.0.0.1. The test is skipped with a message if it is not installed."""
     found = sorted(SERVERS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if not found:
         pytest.skip(f"PostgreSQL: NOT tested, no server in {SERVERS} (Debian's package is called postgresql)")
@@ -83,7 +83,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: Postgres) -> str:
-    """The name of a database that is up to date, to make others from."""
+    """The name of a database that is up to date, a template for others."""
     url = postgres.create()
     _migrate(url)
     return url.rpartition("/")[2]
@@ -91,7 +91,7 @@ def migrated_postgres(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that is up to date, to make others from."""
+    """A file that is up to date, a template for others."""
     path = tmp_path_factory.mktemp("database") / "template.db"
     _migrate(f"sqlite:///{path}")
     return path
@@ -99,7 +99,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_sqlite(migrated_sqlite: Path, tmp_path: Path) -> Callable[[], str]:
-    """Call it for the URL of another fresh SQLite file, up to date."""
+    """A function that returns the URL of a new SQLite file that is up to date."""
 
     def new() -> str:
         return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / f'{secrets.token_hex(6)}.db')}"
@@ -109,7 +109,7 @@ def new_sqlite(migrated_sqlite: Path, tmp_path: Path) -> Callable[[], str]:
 
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh database that is up to date, once of each kind."""
+    """A new database that is up to date, one of each kind."""
     if request.param == "sqlite":
         new: Callable[[], str] = request.getfixturevalue("new_sqlite")
         return new()
@@ -119,7 +119,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=BACKENDS)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables, once of each kind; the SQLite file is not there yet."""
+    """A database without tables, one of each kind; the SQLite file does not exist yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'folder' / 'empty.db'}"
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -128,7 +128,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A fresh database, open."""
+    """A new database, open."""
     database = Database(database_url)
     database.migrate()
     yield database
@@ -136,18 +136,18 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def add(connection: Connection, **changes: Any) -> None:
-    """Write a row of feedback."""
+    """Insert a row of feedback."""
     connection.execute(feedback.insert(), ROW | changes)
 
 
 def ids(database: Database) -> list[str]:
-    """Return which rows there are, by time."""
+    """Return the result ids of all rows, by time."""
     return database.run_sync(lambda connection: list(connection.scalars(select(feedback.c.result_id).order_by("time"))))
 
 
 @pytest.fixture
 def opened() -> Iterator[Callable[[str], Database]]:
-    """Open databases that the test's end closes."""
+    """A function that opens databases, which are closed after the test."""
     databases: list[Database] = []
 
     def open_database(url: str) -> Database:
@@ -167,10 +167,10 @@ def _migrate(url: str) -> None:
 
 @contextmanager
 def _server(programs: Path) -> Iterator[Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="longtail-pg-"))  # pytest's own folders are closed to other users
+    folder = Path(tempfile.mkdtemp(prefix="longtail-pg-"))  # other users cannot read pytest's folders
     (folder / "password").write_text(PASSWORD)
     drop: list[str] = []
-    if os.geteuid() == 0:  # which PostgreSQL refuses to run as
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         user = next(line.split(":") for line in Path("/etc/passwd").read_text().splitlines() if line[:6] == "nobody")
         for path in (folder, folder / "password"):
             os.chown(path, int(user[2]), int(user[3]))
@@ -189,13 +189,13 @@ def _server(programs: Path) -> Iterator[Postgres]:
         command = [*drop, programs / "postgres", "-D", data, f"-p{port}", *options]
         server = Postgres(port, lambda: _start(command, folder))
         yield server
-        server.stop(signal.SIGQUIT)  # at once: nobody needs the data any more
+        server.stop(signal.SIGQUIT)  # at once: the data is not needed any more
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(command: Sequence[str | Path], folder: Path) -> "subprocess.Popen[str]":
-    """Return the server's process, once it takes connections."""
+    """Return the server's process as soon as it accepts connections."""
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     log = []

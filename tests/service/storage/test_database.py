@@ -1,4 +1,4 @@
-"""One piece of work, one transaction: committed before it returns, and nobody waits for ever."""
+"""Each unit of work is one transaction, committed before it returns, and every wait has an end."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ from tests.service.storage.databases import PASSWORD, ROW, Postgres, add, ids
 ROOT = Path(__file__).parents[3]
 
 
-def test_what_ran_is_there_for_the_next_one_infinities_included(database: Database) -> None:
+def test_what_was_written_is_read_back_with_infinities(database: Database) -> None:
     database.run_sync(add)
     assert database.run_sync(lambda c: c.execute(select(feedback)).one()) == tuple(ROW.values())
 
@@ -38,7 +38,7 @@ def test_what_ran_is_there_for_the_next_one_infinities_included(database: Databa
 def test_work_that_fails_leaves_nothing(database: Database) -> None:
     def work(connection: Connection) -> None:
         add(connection)
-        raise KeyError("ours")
+        raise KeyError("of the work")
 
     with pytest.raises(KeyError):
         database.run_sync(work)
@@ -55,7 +55,7 @@ def test_a_row_with_an_existing_key_replaces_the_old_one(database: Database) -> 
     assert rows == [(2, float("-inf")), (4, None)]
 
 
-def test_a_number_is_read_outside_of_any_transaction(database: Database) -> None:
+def test_a_number_is_read_without_a_transaction(database: Database) -> None:
     query = "SELECT max(label) FROM feedback"
     assert database.number(query) is None
     database.run_sync(add)
@@ -82,7 +82,7 @@ def test_many_at_once_lose_nothing(database: Database) -> None:
     assert database.run_sync(lambda c: c.scalar(select(feedback.c.label))) == 60
 
 
-def test_reading_before_writing_works_where_somebody_else_wrote_between(database: Database) -> None:
+def test_work_that_reads_before_it_writes_succeeds_despite_another_writer(database: Database) -> None:
     calls = []
 
     def work(connection: Connection) -> None:
@@ -93,13 +93,13 @@ def test_reading_before_writing_works_where_somebody_else_wrote_between(database
 
     database.run_sync(work)
     assert ids(database) == []
-    assert calls in ([0], [0, 1])  # SQLite begins again, PostgreSQL need not
+    assert calls in ([0], [0, 1])  # SQLite runs the work again, PostgreSQL does not need to
 
 
-def test_a_database_that_comes_later_is_picked_up(
+def test_a_database_that_becomes_available_later_is_used(
     tmp_path: Path, opened: Callable[[str], Database], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "folder").touch()  # where a folder should be
+    (tmp_path / "folder").touch()  # a file in place of the folder
     database = opened(f"sqlite:///{tmp_path / 'folder' / 'x.db'}")
     with pytest.raises(StorageUnavailableError):
         database.migrate()
@@ -112,7 +112,7 @@ def test_a_database_that_comes_later_is_picked_up(
     database.run_sync(add)
 
 
-def test_a_damaged_file_is_a_database_that_is_away(tmp_path: Path, opened: Callable[[str], Database]) -> None:
+def test_a_damaged_file_is_an_unavailable_database(tmp_path: Path, opened: Callable[[str], Database]) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(b"no database at all, by no means " * 400)
     with pytest.raises(StorageUnavailableError, match="does not answer"):
@@ -120,10 +120,10 @@ def test_a_damaged_file_is_a_database_that_is_away(tmp_path: Path, opened: Calla
 
 
 @pytest.mark.parametrize("what", ["refused", "wrong password", "no such database", "silent"])
-def test_a_postgresql_that_cannot_be_reached_costs_seconds_and_shows_no_password(
+def test_an_unreachable_postgresql_is_given_up_within_seconds_and_no_password_is_shown(
     postgres: Postgres, opened: Callable[[str], Database], caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never says a word
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never sends anything
         port = silent.getsockname()[1] if what == "silent" else 9
         url = {
             "wrong password": postgres.url("postgres", "wr0ng-password"),
@@ -137,7 +137,7 @@ def test_a_postgresql_that_cannot_be_reached_costs_seconds_and_shows_no_password
     assert not [word for word in (PASSWORD, "wr0ng") if word in caplog.text + str(refused.value) + str(opened(url))]
 
 
-def test_a_postgresql_that_went_away_and_came_back_is_found_again(
+def test_a_postgresql_that_was_unavailable_is_used_again(
     postgres: Postgres, migrated_postgres: str, opened: Callable[[str], Database], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -153,11 +153,11 @@ def test_a_postgresql_that_went_away_and_came_back_is_found_again(
             database.run_sync(add)
     postgres.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     assert ids(database) == ["a"]
-    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 1  # said once, not every time
+    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 1  # logged once, not every time
     assert "answers again" in caplog.text
 
 
-def test_a_postgresql_that_hangs_with_its_connections_open_costs_seconds(
+def test_a_postgresql_that_hangs_with_open_connections_is_given_up_within_seconds(
     postgres: Postgres, migrated_postgres: str
 ) -> None:
     database = Database(postgres.create(migrated_postgres), max_statement_seconds=0.2)
@@ -177,7 +177,7 @@ def test_a_postgresql_that_hangs_with_its_connections_open_costs_seconds(
     database.close()
 
 
-def test_a_statement_may_not_take_for_ever(
+def test_a_statement_has_a_timeout(
     postgres: Postgres, migrated_postgres: str, opened: Callable[[str], Database]
 ) -> None:
     database = opened(postgres.create(migrated_postgres))
@@ -185,7 +185,7 @@ def test_a_statement_may_not_take_for_ever(
     assert database.run_sync(lambda c: c.scalar(text("SHOW statement_timeout"))) == "5s"
 
 
-def test_a_sqlite_file_that_somebody_holds_is_waited_for_but_not_for_ever(new_sqlite: Callable[[], str]) -> None:
+def test_the_wait_for_a_locked_sqlite_file_has_an_end(new_sqlite: Callable[[], str]) -> None:
     database = Database(new_sqlite(), max_statement_seconds=0.1)
     database.migrate()
 
@@ -200,7 +200,7 @@ def test_a_sqlite_file_that_somebody_holds_is_waited_for_but_not_for_ever(new_sq
 
 
 @pytest.mark.anyio
-async def test_callers_beyond_what_may_wait_are_told_at_once(database: Database) -> None:
+async def test_work_beyond_the_bound_is_refused_at_once(database: Database) -> None:
     gate = threading.Event()
     waiting = [asyncio.create_task(database.run(lambda _: gate.wait())) for _ in range(128)]
     await asyncio.sleep(0)
@@ -212,7 +212,7 @@ async def test_callers_beyond_what_may_wait_are_told_at_once(database: Database)
 
 
 @pytest.mark.anyio
-async def test_a_caller_who_leaves_frees_the_place_once_its_thread_is_free(database: Database) -> None:
+async def test_a_cancelled_caller_frees_its_place_once_its_thread_is_free(database: Database) -> None:
     gate = threading.Event()
     tasks = [asyncio.create_task(database.run(lambda _: gate.wait())) for _ in range(8)]
     await asyncio.sleep(0)
@@ -227,7 +227,7 @@ async def test_a_caller_who_leaves_frees_the_place_once_its_thread_is_free(datab
 
 
 @pytest.mark.slow
-def test_a_killed_process_loses_nothing_it_was_told_is_stored(
+def test_a_killed_process_loses_nothing_that_was_committed(
     database_url: str, opened: Callable[[str], Database]
 ) -> None:
     code = (
@@ -241,12 +241,12 @@ def test_a_killed_process_loses_nothing_it_was_told_is_stored(
         [sys.executable, "-c", code, database_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        told = [next(process.stdout) for _ in range(50)]
+        committed = [next(process.stdout) for _ in range(50)]
         process.kill()
-        told += process.stdout.readlines()
+        committed += process.stdout.readlines()
     database = opened(database_url)
     database.migrate()
-    assert set(map(str.strip, told)) <= set(ids(database))
+    assert set(map(str.strip, committed)) <= set(ids(database))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_bad_url_is_refused_without_being_shown(url: str, sentence: str) -> No
     assert "hunter2" not in str(refused.value) + repr(refused.value.__cause__)
 
 
-def test_settings_carry_the_url_and_do_not_show_it() -> None:
+def test_settings_do_not_show_the_password_of_the_url() -> None:
     settings = Settings(database="postgres://me:hunter2@host/x")
     assert "hunter2" not in repr(settings)
     assert Settings.read(settings.as_environment()).database == settings.database

@@ -1,4 +1,4 @@
-"""A database's tables: made anew, brought up to date one migration after the other, by several at once, or refused."""
+"""The tables of a database: created, migrated step by step, by several processes at once, or refused."""
 
 import subprocess
 import sys
@@ -30,8 +30,8 @@ from tests.service.storage.databases import add, ids
 ROOT = Path(__file__).parents[3]
 
 
-def _migrate_anew(connection: Connection) -> list[str]:
-    """Go back to the beginning and forward again, one migration after the other; return the tables left in between."""
+def _migrate_down_and_up(connection: Connection) -> list[str]:
+    """Undo all migrations and run them again; return the tables that are left in between."""
     config = Config(toml_file=str(ROOT / "pyproject.toml"))
     config.attributes[CONNECTION] = connection
     command.downgrade(config, "base")
@@ -62,19 +62,19 @@ def _schema(connection: Connection) -> Any:
 
 def test_metadata_and_migrations_agree(database: Database) -> None:
     def compare(connection: Connection) -> Any:
-        _migrate_anew(connection)
+        _migrate_down_and_up(connection)
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
 
     assert database.run_sync(compare) == []
 
 
-def test_a_new_database_is_what_all_migrations_make_of_one(
+def test_a_new_database_has_the_tables_that_all_migrations_make(
     database_url: str, opened: Callable[[str], Database]
 ) -> None:
     database = opened(database_url)
     database.migrate()
     new = database.run_sync(_schema)
-    assert database.run_sync(_migrate_anew) == ["alembic_version"]
+    assert database.run_sync(_migrate_down_and_up) == ["alembic_version"]
     assert database.run_sync(_schema) == new
     assert len(new) >= len(metadata.tables)
 
@@ -120,7 +120,7 @@ def test_every_migration_can_be_undone(database_url: str, opened: Callable[[str]
     database = opened(database_url)
     database.migrate()
 
-    assert database.run_sync(_migrate_anew) == ["alembic_version"]
+    assert database.run_sync(_migrate_down_and_up) == ["alembic_version"]
     database.run_sync(add)
     assert ids(database) == ["a"]
 
@@ -140,7 +140,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"alembic", "ma
 """
 
 
-def test_a_start_on_sqlite_that_is_up_to_date_imports_neither_alembic_nor_psycopg(
+def test_a_start_on_a_current_sqlite_file_imports_neither_alembic_nor_psycopg(
     tiny_bundle: Bundle, new_sqlite: Callable[[], str]
 ) -> None:
     start = [sys.executable, "-W", "error", "-c", START, str(tiny_bundle.path.parent.parent), new_sqlite()]
@@ -169,7 +169,7 @@ def test_several_processes_may_migrate_at_once(empty_database_url: str, opened: 
     assert set(tables) == ours | {"alembic_version"}
 
 
-def test_a_database_of_a_later_longtail_is_refused(database_url: str, opened: Callable[[str], Database]) -> None:
+def test_a_database_of_a_later_version_is_refused(database_url: str, opened: Callable[[str], Database]) -> None:
     first = opened(database_url)
     second = opened(database_url)
     first.migrate()

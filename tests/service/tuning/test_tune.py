@@ -1,4 +1,4 @@
-"""Choosing alpha over HTTP: from an archive, from feedback, from traffic without labels."""
+"""Choosing alpha over HTTP: on an archive, on feedback, and on traffic without labels."""
 
 import asyncio
 import io
@@ -29,7 +29,7 @@ PER_CLASS = 6
 
 
 def labelled() -> dict[str, bytes]:
-    """Class folders of random pictures; they need not be right, only the same for both sides."""
+    """Class folders of random pictures; the labels may be wrong, but must be the same for both sides."""
     return {f"set/class {c}/{n}.png": picture(100 * c + n) for c in range(5) for n in range(PER_CLASS)}
 
 
@@ -105,7 +105,7 @@ async def test_a_misspelt_field_of_the_form_is_refused_not_ignored(running: Runn
     assert [(a.status_code, a.json()["error"]["code"]) for a in answers] == [(422, "invalid_request")] * 2
 
 
-async def test_a_saved_alpha_is_in_force_on_the_next_request_with_its_story(running: Running) -> None:
+async def test_a_saved_alpha_is_in_force_on_the_next_request_with_its_history(running: Running) -> None:
     async with running(real=True) as service:
         fields = {"save_as": "mine", "who": "ada", "why": "new camera"}
         report = (await send(service, zipped(labelled()), **fields)).json()
@@ -130,7 +130,7 @@ async def test_unreadable_pictures_are_listed_until_they_are_too_many(running: R
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "too_many_unreadable")
 
 
-async def test_a_long_job_is_answered_at_once_polled_and_cancelled(running: Running) -> None:
+async def test_a_long_job_can_be_polled_and_cancelled(running: Running) -> None:
     async with running(inference_threads=1) as service:
         engine = service.engines["tiny"]
         engine.gate.clear()
@@ -148,7 +148,7 @@ async def test_a_long_job_is_answered_at_once_polled_and_cancelled(running: Runn
     assert len(service.app.state.context.worker._queue) == 0
 
 
-async def test_who_waits_for_a_job_that_somebody_cancels_hears_so(running: Running) -> None:
+async def test_a_request_that_waits_for_a_cancelled_job_gets_an_error(running: Running) -> None:
     async with running(inference_threads=1) as service:
         engine = service.engines["tiny"]
         jobs = service.app.state.context.jobs
@@ -161,7 +161,7 @@ async def test_who_waits_for_a_job_that_somebody_cancels_hears_so(running: Runni
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job_cancelled")
 
 
-async def test_many_unreadable_pictures_with_long_names_make_no_long_answer(running: Running) -> None:
+async def test_the_list_of_unreadable_pictures_is_bounded(running: Running) -> None:
     files = labelled() | {f"class 0/{n}.png": picture(n) for n in range(1300)}
     broken = {f"class 1/{'x' * 5000}{n}.png": b"" for n in range(130)}
     async with running() as service:
@@ -170,7 +170,7 @@ async def test_many_unreadable_pictures_with_long_names_make_no_long_answer(runn
     assert max(len(each["name"]) for each in report["unreadable"]) == 255
 
 
-async def test_an_archives_name_that_is_no_text_for_people_is_not_kept(running: Running) -> None:
+async def test_an_unprintable_archive_name_is_not_stored(running: Running) -> None:
     files = {"archive": ("evil\x1b[31m.zip", zipped(labelled()), "application/zip")}
     async with running(real=True) as service:
         await service.client.post(TUNE + "?wait=30", data={"save_as": "mine"}, files=files)
@@ -189,7 +189,7 @@ async def test_a_job_that_is_done_holds_the_report(running: Running) -> None:
     assert polled["result"] == at_once
 
 
-async def test_a_job_slows_requests_by_no_more_than_its_share(running: Running) -> None:
+async def test_a_job_slows_requests_by_its_share_at_most(running: Running) -> None:
     async with running(inference_threads=1, max_batch_images=4) as service:
         engine = service.engines["tiny"]
         worker = service.app.state.context.worker
@@ -205,14 +205,14 @@ async def test_a_job_slows_requests_by_no_more_than_its_share(running: Running) 
 
 
 async def labelled_traffic(service: Service, images: int = 40) -> None:
-    """Classify pictures and send as the label whom alpha = 2 names."""
+    """Classify pictures, and send the top class at alpha = 2 as the label."""
     answers = await asyncio.gather(*(service.classify(picture(s), "?alpha=0&alpha=2") for s in range(images)))
     results = [answer.json()["results"][0] for answer in answers]
     labels = [{"id": r["id"], "label": r["predictions"][1]["classes"][0]["index"]} for r in results]
     assert (await service.client.post("/v1/feedback", json=labels)).status_code == 200
 
 
-async def test_feedback_alone_finds_the_alpha_that_its_labels_came_from(running: Running) -> None:
+async def test_tuning_on_feedback_finds_the_alpha_of_its_labels(running: Running) -> None:
     async with running(real=True) as service:
         await labelled_traffic(service)
         report = (await ask(service, source="feedback", objective="overall", save_as="live")).json()
@@ -245,7 +245,7 @@ async def test_traffic_without_labels_comes_closest_to_the_target(running: Runni
     assert (none.status_code, none.json()["error"]["code"]) == (422, "cannot_tune")
 
 
-async def test_estimating_the_traffics_prior_needs_a_calibration_and_uses_it(running: Running, tmp_path: Path) -> None:
+async def test_estimating_the_prior_of_traffic_needs_a_calibration(running: Running, tmp_path: Path) -> None:
     manifest = MODEL.manifest()
     manifest.metrics["calibration"] = {"temperature": 2.0, "bias": [0.0, 0.1, 0.0, -0.1, 0.0]}
     files = {"model_onnx": MODEL.onnx().SerializeToString(), "readme": "# tiny\n"}
@@ -287,7 +287,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-async def test_what_makes_no_sense_gets_a_sentence_at_once(running: Running, case: tuple[Any, int, str]) -> None:
+async def test_an_invalid_request_gets_a_message_at_once(running: Running, case: tuple[Any, int, str]) -> None:
     body, status, code = case
     async with running() as service:
         answer = await service.client.post(TUNE, json=body)
@@ -309,7 +309,7 @@ async def test_what_makes_no_sense_gets_a_sentence_at_once(running: Running, cas
         (b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}, 400, "bad_multipart"),
     ],
 )
-async def test_a_broken_body_gets_a_sentence(
+async def test_a_broken_body_gets_a_message(
     running: Running, body: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     async with running() as service:
@@ -317,7 +317,7 @@ async def test_a_broken_body_gets_a_sentence(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 
 
-async def test_archives_that_cannot_be_used_get_a_sentence(running: Running) -> None:
+async def test_unusable_archives_get_a_message(running: Running) -> None:
     cow = zipped({"cow/1.png": picture(1)})
     async with running(max_archive_mb=0.1, max_archive_files=3) as service:
         answers = [
@@ -343,14 +343,14 @@ async def test_labels_of_some_classes_are_enough(running: Running) -> None:
     assert (few.status_code, few.json()["error"]["code"]) == (422, "cannot_tune")
 
 
-async def test_without_a_database_tuning_answers_503_and_classification_goes_on(running: Running) -> None:
+async def test_without_a_database_tuning_answers_503_and_classification_continues(running: Running) -> None:
     async with running(database="sqlite:////proc/nowhere/longtail.db") as service:
         answer = await send(service, zipped(labelled()))
         fine = await service.classify(picture(1))
     assert (answer.status_code, answer.json()["error"]["code"], fine.status_code) == (503, "storage_unavailable", 200)
 
 
-async def test_two_models_are_tuned_each_for_itself(running: Running, tmp_path: Path) -> None:
+async def test_two_models_are_tuned_separately(running: Running, tmp_path: Path) -> None:
     for name, seed in (("tiny", 0), ("other", 3)):
         write_tiny_bundle(tmp_path, name, seed=seed)
     files = {"archive": ("a.zip", zipped(labelled()), "application/zip")}
