@@ -9,7 +9,7 @@ round to round. What is compared is the ratio to the ceiling around it: a machin
     uv run python benchmarks/report.py round-*.json                       # tables of all rounds together
     uv run python benchmarks/serve.py --beside ../before                  # this checkout against another one
 
-README.md says what is in a row, and how the peers are set up.
+docs/explanation/measuring.md says what is in a row, and how the peers are set up.
 """
 
 import argparse

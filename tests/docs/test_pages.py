@@ -11,7 +11,7 @@ from docs.tools.links import ROOT, broken_links, pages
 from docs.tools.markdown import links
 from docs.tools.site import stage
 
-FOLDER_READMES = ["service", "training", "models", "docker", "service/storage", "tests"]
+FOLDER_READMES = ["service", "training", "models", "docker", "service/storage", "tests", "benchmarks"]
 PATH = re.compile(r"`((?:models|engines|service|training|tests|docs|benchmarks|docker)/[\w./-]+)`")
 MADE_BY_READERS = ("docker/secrets/", "models/shipped/my-model", "models/shipped/traps")
 HISTORIES = {"LOG.md", "CHANGELOG.md", "RESULTS.md"}  # paths of their day
