@@ -86,8 +86,9 @@ def write_bundle(
 
     """
     graph = to_onnx(trained.model, trained.mean_feature, trained.recipe)
-    pixels = pixels_to_compare(images, trained.recipe)
-    difference = compare_with_torch(graph, trained.model, trained.mean_feature, pixels)
+    difference = compare_with_torch(
+        graph, trained.model, trained.mean_feature, pixels_to_compare(images, trained.recipe)
+    )
     effect = class_effect_of(normalised_head(trained.model), trained.mean_feature)
     metrics: dict[str, Any] = {}
     extra_files: dict[str, bytes] = {}
@@ -96,16 +97,32 @@ def write_bundle(
         groups = tuple(info.group for info in trained.classes)
         scores = Scores(logits, tde.head_effect(cosine, effect), images.labels, groups, trained.exempt_class)
         label_free = points.get("label_free") or label_free_of_images(cosine, source)
-        chosen = points_chosen_on(scores, source, _exempt_name(trained))
-        points = dict(points) | {"label_free": label_free} | chosen
+        points = dict(points) | {"label_free": label_free} | points_chosen_on(scores, source, _exempt_name(trained))
         protocol = evaluate_scores(scores, label_free.alpha)
         metrics = manifest_metrics(scores, protocol, trained.classes, source, arguments)
         extra_files["curve.svg"] = curve_of(folder.parent.name, scores, protocol)
     manifest = _manifest(folder, trained, points, metrics, difference)
-    counts = np.array([info.training_count for info in trained.classes])
-    arrays = {"class_effect": effect, "mean_feature": trained.mean_feature.numpy(), "class_counts": counts}
-    card = model_card(manifest)
-    return save_bundle(folder, manifest, model_onnx=graph, readme=card, extra_files=extra_files, **arrays)
+    return _save(folder, manifest, trained, graph, effect, extra_files)
+
+
+def _save(
+    folder: Path,
+    manifest: Manifest,
+    trained: Trained,
+    graph: bytes,
+    effect: npt.NDArray[np.float32],
+    extra_files: Mapping[str, bytes],
+) -> Bundle:
+    return save_bundle(
+        folder,
+        manifest,
+        model_onnx=graph,
+        readme=model_card(manifest),
+        extra_files=extra_files,
+        class_effect=effect,
+        mean_feature=trained.mean_feature.numpy(),
+        class_counts=np.array([info.training_count for info in trained.classes]),
+    )
 
 
 @torch.inference_mode()

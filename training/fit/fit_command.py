@@ -45,6 +45,19 @@ def add_fit(commands: Any) -> None:
         default=default_cache_folder(),
         help="folder that features are cached in (default: %(default)s)",
     )
+    _add_head_arguments(command)
+    _add_input_arguments(command)
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device that computes the features (default: %(default)s)",
+    )
+    add("--threads", type=threads, help="number of threads that decode and compute; by default one for each core")
+
+
+def _add_head_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     head = HeadRecipe()
     add("--epochs", type=positive_int, help="passes over all features; by default 30, more if there are few pictures")
     add("--learning-rate", type=float, default=head.learning_rate, help="initial learning rate (default: %(default)g)")
@@ -55,7 +68,11 @@ def add_fit(commands: Any) -> None:
         default=head.num_heads,
         help="number of heads that features are split into; must divide their length (default: %(default)s)",
     )
-    add("--seed", type=seed, default=head.seed, help="of the initial weights and the order (default: %(default)s)")
+    add("--seed", type=seed, default=head.seed, help="seed of the initial weights and the order (default: %(default)s)")
+
+
+def _add_input_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add(
         "--size",
         type=pixels,
@@ -71,13 +88,6 @@ def add_fit(commands: Any) -> None:
     for name in ("mean", "std"):
         what = f"{name} of red, green and blue, 0 to 1, for normalising pixels; by default as published"
         add(f"--{name}", type=float, nargs=3, metavar=("R", "G", "B"), help=what)
-    add(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="device that computes the features (default: %(default)s)",
-    )
-    add("--threads", type=threads, help="number of threads that decode and compute; by default one for each core")
 
 
 def _fit(options: argparse.Namespace) -> None:
