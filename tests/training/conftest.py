@@ -1,4 +1,4 @@
-"""A data set small enough to train on in a second: three classes of one colour each, as a folder and as a zip."""
+"""A data set that trains in a second: three classes of one colour each, as a folder and as a zip."""
 
 import io
 import zipfile
@@ -19,7 +19,7 @@ COUNTS = {"train": 24, "test": 6}
 
 
 def image(colour: tuple[int, int, int], seed: int) -> bytes:
-    """A WebP of 8×8 noisy pixels of one colour."""
+    """Return a WebP picture of 8×8 noisy pixels of one colour."""
     noise = np.random.default_rng(seed).integers(-20, 20, (8, 8, 3))
     file = io.BytesIO()
     Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(file, "WEBP", lossless=True)
@@ -28,7 +28,7 @@ def image(colour: tuple[int, int, int], seed: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SPLIT/CLASS/RANK.webp."""
+    """The data set as a folder: SPLIT/CLASS/RANK.webp."""
     root = tmp_path_factory.mktemp("data")
     for split, count in COUNTS.items():
         for name, colour in COLOURS.items():
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a zip."""
+    """The data set as a zip."""
     path = tmp_path_factory.mktemp("zip") / "data.zip"
     with zipfile.ZipFile(path, "w") as target:
         for file in sorted(folder.rglob("*.webp")):
@@ -64,7 +64,7 @@ class TinyBackbone(torch.nn.Module):
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    """A recipe that trains in a moment; its network is `TinyBackbone`."""
+    """A recipe that trains in a moment, with `TinyBackbone` as its network."""
     monkeypatch.setattr(training.model.classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
     return Recipe(
         name="tiny", height=8, width=8, resize=8, imbalance_ratio=4.0, epochs=3, batch_size=8, learning_rate=0.1,

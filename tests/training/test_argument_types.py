@@ -1,4 +1,4 @@
-"""Numbers on the command line are refused by argparse, with the option's name, before any work is done."""
+"""argparse refuses wrong numbers with the option's name, before any work is done."""
 
 import pytest
 
@@ -9,7 +9,7 @@ FIT = ["fit", "--data", "nowhere", "--backbone", "resnet18", "--out", "models/x"
 OFFICIAL = ["import-official", "nowhere.pth", "--classes", "nowhere", "--out", "models/x"]
 
 
-def test_whole_numbers_are_taken() -> None:
+def test_whole_numbers_are_accepted() -> None:
     assert [positive_int("224"), pixels("8192"), seed("0"), seed(str(MAX_SEED)), threads("8")] == [
         224,
         8192,
@@ -39,7 +39,7 @@ def test_whole_numbers_are_taken() -> None:
         [*OFFICIAL, "--num-heads", "0"],
     ],
 )
-def test_what_is_no_such_number_is_refused_by_name(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_values_are_refused_with_the_options_name(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

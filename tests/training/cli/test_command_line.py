@@ -1,4 +1,4 @@
-"""The command line is there at once, and says its mistakes before anything heavy is loaded."""
+"""Help and usage errors of the command line appear before torch or anything else heavy is loaded."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ except SystemExit as stop:
     ("words", "code"),
     [("--help", 0), ("train --help", 0), ("import-official --help", 0), ("", 2), ("train cifar10-lt --seed x", 2)],
 )
-def test_help_and_mistakes_wait_for_nothing_heavy(words: str, code: int) -> None:
+def test_help_and_usage_errors_load_nothing_heavy(words: str, code: int) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, *words.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == code, done.stderr
@@ -41,7 +41,7 @@ def test_each_command_is_listed_and_has_help(command: str, capsys: pytest.Captur
     assert f"usage: python -m training {command}" in capsys.readouterr().out
 
 
-def test_only_the_first_process_says_that_it_was_stopped(
+def test_only_the_first_process_prints_that_it_was_stopped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -49,7 +49,7 @@ def test_only_the_first_process_says_that_it_was_stopped(
     assert capsys.readouterr().err == ""
 
 
-def test_ctrl_c_while_torch_is_loaded_is_no_traceback(
+def test_ctrl_c_while_torch_is_loaded_prints_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stopped_while_torch_is_loaded(monkeypatch) == 130

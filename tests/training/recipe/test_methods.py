@@ -98,7 +98,7 @@ def test_the_second_stage_draws_classes_equally_often(folder: Path, recipe: Reci
     assert Counter(plain.tolist())[0] > 2 * Counter(plain.tolist())[2]
 
 
-def test_the_second_stage_has_a_schedule_of_its_own() -> None:
+def test_the_second_stage_has_its_own_schedule() -> None:
     recipe = with_method(load_recipe("cifar10-lt-strong"), "crt")
     assert recipe.first_stage_epochs == 180
     assert learning_rate_at(recipe, 179.99) < 1e-4
@@ -149,7 +149,7 @@ def test_a_method_changes_only_what_it_names() -> None:
         ("restarts=((70, .1), (70, .1))", "must be in ascending order, after the warm-up (5 epochs)"),
     ],
 )
-def test_a_setting_that_makes_no_sense_says_why(setting: str, sentence: str) -> None:
+def test_a_wrong_setting_is_refused_with_its_reason(setting: str, sentence: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(sentence)):
         with_settings(load_recipe("cifar10-lt"), [setting])
 

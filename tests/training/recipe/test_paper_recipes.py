@@ -1,4 +1,4 @@
-"""The recipes whose pictures are not at hand: from a tiny set in their own format to a bundle, network made small."""
+"""The recipes for large data sets, run from a tiny set in the same format to a bundle, on small images."""
 
 import json
 import shlex
@@ -23,7 +23,7 @@ TEST = 9
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """p0.webp to p26.webp, of three colours in turn, in a folder that is the current one."""
+    """A working directory with p0.webp to p26.webp, of three colours in turn."""
     for i in range(TRAIN + TEST):
         (tmp_path / f"p{i}.webp").write_bytes(image(COLOURS[sorted(COLOURS)[i % 3]], i))
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def text_lists(root: Path) -> str:
-    """As ImageNet-LT and Places-LT come: `path label`."""
+    """Write lists as of ImageNet-LT and Places-LT: `path label`."""
     rows = [f"p{i}.webp {i % 3}\n" for i in range(TRAIN + TEST)]
     (root / "train.txt").write_text("".join(rows[:TRAIN]))
     (root / "test.txt").write_text("".join(rows[TRAIN:]))
@@ -39,7 +39,7 @@ def text_lists(root: Path) -> str:
 
 
 def coco(root: Path) -> str:
-    """As iNaturalist 2018 comes: one JSON file for each part, category ids with gaps."""
+    """Write files as of iNaturalist 2018: one JSON file per part, category ids with gaps."""
     for name, numbers in (("train", range(TRAIN)), ("val", range(TRAIN, TRAIN + TEST))):
         tree = {
             "images": [{"id": i, "file_name": f"p{i}.webp"} for i in numbers],
@@ -51,7 +51,7 @@ def coco(root: Path) -> str:
 
 
 def resnet18(root: Path) -> str:
-    """Weights to start from, random, of a network with the stages that the recipe freezes."""
+    """Write random weights of a network that has the stages the recipe freezes."""
     torch.manual_seed(0)
     network, _ = build_backbone("resnet18")
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, root / "r18.safetensors")

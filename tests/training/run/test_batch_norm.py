@@ -1,4 +1,4 @@
-"""What several processes do with the batch norms of any network: share them whole, or refuse them by name."""
+"""A network's batch norms are shared between processes, all of them, or refused by name."""
 
 import copy
 
@@ -9,18 +9,21 @@ from torch import nn
 from training.errors import TrainingError
 from training.run.batch_norm import SharedBatchNorm, share_batch_norm
 
-DEVICES = [torch.device("cpu"), torch.device("cuda")]  # nothing is put there: what takes a norm's place is chosen by it
+DEVICES = [
+    torch.device("cpu"),
+    torch.device("cuda"),
+]  # nothing is moved there; the device only decides what replaces a norm
 
 
 class Squared(nn.BatchNorm2d):
-    """A batch norm that does more."""
+    """A batch norm that does more than normalise."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x).square()
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_a_batch_norm_that_does_more_is_refused_by_name_and_nothing_is_changed(device: torch.device) -> None:
+def test_an_unknown_batch_norm_is_refused_by_name_and_nothing_is_changed(device: torch.device) -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(Squared(3)))
     kinds = [type(each) for each in network.modules()]
     with pytest.raises(TrainingError, match=r"the network has .*test_batch_norm\.Squared, a batch norm that several"):

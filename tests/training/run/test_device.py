@@ -1,4 +1,4 @@
-"""Where to compute: memory that a step frees stays with the process, and what cannot be compiled is a sentence."""
+"""The process keeps memory that a step frees, and errors of torch's compiler become one sentence."""
 
 import subprocess
 import sys
@@ -30,9 +30,9 @@ print(kept, resident_mb() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is told")
+@pytest.mark.skipif(sys.platform != "linux", reason="the option is glibc's")
 @pytest.mark.parametrize(("how", "kept"), [("keep", True), ("plain", None)])
-def test_memory_that_a_step_frees_stays_with_the_process(how: str, kept: bool | None) -> None:
+def test_the_process_keeps_memory_that_a_step_frees(how: str, kept: bool | None) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STEP, how], cwd=ROOT, check=True, capture_output=True, text=True, timeout=100
     )
@@ -49,13 +49,13 @@ def test_memory_that_a_step_frees_stays_with_the_process(how: str, kept: bool | 
         (TritonMissing(None), "(Cannot find a working triton installation."),
     ],
 )
-def test_what_keeps_torch_from_compiling_is_a_sentence(error: Exception, said: str) -> None:
+def test_an_error_of_the_compiler_becomes_one_sentence(error: Exception, said: str) -> None:
     with pytest.raises(TrainingError, match=r"--compile: torch cannot compile") as caught, compiling():
         raise error
     assert said in str(caught.value)
 
 
-def test_only_bfloat16_on_a_cpu_is_not_compiled() -> None:
+def test_only_bfloat16_on_a_cpu_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"or add --precision float32"):
         check_compiling(torch.device("cpu"), torch.bfloat16)
     check_compiling(torch.device("cpu"), torch.float32)

@@ -1,4 +1,4 @@
-"""Two processes train as one does, fail together, and go on after one of them was killed."""
+"""Two processes train like one, fail together, and can be resumed after one of them was killed."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, some 15 steps; each differs in 
 
 @pytest.fixture(scope="module")
 def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes did, see `two_processes.py`."""
+    """The folder with the results of two processes, see `two_processes.py`."""
     out = tmp_path_factory.mktemp("two")
     with pytest.MonkeyPatch.context() as patch, stopped_after_two():
         patch.setattr(classifier, "build_backbone", lambda *_: (TinyBackbone(), 8))
@@ -54,12 +54,12 @@ def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(two: Path) -> list[dict[str, Any]]:
-    """What each of the two found."""
+    """The results of each process, by rank."""
     return [torch.load(two / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def check_alike(one: RunState, two: RunState) -> None:
-    """The same weights, averages, means and history, within rounding."""
+    """Compare weights, averages, means and history, within rounding."""
     first = one.to_checkpoint()
     second = two.to_checkpoint()
     for part in ("model", "average"):
@@ -92,10 +92,10 @@ def test_mixup_mixes_within_a_process_and_leaves_all_with_the_same_weights(found
     assert same(*mixed)
     for rank in range(2):
         assert not same(mixed[rank], RunState.from_checkpoint(found[rank]["not mixed"]))
-        assert found[rank]["mixed within"] == [True]  # of its one batch
+        assert found[rank]["mixed within"] == [True]  # it has one batch
 
 
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_is_resumed_with_another_number_of_processes(
     found: list[dict[str, Any]], two: Path, folder: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     whole = train(cases(RECIPE)["crt"], options(folder, tmp_path))
@@ -127,7 +127,7 @@ def test_processes_exchange_rows_texts_bytes_and_means(found: list[dict[str, Any
         assert each["mean"].tolist() == [1.0, 1.5]
 
 
-def test_what_one_process_cannot_do_none_does_and_all_say_the_same(found: list[dict[str, Any]]) -> None:
+def test_an_error_in_one_process_is_raised_in_all_of_them(found: list[dict[str, Any]]) -> None:
     for each in found:
         assert each["together"] == "process 0: other trouble\nprocess 1: trouble of 1"
         assert each["agree"] == "the processes differ in colour: process 0 has colour 0; process 1 has colour 1"
@@ -142,7 +142,7 @@ def test_what_one_process_cannot_do_none_does_and_all_say_the_same(found: list[d
 
 
 @pytest.mark.parametrize("images", [0, 1])
-def test_an_image_draws_the_same_however_many_share(images: int) -> None:
+def test_an_image_gets_the_same_random_numbers_with_any_number_of_processes(images: int) -> None:
     shape = [2, 2, 3]
     shape[images] = 12
     whole = torch.Generator().manual_seed(0)
@@ -156,7 +156,7 @@ def test_an_image_draws_the_same_however_many_share(images: int) -> None:
             assert torch.equal(integers(9, shape, generator, images=images), expected[1][own])
 
 
-def test_what_torchrun_says_is_read_or_refused(
+def test_torchruns_variables_are_read_or_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert World.from_environment({}).size == 1
@@ -182,7 +182,7 @@ def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
 
 
 def words(data: Path, out: Path) -> list[str]:
-    """A command that trains on small pictures."""
+    """Return a command that trains on small pictures."""
     said = "train cifar10-lt-strong --imbalance-ratio 4 --epochs 6 --set batch_size=8 --device cpu --threads 1 --data"
     return [*said.split(), str(data), "--out", str(out)]
 
@@ -204,8 +204,8 @@ def start(command: list[str]) -> list[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # five processes that import torch, on a machine that may be busy
-def test_a_killed_process_ends_the_others_and_the_run_goes_on_under_torchrun(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)  # five processes import torch, on a machine that may be busy
+def test_a_killed_process_ends_the_others_and_torchrun_resumes_the_run(folder: Path, tmp_path: Path) -> None:
     first, second = start(words(folder, tmp_path / "killed"))
     assert first.stdout is not None
     for line in first.stdout:

@@ -1,4 +1,4 @@
-"""A network that starts from somebody's weights, and keeps part of them."""
+"""Fine-tuning starts from pretrained weights and keeps those of frozen parts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +29,14 @@ SMALL = {"network": "resnet18", "height": 32, "width": 32, "resize": 32, "imbala
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A ResNet-18's weights, random, as a safetensors file."""
+    """A safetensors file with random weights of a ResNet-18."""
     torch.manual_seed(1)
     network, _ = build_backbone("resnet18")
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, tmp_path / "r18.safetensors")
     return tmp_path / "r18.safetensors"
 
 
-def test_a_frozen_part_ends_as_it_came_and_the_rest_does_not(folder: Path, weights: Path) -> None:
+def test_frozen_parts_keep_their_weights_and_the_others_learn(folder: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", frozen=("conv1", "bn1", "layer1", "layer2", "layer3"), batch_size=8, **SMALL)
     trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], weights=weights, **CPU)
     given, _ = build_backbone("resnet18", weights)
@@ -46,7 +46,7 @@ def test_a_frozen_part_ends_as_it_came_and_the_rest_does_not(folder: Path, weigh
     assert changed == {"layer4"}
 
 
-def test_the_command_line_fine_tunes_and_says_what_it_started_from(
+def test_the_command_line_fine_tunes_and_names_the_starting_weights(
     folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = f"train fine-tune --data {folder} --out {tmp_path}/run --weights {weights} --network resnet18 --epochs 1"
@@ -63,7 +63,7 @@ def test_the_command_line_fine_tunes_and_says_what_it_started_from(
     assert torch.equal(state.trainer.model["backbone.conv1.weight"], given.conv1.weight)
 
 
-def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
+def test_an_unknown_part_and_weights_of_another_network_are_refused(folder: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", frozen=("layer9",), batch_size=8, **SMALL)
     data = load_splits(DataOptions(data=folder), recipe)[0]
     with pytest.raises(RecipeError, match="cannot freeze 'layer9': the network has no such part"):
@@ -72,7 +72,7 @@ def test_a_part_that_is_not_there_and_weights_of_another_network_are_refused(fol
         Classifier(replace(recipe, frozen=(), network="resnet34"), 3, weights)
 
 
-def test_a_run_that_goes_on_needs_the_weights_file_no_more(folder: Path, tmp_path: Path, weights: Path) -> None:
+def test_a_resumed_run_does_not_need_the_weights_file(folder: Path, tmp_path: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", batch_size=8, **SMALL)
     train(recipe, options(folder, tmp_path / "run", weights=weights))
     weights.unlink()
@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_needs_the_weights_file_no_more(folder: Path, tmp_pat
     assert state.finished
 
 
-def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weights: Path) -> None:
+def test_a_run_is_not_resumed_with_other_weights(folder: Path, tmp_path: Path, weights: Path) -> None:
     recipe = Recipe(name="tiny", batch_size=8, **SMALL)
     train(recipe, options(folder, tmp_path / "run", weights=weights))
     other = tmp_path / "other.safetensors"
@@ -101,10 +101,10 @@ def test_a_run_goes_on_from_no_other_weights(folder: Path, tmp_path: Path, weigh
         ("train cifar10-lt --freeze conv1", "recipe cifar10-lt freezes conv1, and no weights of"),
     ],
 )
-def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
+def test_a_recipe_that_needs_pretrained_weights_is_refused_without_them(
     words: str, sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run").mkdir()  # as a run that was killed before its first epoch leaves it
+    (tmp_path / "run").mkdir()  # as a run leaves it that is killed before its first epoch ends
     assert cli.main([*words.split(), "--resume", "--data", str(folder), "--out", str(tmp_path / "run")]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert sentence in said
@@ -112,13 +112,13 @@ def test_what_needs_pretrained_weights_does_not_start_from_random_ones(
 
 
 def started(network: str, weights: str, *set_fields: str) -> ImageRecipe:
-    """Return what fine-tuning shows a network; each field that is set by hand is so to 300."""
+    """Return the input that fine-tuning uses; the given fields are set to 300 by the user."""
     recipe = replace(load_recipe("fine-tune"), network=network, **dict.fromkeys(set_fields, 300))
     given = TrainOptions(data=Path(), out=Path(), weights=Path(weights), set_fields=frozenset(set_fields))
     return start_from(recipe, given)[0].image_recipe
 
 
-def test_fine_tuning_shows_a_network_what_its_publisher_did() -> None:
+def test_fine_tuning_uses_the_input_that_the_publisher_states() -> None:
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert started("resnet50", "mine.pth") == ImageRecipe(224, 224, 232, *imagenet)
@@ -130,7 +130,7 @@ def test_fine_tuning_shows_a_network_what_its_publisher_did() -> None:
         started("resnet19", "mine.pth")
 
 
-def test_fine_tuning_goes_on_without_its_weights_and_in_its_own_size(
+def test_a_resumed_fine_tuning_keeps_its_image_size_and_needs_no_weights(
     folder: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("training.run.pretrained.published_input", lambda *_: ImageRecipe(32, 32, 40, *HALF))
@@ -148,14 +148,14 @@ def test_fine_tuning_goes_on_without_its_weights_and_in_its_own_size(
 
 
 class OneSize(torch.nn.Module):
-    """Takes 16 x 16 pixels, as a vision transformer takes its own size, and has 8 features."""
+    """Takes only 16 x 16 pixels, as a vision transformer takes one size, and has 8 features."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         assert images.shape[2:] == (16, 16), "Input height doesn't match model (16)"
         return images.flatten(1)[:, :8]
 
 
-def test_a_size_that_the_network_does_not_take_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_size_that_the_network_cannot_take_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.model.classifier.build_backbone", lambda *_: (OneSize(), 8))
     recipe = Recipe(name="tiny", batch_size=8, **SMALL | {"height": 16, "width": 16})
     data = load_splits(DataOptions(data=folder), recipe)[0]

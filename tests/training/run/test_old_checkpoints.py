@@ -1,4 +1,4 @@
-"""Runs written by version 0.5, whose state was a plain dictionary, are resumed, exported and compared.
+"""Runs written by version 0.5, whose state was a plain dictionary, are still resumed, exported and compared.
 
 `written_by_0_5/` holds two checkpoints of the fixture `recipe` with a moving average, trained by that version on the
 pictures of the fixture `folder`: `stopped.pt` after 2 of 3 epochs, `finished.pt` after all 3.
@@ -37,7 +37,7 @@ def old_run(name: str, run: Path, data: Path) -> Path:
     return run
 
 
-def test_an_old_run_is_resumed_and_ends_as_it_would_have(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_an_old_run_is_resumed_and_ends_as_it_would_have_before(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     run = old_run("stopped", tmp_path / "run", folder)
     state = train(recipe, options(folder, run, resume=True))
     would_be = torch.load(WRITTEN / "finished.pt", weights_only=True)
@@ -58,7 +58,7 @@ def test_an_old_finished_run_is_exported_and_compared(folder: Path, tmp_path: Pa
     assert {row.inference for row in rows_of(run)} >= {"none", "TDE"}
 
 
-def test_a_checkpoint_has_the_keys_it_always_had(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_a_checkpoint_has_the_same_keys_as_before(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     run = old_run("finished", tmp_path / "run", folder)
     old = load_checkpoint(run)
     new = {"format": 1} | RunState.from_checkpoint(old).to_checkpoint()
@@ -67,7 +67,9 @@ def test_a_checkpoint_has_the_keys_it_always_had(folder: Path, tmp_path: Path, r
     assert all(new[key] == old[key] for key in old.keys() - tensors)
 
 
-def test_what_versions_before_0_5_did_not_write_has_a_default(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_values_that_versions_before_0_5_did_not_write_have_defaults(
+    folder: Path, tmp_path: Path, recipe: Recipe
+) -> None:
     run = old_run("stopped", tmp_path / "run", folder)
     values = load_checkpoint(run)
     later = ("data_options", "data_note", "train_fingerprint", "test_fingerprint", "unreadable_images", "precision")

@@ -1,4 +1,4 @@
-"""What a run goes on with and what it refuses: other pictures, another precision, numbers that are none any more."""
+"""Resuming refuses other pictures and another precision; a diverging run keeps its last good checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from training.run.train import load_splits, train
 from training.run.trainer import Trainer
 
 
-def test_a_picture_in_the_place_of_another_is_not_the_same_run(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_run_is_not_resumed_with_a_replaced_picture(tmp_path: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=1, imbalance_ratio=None)
     data = tmp_path / "data"
     for split in ("train", "test"):
@@ -36,11 +36,11 @@ def test_a_picture_in_the_place_of_another_is_not_the_same_run(tmp_path: Path, r
         train(recipe, options(data, tmp_path / "run", resume=True))
     values = load_checkpoint(tmp_path / "run")
     del values["format"], values["train_fingerprint"]
-    save_checkpoint(tmp_path / "run", values)  # as runs before it was kept
+    save_checkpoint(tmp_path / "run", values)  # as in runs of older versions
     assert train(recipe, options(data, tmp_path / "run", resume=True)).finished
 
 
-def test_a_run_goes_on_in_its_own_precision_alone(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_a_run_is_resumed_only_in_its_own_precision(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=1)
     train(recipe, options(folder, tmp_path))
     other = replace(options(folder, tmp_path, resume=True), precision="bfloat16")
@@ -52,7 +52,7 @@ def test_a_run_goes_on_in_its_own_precision_alone(folder: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_a_run_that_diverges_ends_and_keeps_the_checkpoint_before(
+def test_a_diverging_run_ends_and_keeps_the_previous_checkpoint(
     epoch: int, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Trainer.train_step
@@ -71,7 +71,7 @@ def test_a_run_that_diverges_ends_and_keeps_the_checkpoint_before(
     assert (tmp_path / "checkpoint.pt").exists() == bool(epoch)
 
 
-def test_weights_that_are_no_numbers_end_a_run_before_they_are_saved(folder: Path, recipe: Recipe) -> None:
+def test_weights_that_are_not_finite_end_a_run_before_they_are_saved(folder: Path, recipe: Recipe) -> None:
     trainer = Trainer(recipe, load_splits(DataOptions(data=folder), recipe)[0], **CPU)
 
     def spoil(_: int) -> None:  # after the last step, so that no loss shows it
@@ -83,7 +83,7 @@ def test_weights_that_are_no_numbers_end_a_run_before_they_are_saved(folder: Pat
 
 
 @pytest.mark.parametrize(("method", "head"), [("crt", "deconfounded"), ("lws", "linear")])
-def test_the_second_stage_teaches_a_head_on_the_averaged_network(
+def test_the_second_stage_trains_the_head_on_the_averaged_backbone(
     method: Any, head: str, folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(recipe, epochs=4, ema_decay=0.9, head=head, second_stage=method, second_stage_epochs=2)
@@ -106,7 +106,7 @@ def test_the_second_stage_teaches_a_head_on_the_averaged_network(
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
-def test_processes_of_one_machine_share_its_memory_and_decode_in_their_own_threads(
+def test_processes_on_one_machine_share_its_memory_and_decode_in_their_own_threads(
     folder: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = training_images.ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""From data to a run to a bundle to its figures, and everything that can be wrong on the way."""
+"""From a data set to a run, a bundle and its figures, and the errors on the way."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def same(one: RunState, two: RunState) -> bool:
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_run_becomes_a_bundle_whose_figures_are_had_again(
+def test_a_run_becomes_a_bundle_and_evaluating_it_gives_the_same_figures(
     archive: Path, tmp_path: Path, recipe: Recipe, ema: float | None
 ) -> None:
     state = train(replace(recipe, ema_decay=ema), options(archive, tmp_path / "run"))
@@ -57,7 +57,7 @@ def test_a_run_becomes_a_bundle_whose_figures_are_had_again(
     report = evaluate(bundle.path, archive, tmp_path / "figures.json", tmp_path / "curve.png")
     assert bundle.path.parts[-2:] == ("tiny", "1")
     assert load_bundle(bundle.path).manifest.classes[0].training_count == 24
-    assert same_figures(report["protocol"], bundle.manifest.metrics["protocol"])  # the one from torch's features
+    assert same_figures(report["protocol"], bundle.manifest.metrics["protocol"])  # computed from torch's features
     assert json.loads((tmp_path / "figures.json").read_text())["protocol"].keys() == PROTOCOL
     assert all(figures.keys() >= FIGURES | {"alpha"} for figures in report["protocol"].values())
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -73,7 +73,7 @@ def test_training_learns_three_colours(archive: Path, tmp_path: Path, recipe: Re
 @pytest.mark.parametrize(
     "changes", [{}, {"ema_decay": 0.9}, {"mean_feature": "running"}], ids=["plain", "ema", "running"]
 )
-def test_a_resumed_run_ends_as_an_uninterrupted_one(
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
     folder: Path, tmp_path: Path, recipe: Recipe, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(recipe, **changes)
@@ -92,7 +92,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # three processes that import torch, on a machine that may be busy
+@pytest.mark.timeout(600)  # three processes import torch, on a machine that may be busy
 def test_a_killed_process_resumes_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
     def command(out: str, *more: str) -> list[str]:
         arguments = (
@@ -122,7 +122,7 @@ def test_two_runs_in_one_folder_are_refused(folder: Path, tmp_path: Path, recipe
         train(replace(recipe, tau=8.0), options(folder, tmp_path, resume=True))
 
 
-def test_a_failed_write_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path, {"epochs_done": 1})
 
     def fail(*_: Any) -> None:
@@ -162,7 +162,9 @@ def test_a_graph_that_disagrees_with_torch_is_not_written(
     assert not (tmp_path / "models").exists()
 
 
-def test_what_cannot_become_a_bundle_says_why(finished: Path, tmp_path: Path, archive: Path, recipe: Recipe) -> None:
+def test_a_run_that_cannot_become_a_bundle_is_refused(
+    finished: Path, tmp_path: Path, archive: Path, recipe: Recipe
+) -> None:
     state = load_checkpoint(finished)
     state.pop("format")
     save_checkpoint(finished, state | {"finished": False, "epochs_done": 0})
@@ -181,7 +183,7 @@ def test_what_cannot_become_a_bundle_says_why(finished: Path, tmp_path: Path, ar
         export(tmp_path / "linear", tmp_path / "models" / "linear")
 
 
-def test_a_test_set_with_a_class_nobody_trained_on_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
+def test_a_test_set_with_an_unknown_class_is_refused(finished: Path, tmp_path: Path, folder: Path) -> None:
     for name in ("blue", "green", "violet"):
         (tmp_path / "data" / "test" / name).mkdir(parents=True)
         (tmp_path / "data" / "test" / name / "1.webp").write_bytes((folder / "test/red/00000.webp").read_bytes())
@@ -200,7 +202,7 @@ def test_bfloat16_trains_too(folder: Path, tmp_path: Path, recipe: Recipe) -> No
 )
 @pytest.mark.timeout(600)  # a C++ compiler runs, on a machine that may be busy
 @pytest.mark.filterwarnings("default")  # the compiler's own
-def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_a_compiled_network_trains_like_the_plain_one(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     recipe = replace(recipe, epochs=2)
     plain = train(recipe, options(folder, tmp_path / "plain"))
     compiled = train(recipe, options(folder, tmp_path / "compiled", compiled=True))
@@ -210,7 +212,7 @@ def test_a_compiled_network_trains_as_the_plain_one(folder: Path, tmp_path: Path
         torch.testing.assert_close(compiled.trainer.model[name], value, rtol=1e-3, atol=1e-3)
 
 
-def test_no_network_is_compiled_in_bfloat16_on_a_cpu(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+def test_compiling_in_bfloat16_on_a_cpu_is_refused(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match=r"--compile: on a CPU, .* or add --precision float32"):
         train(recipe, replace(options(folder, tmp_path / "run", compiled=True), precision="bfloat16"))
     assert not (tmp_path / "run").exists()
@@ -218,7 +220,7 @@ def test_no_network_is_compiled_in_bfloat16_on_a_cpu(folder: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # torch is loaded anew, on a machine that may be busy
-def test_compiling_without_a_compiler_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+def test_compiling_without_a_compiler_is_a_one_sentence_error(folder: Path, tmp_path: Path) -> None:
     words = ["train", "cifar10-lt", "--data", str(folder), "--out", str(tmp_path / "run"), "--imbalance-ratio", "none"]
     nothing_kept = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
@@ -248,7 +250,7 @@ def test_compiling_without_a_compiler_is_a_sentence(folder: Path, tmp_path: Path
         ("evaluate nowhere/1 --data DATA --json no/folder/f.json", "the folder no/folder does not exist"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence_and_exit_2(
+def test_an_error_the_user_can_fix_is_one_sentence_and_exit_code_2(
     arguments: str, sentence: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "cuda" in arguments and torch.cuda.is_available():

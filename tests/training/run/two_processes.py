@@ -1,4 +1,4 @@
-"""What the tests of training in several processes let two of them do, started once for all tests."""
+"""The work of two processes that train together, started once for all tests of `test_distributed.py`."""
 
 import multiprocessing
 import os
@@ -37,7 +37,7 @@ __all__ = ["batch_norms", "cases", "command", "in_two", "one_step", "stopped_aft
 
 
 def cases(recipe: Recipe) -> dict[str, Recipe]:
-    """The recipes that one process and two must train alike."""
+    """Return the recipes that one process and two must train alike."""
     recipe = replace(recipe, epochs=3, batch_size=8, learning_rate=0.05)
     return {
         "deconfounded": recipe,
@@ -53,17 +53,17 @@ def cases(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def weights_for(recipe: Recipe) -> Path | None:
-    """Return a file of weights where the recipe needs one; `TinyBackbone` reads none."""
+    """Return a file of weights if the recipe needs one; `TinyBackbone` reads none."""
     return Path(__file__) if recipe.frozen else None
 
 
 class Stopped(BaseException):
-    """Stands for a kill that hits all processes."""
+    """Stands for a signal that kills all processes."""
 
 
 @contextmanager
 def stopped_after_two() -> Iterator[None]:
-    """Let a training end after two epochs."""
+    """End a training after two epochs."""
     whole = Trainer.train_epoch
 
     def train_epoch(self: Trainer, epoch: int, *others: Any, **named: Any) -> Any:
@@ -77,11 +77,11 @@ def stopped_after_two() -> Iterator[None]:
             yield
         except Stopped:
             return
-    raise AssertionError("it was not stopped")
+    raise AssertionError("the training was not stopped")
 
 
 def batch_norms() -> list[nn.Module]:
-    """Batch norms of every kind, in float64."""
+    """Return batch norms of every kind, in float64."""
     torch.manual_seed(1)
     plain = nn.BatchNorm1d(3, affine=False, momentum=None), nn.BatchNorm2d(3, track_running_stats=False)
     learnt = nn.BatchNorm2d(3)
@@ -91,12 +91,12 @@ def batch_norms() -> list[nn.Module]:
     if find_spec("timm"):
         from timm.layers import BatchNormAct2d  # noqa: PLC0415  optional, and its import takes seconds
 
-        norms.append(BatchNormAct2d(3, drop_layer=nn.Hardtanh))  # in the place of a dropout, which is random
+        norms.append(BatchNormAct2d(3, drop_layer=nn.Hardtanh))  # instead of dropout, which is random
     return [nn.Sequential(norm).double() for norm in norms]
 
 
 def in_two(target: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in two new processes that torchrun might have started."""
+    """Call a function in two new processes, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -126,18 +126,20 @@ def command(*words: str) -> None:
 
 
 def work(recipe: Recipe, data: Path, out: Path) -> None:
-    """Train all cases below `out`, and write what else was found to `RANK.pt` there."""
+    """Train all cases below `out`, and write all other results to `RANK.pt` there."""
     training.model.classifier.build_backbone = lambda *_: (TinyBackbone(), 8)  # type: ignore[assignment]
     world = World.from_environment()
     found: dict[str, Any] = {}
 
     def options(name: str, **others: Any) -> TrainOptions:
-        folder = out if world.first else out / "of another machine"  # the first one's checkpoint goes to the others
+        folder = (
+            out if world.first else out / "of another machine"
+        )  # the first process sends its checkpoint to the others
         return TrainOptions(data=data, out=folder / name, device="cpu", precision="float32", threads=1, **others)
 
     with world.connected():
         found |= _exchange(world) | {"batch norms": [_shared(norm, world) for norm in batch_norms()]}
-        world.group = dist.new_group(backend="gloo")  # as on GPUs, where it is NCCL's
+        world.group = dist.new_group(backend="gloo")  # as on GPUs, which use an NCCL group
         for name, each in cases(recipe).items():
             found[name] = train(each, options(name, weights=weights_for(each)), world).to_checkpoint()
         with _spied_mixup() as mixed:
@@ -165,7 +167,7 @@ def work(recipe: Recipe, data: Path, out: Path) -> None:
 
 @contextmanager
 def _spied_mixup() -> Iterator[list[bool]]:
-    """Note of each batch whether it was mixed of a process's own images, and they with others."""
+    """Record for each batch whether every image was mixed with another of the same process."""
     seen: list[bool] = []
 
     def spied(images: torch.Tensor, labels: torch.Tensor, *others: Any) -> Any:
@@ -208,13 +210,13 @@ def _refusal(call: Any, *arguments: Any) -> str:
 
 
 def _shared(norm: nn.Module, world: World) -> dict[str, torch.Tensor]:
-    """Go twice forward and once backward; return values, gradients and running statistics."""
+    """Run two forward passes and one backward; return values, gradients and running statistics."""
     share_batch_norm(norm, torch.device("cpu"), None)
     return one_step(norm, world)
 
 
 def one_step(norm: nn.Module, world: World) -> dict[str, torch.Tensor]:
-    """Go twice forward and once backward over one's share; return values, gradients and running statistics."""
+    """As `_shared`, over the process's share of the images."""
     shape = (8, 3) if isinstance(next(norm.children()), nn.BatchNorm1d) or norm[0].momentum is None else (8, 3, 5, 4)
     generator = torch.Generator().manual_seed(2)
     images, factors = (torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 5 for _ in range(2))

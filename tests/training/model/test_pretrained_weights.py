@@ -1,4 +1,4 @@
-"""Pretrained weights: all of them or a sentence; and what is frozen stays as it is."""
+"""Pretrained weights are loaded completely or not at all, and frozen layers do not change."""
 
 import copy
 from pathlib import Path
@@ -18,7 +18,7 @@ from training.model.networks.weights import read_weights
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, torch.Tensor]:
-    """A whole classifier's weights, as a publisher would give them."""
+    """The weights of a whole classifier, as publishers distribute them."""
     torch.manual_seed(1)
     return torchvision.models.resnet18(num_classes=7).state_dict()
 
@@ -122,7 +122,9 @@ def test_timm_networks_work_by_name(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "efficientnet_lite0"])
-def test_a_package_that_is_not_installed_is_said_in_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.model.networks.backbones.find_spec", lambda _: None)
     with pytest.raises(
         RecipeError,
@@ -131,7 +133,7 @@ def test_a_package_that_is_not_installed_is_said_in_a_sentence(name: str, monkey
         build_backbone(name)
 
 
-def test_frozen_layers_do_not_move_and_the_others_do() -> None:
+def test_frozen_layers_do_not_change_and_the_others_do() -> None:
     backbone = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     )
@@ -150,7 +152,7 @@ def test_frozen_layers_do_not_move_and_the_others_do() -> None:
         assert (model[1].training, model[2][1].training) == (False, True)
 
 
-def test_a_name_is_a_whole_name_and_an_unknown_one_lists_the_parts() -> None:
+def test_names_match_whole_and_an_unknown_name_lists_the_parts() -> None:
     backbone, _ = build_backbone("resnet18")
     assert all(name.startswith("layer1.") for name in freeze(backbone, ["layer1"]))
     before = [parameter.requires_grad for parameter in backbone.parameters()]
