@@ -1,7 +1,7 @@
 """The command-line reference: every parser's options as tables."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from docs.tools.markdown import code, table
@@ -9,11 +9,12 @@ from docs.tools.markdown import code, table
 __all__ = ["command_reference"]
 
 
-def command_reference(parser: argparse.ArgumentParser, *, level: int = 3) -> str:
+def command_reference(parser: argparse.ArgumentParser, *, omitted: Container[str] = (), level: int = 3) -> str:
     """Return a parser's usage, description and options as Markdown, those of its commands after it.
 
     Args:
         parser: of a program, or of one of its commands.
+        omitted: destinations of options that another page has.
         level: of its heading.
 
     """
@@ -22,7 +23,7 @@ def command_reference(parser: argparse.ArgumentParser, *, level: int = 3) -> str
         parts.append(_as_markdown(parser.description))
     commands = dict(_commands(parser))
     if not commands:
-        parts += [f"```\n{_usage(parser)}\n```", _options(parser)]
+        parts += [f"```\n{_usage(parser)}\n```", _options(parser, omitted)]
     if parser.epilog:
         parts.append(_as_markdown(parser.epilog))
     parts += [command_reference(command, level=level) for command in commands.values()]
@@ -40,8 +41,9 @@ def _usage(parser: argparse.ArgumentParser) -> str:
     return " ".join(words)
 
 
-def _options(parser: argparse.ArgumentParser) -> str:
-    rows = [[code(_name(action)), _help(parser, action)] for action in _shown(parser)]
+def _options(parser: argparse.ArgumentParser, omitted: Container[str]) -> str:
+    shown = [action for action in _shown(parser) if action.dest not in omitted]
+    rows = [[code(_name(action)), _help(parser, action)] for action in shown]
     return table(["option", "meaning"], rows)
 
 

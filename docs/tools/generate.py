@@ -17,6 +17,7 @@ from models.__main__ import command_line as models_command_line
 from service.__main__ import command_line as service_command_line
 from service.keys import command_line as keys_command_line
 from service.probe import command_line as probe_command_line
+from service.settings import Settings
 from training.cli.command_line import command_line as training_command_line
 
 __all__ = ["BLOCKS", "main", "out_of_date"]
@@ -30,7 +31,7 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "http.md": {"routes": routes_table, "parameters": parameters_table},
     "recipes.md": {"recipes": recipes_table, "recipe fields": recipe_fields_table, "methods": methods_table},
     "command-line.md": {
-        "service": lambda: command_reference(service_command_line()),
+        "service": lambda: command_reference(service_command_line(), omitted=Settings.model_fields),
         "service.keys": lambda: command_reference(keys_command_line()),
         "service.probe": lambda: command_reference(probe_command_line()),
         "training": lambda: command_reference(training_command_line()),

@@ -73,7 +73,7 @@ def routes_table() -> str:
         for method, path, operation in _operations()
     ]
     rows += [[code(f"{method} {path}"), what, scope] for method, path, what, scope in PAGES]
-    return table(["route", "", "scope"], rows)
+    return table(["route", "what it does", "scope"], rows)
 
 
 def parameters_table() -> str:

@@ -100,7 +100,7 @@ class Reader:
         return HEX.sub(lambda known: self.ids.get(known[0], known[0]), text)
 
     def _run(self, words: list[str]) -> str:
-        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False, timeout=100)
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False, timeout=400)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -112,7 +112,7 @@ def test_the_commands_of_a_page_give_what_it_shows(page: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not DATA.exists(), reason=f"choosing α: NOT tested, there is no {DATA.name} in ../shared/data")
 def test_the_tutorial_on_choosing_alpha_gives_what_it_shows(tmp_path: Path) -> None:
     (tmp_path / DATA.name).symlink_to(DATA)

@@ -43,7 +43,7 @@ def add_fit(commands: Any) -> None:
         type=Path,
         metavar="DIR",
         default=default_cache_folder(),
-        help="folder that features are cached in (default: %(default)s)",
+        help="folder that features are cached in (default: longtail/features in $XDG_CACHE_HOME or ~/.cache)",
     )
     _add_head_arguments(command)
     _add_input_arguments(command)
