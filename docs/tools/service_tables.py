@@ -118,9 +118,9 @@ def _scope(operation: dict[str, Any]) -> str:
 
 
 def _routes(routes: list[str]) -> str:
-    """The routes that take a parameter, shortened; all of a model's, if they are many."""
+    """The routes that take a parameter, shortened."""
     if len(routes) > MAX_ROUTES_NAMED:
-        return "all of a model's"
+        return "every route under `/v1/models/{model}`"
     return ", ".join(
         code(route.replace("/v1/models/{model}/", "…/").replace("/v2/models/{model}/", "/v2/…/")) for route in routes
     )
