@@ -157,9 +157,7 @@ def save_bundle(
 
 
 def find_bundles(root: Path) -> list[Path]:
-    """Return the folders NAME/VERSION of a repository, by name, then version.
-
-    Hidden folders and plain files are ignored.
+    """Return the folders NAME/VERSION in a folder, by name, then version, without hidden folders and plain files.
 
     Raises:
         BundleMissingFileError: the folder does not exist.
@@ -213,9 +211,7 @@ def _load(folder: Path) -> Bundle:
         raise BundleMissingFileError(f"there is no folder {folder}")
     manifest = Manifest.from_json(_read(folder, MANIFEST, strict_json.MAX_BYTES + 1))
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
-        raise BundlePathError(
-            f"manifest.json says it is {manifest.name}/{manifest.version}; the folder must be named so"
-        )
+        raise BundlePathError(f"manifest.json says it is {manifest.name}/{manifest.version}; name the folder so")
     listed = manifest.sha256
     if missing := [name for name in (GRAPH, HEAD, CARD) if name not in listed]:
         raise BundleChecksumError(f"manifest.json lists no sha256 for {', '.join(missing)}")

@@ -8,7 +8,6 @@ sees the same picture.
 """
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -18,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from models.errors import ImageTooLargeError, UnreadableImageError
 from models.manifest import ImageRecipe
+from models.picture_headers import MAX_SCANS, count_scans, unreadable, webp_size
 
 __all__ = ["Box", "decode_image", "decode_region"]
 
@@ -31,10 +31,6 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_MAX_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each is a pass over all of the picture
-_SCAN = 0xDA
-_END = 0xD9
-_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # the rest is data, padding or a restart inside a scan
 _AT_A_TIME = 1 << 18  # pixels
 _SCALED_DOWN_TO = 4  # a scaled JPEG still has this many times the pixels of the resized picture along each side
 _REGION_SCALED_DOWN_TO = 2  # likewise, for a part cut out at random, which has no exact place to keep
@@ -48,24 +44,6 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_OTHER_FORMATS = (  # offset, first bytes, name
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (4, b"ftyphe", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"<svg", "SVG"),
-    (0, b"%PDF", "PDF"),
-    (0, b"8BPS", "Photoshop"),
-)
 
 
 def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_000) -> NDArray[np.uint8]:
@@ -155,42 +133,19 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header only."""
     if not data:
         raise UnreadableImageError("the image is empty (0 bytes); send a JPEG, PNG or WebP file")
-    _check_pixels(_webp_size(data), max_pixels)
+    _check_pixels(webp_size(data), max_pixels)
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:
-        raise _unreadable(data, error) from error
+        raise unreadable(data, error) from error
     _check_pixels(image.size, max_pixels)
-    if image.format in {"JPEG", "MPO"} and _scans(image, data) > _MAX_SCANS:
+    if image.format in {"JPEG", "MPO"} and count_scans(image, data) > MAX_SCANS:
         raise UnreadableImageError(
-            f"the JPEG image is made of more than {_MAX_SCANS} scans, which no camera or program writes; save it again"
+            f"the JPEG image is made of more than {MAX_SCANS} scans, which no camera or program writes; save it again"
         )
     return image
-
-
-def _scans(image: Image.Image, data: bytes) -> int:
-    """Return how many scans a JPEG has, at most one more than are allowed; not those of pictures inside or behind it.
-
-    A scan of a few dozen bytes may change nothing and still takes a pass over all pixels: 20 MB of them take an hour.
-    """
-    progressive = "progressive" in image.info
-    position = 2
-    scans = 0
-    while scans <= _MAX_SCANS and (marker := _MARKER.search(data, position)):
-        position = marker.end()
-        kind = marker[1][0]
-        if kind == _END:
-            break
-        if kind == _SCAN:
-            whole = not progressive and data[position + 2 : position + 3] == bytes([len(image.getbands())])
-            if not scans and (whole or data.count(b"\xff\xda") <= _MAX_SCANS):  # nearly every file
-                return 1
-            scans += 1
-        if kind != 0x01:  # which stands alone; behind all others comes their length
-            position += max(2, int.from_bytes(data[position : position + 2]))
-    return scans
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -198,21 +153,6 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageTooLargeError(
             f"the image has {size[0]} x {size[1]} pixels but at most {max_pixels} are accepted; send a smaller one"
         )
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return a WebP file's (width, height), (0, 0) for any other file: Pillow's WebP reader allocates on opening."""
-    if len(data) < 30 or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return 0, 0
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-    return 0, 0
 
 
 def _scale(image: Image.Image, at_least: int) -> tuple[float, float, float, float] | None:
@@ -303,12 +243,3 @@ def _upper_bits(wide: NDArray[Any], transparent: int | None) -> NDArray[np.uint8
             eight[rows == transparent] = 255
         grey[start : start + step] = eight
     return grey
-
-
-def _unreadable(data: bytes, error: Exception) -> UnreadableImageError | UnsupportedImageError:
-    for offset, magic, name in _OTHER_FORMATS:
-        if data[offset : offset + len(magic)] == magic:
-            return UnsupportedImageError(f"the image is a {name} file; send JPEG, PNG or WebP")
-    if data[:3] == b"\xff\xd8\xff" or data[:4] in (b"\x89PNG", b"RIFF"):
-        return UnreadableImageError(f"the image is truncated or damaged: {str(error) or type(error).__name__}")
-    return UnreadableImageError("these bytes are not an image; send a JPEG, PNG or WebP file")

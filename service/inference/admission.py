@@ -83,7 +83,7 @@ class BodyBudget:
         max_mb: maximum number of megabytes (10^6 bytes).
 
     Attributes:
-        held_bytes: how many bytes are in memory. The sweep of slow clients copies it to the metrics.
+        held_bytes: how many bytes are in memory. `SlowClients` copies it to the metrics.
 
     """
 

@@ -249,7 +249,7 @@ def test_a_bundle_of_another_name(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     moved = folder.rename(tmp_path / "other" / "1")
     sentence = refusal(moved, errors.BundlePathError)
-    assert sentence == "bundle other/1: manifest.json says it is tiny/1; the folder must be named so"
+    assert sentence == "bundle other/1: manifest.json says it is tiny/1; name the folder so"
 
 
 @pytest.fixture(scope="module")
