@@ -21,6 +21,7 @@ from training.run.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_check
 from training.run.run_state import RunState, load_run
 from training.run.train import train
 
+pytestmark = pytest.mark.timeout(300)  # torch's exporter is loaded, on a machine that may be busy
 WRITTEN = Path(__file__).parent / "written_by_0_5"
 
 
