@@ -27,9 +27,10 @@ FROM ${BASE} AS app
 WORKDIR /opt/longtail/app
 COPY LICENSE ./
 COPY service service
+COPY engines engines
 COPY models models
 # The root file system is read-only when it runs, so this is the last chance to compile.
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash service models
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash service engines models
 
 # What both have: a user of its own, and neither pip nor anything that builds.
 FROM ${BASE} AS runtime

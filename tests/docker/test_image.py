@@ -106,7 +106,7 @@ def test_it_is_small_and_has_what_serves_and_nothing_else(image: Image) -> None:
     ours = int(subprocess.run(["du", "-sm", image.root / "opt"], capture_output=True, check=True).stdout.split()[0])
     assert ours < MAX_MB
     assert {path.name for path in (image.root / "opt").iterdir()} == {"longtail"}
-    assert {path.name for path in (image.root / APP).iterdir()} == {"LICENSE", "models", "service"}
+    assert {path.name for path in (image.root / APP).iterdir()} == {"LICENSE", "engines", "models", "service"}
     shipped, built = (sorted(p.name for p in (at / "models/shipped").iterdir()) for at in (ROOT, image.root / APP))
     assert shipped == built
 

@@ -47,24 +47,25 @@ def calls(page: str) -> Iterator[tuple[str, list[str]]]:
                     yield words[place + 1], list(arguments)
 
 
-def assert_alike(shown: Any, answered: Any, ids: dict[str, str], where: str = "answer") -> None:
+def assert_alike(shown: Any, answered: Any, ids: dict[str, str], within: float = 2e-3, where: str = "answer") -> None:
     """Compare what a page shows with an answer, and learn which id stands for which.
 
-    Numbers may be shortened on a page; times and ids differ from run to run.
+    Numbers may be shortened on a page; times and ids differ from run to run. `within` is the largest difference of a
+    number.
     """
     if isinstance(shown, dict):
         assert isinstance(answered, dict), where
         assert shown.keys() == answered.keys(), where
         for key in shown:
             if key not in MOMENTARY:
-                assert_alike(shown[key], answered[key], ids, f"{where}.{key}")
+                assert_alike(shown[key], answered[key], ids, within, f"{where}.{key}")
     elif isinstance(shown, list):
         assert isinstance(answered, list), where
         assert len(shown) == len(answered), where
         for index, (left, right) in enumerate(zip(shown, answered, strict=True)):
-            assert_alike(left, right, ids, f"{where}[{index}]")
+            assert_alike(left, right, ids, within, f"{where}[{index}]")
     elif isinstance(shown, float):
-        assert answered == pytest.approx(shown, abs=2e-3), where
+        assert answered == pytest.approx(shown, abs=within), where
     elif isinstance(shown, str) and HEX.fullmatch(shown):
         assert HEX.fullmatch(answered), where
         ids[shown] = answered
