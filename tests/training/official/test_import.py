@@ -104,7 +104,7 @@ def test_a_resnet10_without_pictures_gives_their_tde_logits_and_their_alpha(
         "head": (0.0, "the plain classifier"),
         **dict.fromkeys(("label_free", "balanced", "tail", "authors"), untuned),
     }
-    assert "no figures: give labelled pictures" in capsys.readouterr().out
+    assert "no metrics: pass labelled pictures" in capsys.readouterr().out
     assert models_cli(["check", str(bundle.path)]) == 0
 
 
