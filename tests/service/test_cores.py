@@ -1,4 +1,4 @@
-"""A container's limit counts as so many cores."""
+"""A container's CPU limit bounds the number of cores."""
 
 from pathlib import Path
 
