@@ -157,7 +157,7 @@ def test_of_a_list_with_splits_only_test_or_val_is_used(bundle: Path, photos: Pa
 
 def test_a_list_of_trained_pictures_is_refused(bundle: Path, photos: Path) -> None:
     table = csv(photos, split="train")
-    with pytest.raises(DataError, match="it has a train part only; name a file or folder of test pictures with --test"):
+    with pytest.raises(DataError, match="only a train part; name a file or folder of test pictures with --test"):
         taken(load_bundle(bundle).manifest, table)
 
 
@@ -171,7 +171,7 @@ def test_an_invalid_split_in_the_provenance_is_ignored(bundle: Path, photos: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "name the pictures with --data or --test"),
+        ("", "name them with --data or --test"),
         ("--data DATA --label-column x", "--label-column does not apply to class folders"),
         ("--data DATA --exempt-class x", "the exempt class of this bundle is 'none'"),
         ("--data DATA --max-unreadable 0", "more than 0% of the 201 pictures cannot be read, such as class 0/bad.png"),
