@@ -1,4 +1,4 @@
-/** Talking to the server that sent this page; whatever goes wrong comes back as one kind of error with a sentence. */
+/** Calls to the server that sent this page. Every failure becomes an ApiError with a sentence for the reader. */
 
 import { keyHeaders, waitForKey } from "./key.js";
 
@@ -11,7 +11,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The address of a call, also where the server sits under a path of its own. */
+/** The URL of a call. It stays below this page's folder, so the server may sit under a path prefix. */
 export function address(path, query = {}) {
   const url = new URL(path, new URL(".", document.baseURI));
   for (const [name, value] of Object.entries(query)) {
@@ -20,10 +20,13 @@ export function address(path, query = {}) {
   return url;
 }
 
-/** A call; returns the answer's JSON. `body` goes as it is, `json` as JSON. Sent again once there is the key it wants. */
+/**
+ * Send a request and return {status, data}. `body` is sent unchanged, `json` is encoded. If the server answers 401, ask
+ * the user for an API key and send the request again.
+ */
 export async function call(method, path, { query, body, json, headers, signal } = {}) {
-  const sent = keyHeaders();
-  const options = { method, signal, headers: { ...headers, ...sent }, cache: "no-store" };
+  const usedKey = keyHeaders();
+  const options = { method, signal, headers: { ...headers, ...usedKey }, cache: "no-store" };
   if (json !== undefined) {
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
@@ -36,19 +39,19 @@ export async function call(method, path, { query, body, json, headers, signal } 
     throw new ApiError(`The server at ${location.host} does not answer; is it still running?`);
   }
   if (response.status === 401) {
-    await waitForKey(sent);
+    await waitForKey(usedKey);
     return call(method, path, { query, body, json, headers, signal });
   }
-  return { status: response.status, data: await answer(response) };
+  return { status: response.status, data: await readJson(response) };
 }
 
-async function answer(response) {
+async function readJson(response) {
   const text = await response.text();
   let data = null;
   try {
     data = text ? JSON.parse(text) : null;
   } catch {
-    throw new ApiError(`The server answered ${response.status} with something that is no JSON.`, response.status);
+    throw new ApiError(`The server answered ${response.status}, but the answer is not JSON.`, response.status);
   }
   if (response.ok) return data;
   const { message, code, request_id: requestId } = data?.error ?? {};
@@ -61,13 +64,13 @@ const data = async (promise) => (await promise).data;
 export const listModels = async () => (await data(call("GET", "v1/models"))).models;
 export const describeModel = (name, signal) => data(call("GET", model(name), { signal }));
 
-/** Classify one picture at α = 0 with all classes: all that any other α needs. Returns its one result. */
+/** Classify one picture at α = 0 with all classes, from which the page computes every other α. Returns the result. */
 export async function classify(name, classes, blob, fileName, signal) {
   const form = new FormData();
   form.append("files", blob, fileName);
   const query = { alpha: 0, top_k: classes };
-  const answered = await data(call("POST", `${model(name)}/classify`, { query, body: form, signal }));
-  return answered.results[0];
+  const answer = await data(call("POST", `${model(name)}/classify`, { query, body: form, signal }));
+  return answer.results[0];
 }
 
 export const curve = (name, query, signal) => data(call("GET", `${model(name)}/alpha/curve`, { query, signal }));

@@ -1,14 +1,14 @@
 /**
- * The alpha arithmetic, in the browser: one answer of the server at α = 0 is enough for every α.
+ * The alpha arithmetic in the browser: one answer of the server at α = 0 is enough for every α.
  *
  *     TDE_i(α) = logits_i − α Σ_k head_cosine_k · class_effect_{k,i}
  *
- * Affine in α: along it each class is a line, and the winner is the upper envelope of C lines. A target prior adds
- * log p_target − log p_train to the logits, at every α. The same as models/tde.py and models/alpha_path.py, which are
- * the reference: tests/service compares the two. Shapes: C classes, K heads. Float64 throughout.
+ * The logits are affine in α: each class is a line, and the winner follows the upper envelope of the C lines. A target
+ * prior adds log p_target − log p_train to the logits at every α. models/tde.py and models/alpha_path.py are the
+ * reference; tests/service/playground compares this file with them. Shapes: C classes, K heads. Float64 throughout.
  */
 
-/** (C,) what α = 1 takes out of each logit: Σ_k head_cosine_k · class_effect_{k,i}. */
+/** (C,) the amount that α = 1 takes out of each logit: Σ_k head_cosine_k · class_effect_{k,i}. */
 export function headEffect(headCosine, classEffect) {
   const slope = new Float64Array(classEffect[0].length);
   headCosine.forEach((cosine, k) => {
@@ -25,7 +25,7 @@ export function tdeLogits(logits, slope, alpha) {
   return shifted;
 }
 
-/** (C,) the probabilities of logits of any finite size; classes for which `skip` is the index get 0. */
+/** (C,) the softmax of finite logits of any size; the class with index `skip` gets 0. */
 export function softmax(logits, skip = -1) {
   let top = -Infinity;
   for (let i = 0; i < logits.length; i += 1) if (i !== skip && logits[i] > top) top = logits[i];
@@ -39,8 +39,8 @@ export function softmax(logits, skip = -1) {
 }
 
 /**
- * (C,) the probabilities at one α. An exempt class keeps what `logits`, those of the plain classifier, give it; the
- * others share the rest by `shifted`.
+ * (C,) the probabilities at one α. An exempt class keeps its probability under `logits`, the plain classifier's logits;
+ * the other classes share the rest in proportion to their probabilities under `shifted`.
  */
 export function probabilities(logits, shifted, exemptClass) {
   if (exemptClass === null || exemptClass === undefined) return softmax(shifted);
@@ -51,7 +51,7 @@ export function probabilities(logits, shifted, exemptClass) {
   return result;
 }
 
-/** The indices of the `count` most probable classes; of equals, the larger logit, then the lower index, comes first. */
+/** The indices of the `count` most probable classes. Ties are broken by the larger logit, then by the lower index. */
 export function topClasses(probability, shifted, count) {
   const before = (a, b) =>
     probability[a] > probability[b] || (probability[a] === probability[b] && shifted[a] > shifted[b]);
@@ -67,8 +67,8 @@ export function topClasses(probability, shifted, count) {
 }
 
 /**
- * Which class wins where along α: [{from, to, index}], ascending, without gaps, −Infinity to Infinity. Of classes tied
- * along all of α the lowest index is named; one that only touches the winners at a single α is not.
+ * The winning class along α: [{from, to, index}], ascending, without gaps, from −Infinity to Infinity. If classes are
+ * tied at every α, the lowest index is named. A class that ties with the winners at a single α is left out.
  */
 export function alphaPath(logits, slope) {
   const steepestFirst = Array.from(logits.keys());
@@ -91,20 +91,20 @@ export function alphaPath(logits, slope) {
   return winners.map((index, i) => ({ from: starts[i], to: i + 1 < starts.length ? starts[i + 1] : Infinity, index }));
 }
 
-/** The step of a path that holds an α; where two meet, the one of the lower class index, as argmax would say. */
+/** The step of a path that contains an α; where two steps meet, the one with the lower class index, as argmax has it. */
 export function stepAt(path, alpha) {
   const holding = path.filter((step) => step.from <= alpha && alpha <= step.to);
   return holding.reduce((best, step) => (step.index < best.index ? step : best));
 }
 
-/** (C,) what a target prior adds to the logits, log p_target − log p_train, from the weights of both. */
+/** (C,) the target prior's addition to the logits, log p_target − log p_train, from target weights and class counts. */
 export function priorShift(targetWeights, trainCounts) {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const constant = Math.log(sum(trainCounts)) - Math.log(sum(targetWeights));
   return trainCounts.map((count, i) => Math.log(targetWeights[i]) - Math.log(count) + constant);
 }
 
-/** A figure between its samples at an α, on the straight line through its neighbours; null outside the samples. */
+/** A figure at an α, interpolated linearly between its samples; null outside them. */
 export function readAt(alphas, values, alpha) {
   let high = alphas.length - 1;
   if (!(alpha >= alphas[0] && alpha <= alphas[high])) return null;

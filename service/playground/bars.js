@@ -1,11 +1,11 @@
-/** The most probable classes as bars. The rows are made once; a new α only rewrites what is in them. */
+/** The most probable classes as bars. The rows are made once; a new α only rewrites their contents. */
 
 import { groupMark, h, say } from "./dom.js";
 import { percent } from "./numbers.js";
 
 export const ROWS = 8;
 
-/** Bars in `list`; `onLabel(index)` when a row's button says that this is the true class. */
+/** Bars in `list`; calls `onLabel(index)` when the user clicks a row's button to mark the true class. */
 export function createBars(list, onLabel) {
   const rows = [];
 
@@ -15,16 +15,16 @@ export function createBars(list, onLabel) {
     list.replaceChildren(...rows.map((row) => row.item));
   }
 
-  /** Show `top` class indices with their probabilities; `label` is the true class where it was said. */
+  /** Show the classes `top`, by index, with their probabilities; `label` is the index of the true class, or null. */
   function render(classes, top, probability, label) {
     if (rows.length !== top.length) build(top.length);
     top.forEach((index, i) => fill(rows[i], index, classes[index], probability[index], index === label));
   }
 
-  function empty(count, words) {
+  function empty(count, text) {
     rows.length = 0;
     const ghosts = Array.from({ length: count }, () => h("li", { class: "ghost", "aria-hidden": "true" }));
-    list.replaceChildren(h("li", { class: "empty", text: words }), ...ghosts.slice(1));
+    list.replaceChildren(h("li", { class: "empty", text }), ...ghosts.slice(1));
   }
 
   return { render, empty };

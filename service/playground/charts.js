@@ -1,6 +1,6 @@
 /**
- * Accuracy against α, drawn on the α axis of the whole page: positions are shares of the width, so that the
- * slider, the band and every chart line up at any size without being drawn again.
+ * Accuracy against α, drawn on the page's one α axis. Positions are percentages of the width, so the slider, the band
+ * and every chart line up at any size without being redrawn.
  */
 
 import { h, svg } from "./dom.js";
@@ -9,10 +9,10 @@ import { readAt } from "./arithmetic.js";
 
 export const SERIES = ["overall", "many", "medium", "few", "balanced"];
 
-/** Where an α lies on an axis {low, high}, in percent of its width. */
+/** The position of an α on an axis {low, high}, in percent of its width. */
 export const across = (axis, alpha) => (100 * (alpha - axis.low)) / (axis.high - axis.low);
 
-/** The numbers written under an axis: every whole one. */
+/** The numbers under an axis: every whole number. */
 export function scaleMarks(axis) {
   const marks = [];
   for (let alpha = Math.ceil(axis.low); alpha <= axis.high; alpha += 1) {
@@ -23,37 +23,37 @@ export function scaleMarks(axis) {
   return marks;
 }
 
-/** The series that a chart shows: those there are; `balanced` only where it says something else than `overall`. */
+/** The series that a chart shows: all that have values, but `balanced` only if it differs from `overall`. */
 export function shownSeries(figures) {
   const twin = figures.overall && figures.balanced?.every((value, i) => Math.abs(value - figures.overall[i]) < 5e-4);
   return SERIES.filter((name) => figures[name]?.length && !(name === "balanced" && twin));
 }
 
-/** A chart in `place`; `draw` gives it data, `moveTo` an α. */
+/** A chart in `place`; `draw` shows data, `moveTo` moves the dots to an α. */
 export function createChart(place) {
   let current = null;
 
   function draw(axis, { alphas, figures }, { shades = [], marks = [] } = {}) {
     const names = shownSeries(figures);
     const top = Math.min(1, Math.max(0.2, Math.ceil(5 * Math.max(...names.flatMap((n) => figures[n]))) / 5));
-    const picture = svg("svg", { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" });
+    const drawing = svg("svg", { viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" });
     const x = (alpha) => (10 * across(axis, Math.min(Math.max(alpha, axis.low), axis.high))).toFixed(2);
     const y = (share) => (1000 - (1000 * share) / top).toFixed(2);
     for (const { name, from, to } of shades) {
       const width = Math.max(1, x(to ?? axis.high) - x(from ?? axis.low));
-      picture.append(svg("rect", { class: name, x: x(from ?? axis.low), y: 0, width, height: 1000 }));
+      drawing.append(svg("rect", { class: name, x: x(from ?? axis.low), y: 0, width, height: 1000 }));
     }
     for (let level = 0; level <= top + 1e-9; level += 0.2) {
-      picture.append(svg("line", { class: "grid", x1: 0, x2: 1000, y1: y(level), y2: y(level) }));
+      drawing.append(svg("line", { class: "grid", x1: 0, x2: 1000, y1: y(level), y2: y(level) }));
     }
     for (const { alpha } of marks) {
-      picture.append(svg("line", { class: "guide", x1: x(alpha), x2: x(alpha), y1: 0, y2: 1000 }));
+      drawing.append(svg("line", { class: "guide", x1: x(alpha), x2: x(alpha), y1: 0, y2: 1000 }));
     }
     for (const name of names) {
-      picture.append(svg("path", { class: `line ${name}`, d: linePath(axis, alphas, figures[name], x, y) }));
+      drawing.append(svg("path", { class: `line ${name}`, d: linePath(axis, alphas, figures[name], x, y) }));
     }
     const dots = names.map((name) => h("span", { class: `dot ${name}` }));
-    place.replaceChildren(...levelLabels(top), picture, ...markLabels(axis, marks), ...dots);
+    place.replaceChildren(...levelLabels(top), drawing, ...markLabels(axis, marks), ...dots);
     current = { axis, alphas, figures, names, top, dots };
   }
 
@@ -77,7 +77,7 @@ export function createChart(place) {
   return { draw, moveTo, clear };
 }
 
-/** What a chart's figures are at an α, beside what they are at 0, as rows of a table. */
+/** A chart's figures at an α and at α = 0, as rows of a table. */
 export function figureRows({ alphas, figures }, alpha) {
   return shownSeries(figures).map((name) => ({
     name,
@@ -86,7 +86,7 @@ export function figureRows({ alphas, figures }, alpha) {
   }));
 }
 
-/** The line through the samples that lie on the axis, and to its ends; what lies on a flat stretch is left out. */
+/** The line through the samples on the axis, up to its ends; samples inside a flat stretch are left out. */
 function linePath(axis, alphas, values, x, y) {
   const first = Math.max(axis.low, alphas[0]);
   const last = Math.min(axis.high, alphas[alphas.length - 1]);

@@ -1,16 +1,16 @@
-/** The model's accuracy against α: on the data it was shipped with, or on the labels that have come back. */
+/** The model's accuracy against α, measured on the bundle's test data or on the labels received as feedback. */
 
 import { byId, h, radioSwitch, say, showError } from "./dom.js";
 import { createChart, figureRows } from "./charts.js";
 import { counted, percent, points } from "./numbers.js";
 import * as api from "./api.js";
 
-const POINTS_PER_UNIT = 100; // the slider's own steps
+const POINTS_PER_UNIT = 100; // as fine as the slider's steps
 const SOURCES = [["bundle", "as shipped"], ["feedback", "feedback"]];
-const NO_LABELS = "No label has come back yet. Say what a picture really shows, and the curve begins here.";
+const NO_LABELS = "No labels yet. Mark a picture’s true class to start this curve.";
 const LABELS = { overall: "all images", balanced: "mean of classes" };
 
-/** The curve's place; it is loaded anew by `setModel` and, for feedback, by `refresh`. */
+/** The model's curve; `setModel` loads it again, and so does `setLabels` while the feedback curve is shown. */
 export function createCurves() {
   const chart = createChart(byId("curve"));
   let model = null;
@@ -18,7 +18,7 @@ export function createCurves() {
   let source = "bundle";
   let data = null;
   let alpha = 0;
-  let labels = null; // how many have come back; null where nobody has said
+  let labels = null; // the number of labels received; null while it is unknown
   let turn = 0;
   const choose = radioSwitch(byId("curve-source"), "curve-source", SOURCES, (value) => {
     source = value;
@@ -27,7 +27,7 @@ export function createCurves() {
   choose(source);
 
   async function load() {
-    const mine = ++turn;
+    const thisTurn = ++turn;
     if (source === "feedback" && labels === 0) {
       showError(byId("curve-error"), null);
       clear(NO_LABELS);
@@ -38,31 +38,31 @@ export function createCurves() {
       const steps = Math.round((axis.high - axis.low) * POINTS_PER_UNIT) + 1;
       const query = { source, low: axis.low, high: axis.high, points: steps };
       const answer = await api.curve(model.name, query);
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       showError(byId("curve-error"), null);
       show(answer);
     } catch (error) {
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       const nothingYet = error.code === "no_curve";
       clear(nothingYet ? error.message : "");
       showError(byId("curve-error"), nothingYet ? null : error);
     } finally {
-      if (mine === turn) byId("curve").removeAttribute("aria-busy");
+      if (thisTurn === turn) byId("curve").removeAttribute("aria-busy");
     }
   }
 
   function show(answer) {
     data = answer;
     chart.draw(axis, data);
-    const what = answer.images ? counted(answer.images, source === "feedback" ? "label" : "image") : "";
-    const of = typeof answer.data === "string" ? `of ${answer.data}` : "";
-    say(byId("curve-note"), [what, of].filter(Boolean).join(" "));
+    const count = answer.images ? counted(answer.images, source === "feedback" ? "label" : "image") : "";
+    const origin = typeof answer.data === "string" ? `from ${answer.data}` : "";
+    say(byId("curve-note"), [count, origin].filter(Boolean).join(" "));
     moveTo(alpha);
   }
 
-  function clear(words) {
+  function clear(text) {
     data = null;
-    chart.clear(h("p", { class: "empty", text: words }));
+    chart.clear(h("p", { class: "empty", text }));
     byId("figures").tBodies[0]?.remove();
     say(byId("curve-note"), "");
   }
@@ -81,24 +81,24 @@ export function createCurves() {
       labels = null;
       return load();
     },
-    /** So many labels have come back; one may have been corrected, which changes no count. */
-    setLabels(count, changed) {
-      if (labels === count && !changed) return;
-      labels = count;
+    /** Take the number of labels received. `changed` says that a label was stored, perhaps without a new count. */
+    setLabels(newLabels, changed) {
+      if (labels === newLabels && !changed) return;
+      labels = newLabels;
       if (source === "feedback") load();
     },
     moveTo,
   };
 }
 
-/** Write the rows; they are made only when there are others than before. */
+/** Write the rows; make them again only if their names change. */
 function fillFigures(table, rows) {
   const names = rows.map((row) => row.name).join();
   if (table.tBodies[0]?.dataset.names !== names) {
     table.tBodies[0]?.remove();
     table.append(h("tbody", { "data-names": names }, ...rows.map(({ name }) => h("tr", { "data-figure": name },
       h("th", { scope: "row" }, h("span", { class: `key ${name}`, "aria-hidden": "true" }), LABELS[name] ?? name),
-      h("td", { class: "number value" }), h("td", { class: "number gain", title: "points against α = 0" })))));
+      h("td", { class: "number value" }), h("td", { class: "number gain", title: "percentage points above α = 0" })))));
   }
   rows.forEach(({ value, plain }, i) => {
     const [, share, gain] = table.tBodies[0].rows[i].children;

@@ -1,11 +1,11 @@
 /**
- * Making elements without markup. Class names, file names and the server's sentences are strangers' text: whatever is
- * shown goes through here as a text node, so none of it is ever parsed as HTML.
+ * Elements made without markup. Class names, file names and the server's messages are untrusted: the page shows them as
+ * text nodes only, so the browser never parses them as HTML.
  */
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element. `options`: attributes; `on…` functions are listeners, `class` and `text` are what they say. */
+/** Make an element. `options` are attributes, except `on…` (event listeners), `class` and `text`. */
 export function h(tag, options = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(options)) {
@@ -21,7 +21,7 @@ export function h(tag, options = {}, ...children) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An SVG element. */
+/** Make an SVG element. */
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -29,12 +29,12 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Write text only where it changed: a thousand updates a second cost nothing if they say the same. */
+/** Set an element's text if it differs, so that frequent updates with the same text cost nothing. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Show an error's sentence in its place, or clear the place. */
+/** Show an error's message in `place`; null clears it. */
 export function showError(place, error) {
   if (!error) {
     place.replaceChildren();
@@ -44,7 +44,7 @@ export function showError(place, error) {
   place.replaceChildren(h("p", { class: "error", role: "alert" }, error.message, id));
 }
 
-/** A row of radio buttons that looks like one switch; returns `set(value)`. */
+/** Make a row of radio buttons that looks like one switch; returns a function that selects a value. */
 export function radioSwitch(place, name, choices, onChange) {
   const inputs = new Map();
   place.replaceChildren(
@@ -59,7 +59,7 @@ export function radioSwitch(place, name, choices, onChange) {
   };
 }
 
-/** Call a function once, `milliseconds` after the last of a burst of calls. */
+/** Return a function that calls `action` once, `milliseconds` after the last call of a burst. */
 export function debounced(milliseconds, action) {
   let timer = 0;
   return () => {
@@ -68,5 +68,5 @@ export function debounced(milliseconds, action) {
   };
 }
 
-/** A class's group as shape and colour; its name is always written beside it. */
+/** A group's shape and colour; its name always stands beside it. */
 export const groupMark = (group) => h("span", { class: `mark ${group}`, "aria-hidden": "true" });

@@ -1,14 +1,14 @@
-/** What the pictures really showed: saying so, and what has been said so far. */
+/** Feedback: a form that sends a picture's true class, and a summary of the labels received. */
 
 import { byId, h, say, showError } from "./dom.js";
 import { alphaText, counted, percent } from "./numbers.js";
 import * as api from "./api.js";
 
-const MOST_OPTIONS = 200;
+const MAX_OPTIONS = 200;
 
 /**
- * The feedback form and counts; `onKept(result id, answer)` once the server has kept a label, `onCount(labels)` when
- * it has said how many there are.
+ * The feedback form and summary. Calls `onKept(result id, answer)` when the server has stored a label, and
+ * `onCount(labels, changed)` with the number of labels.
  */
 export function createFeedback(onKept, onCount) {
   const list = byId("class-list");
@@ -22,7 +22,7 @@ export function createFeedback(onKept, onCount) {
     const wanted = filter.value.trim().toLowerCase();
     const found = model.classes.flatMap(({ name, group }, index) =>
       (group === wanted || name.toLowerCase().includes(wanted) ? [[name, group, index]] : []));
-    const shown = found.slice(0, MOST_OPTIONS).map(([name, group, index]) =>
+    const shown = found.slice(0, MAX_OPTIONS).map(([name, group, index]) =>
       h("option", { value: index, text: `${name} (${group})` }));
     if (found.length > shown.length) {
       shown.push(h("option", { disabled: true, text: `${found.length - shown.length} more; filter to see them` }));
@@ -37,31 +37,31 @@ export function createFeedback(onKept, onCount) {
     button.disabled = !result || list.value === "";
   }
 
-  /** Say that the picture on show is of class `index`; errors appear in `place`. */
+  /** Send `index` as the true class of the picture on show; errors appear in `place`. */
   async function send(index, place) {
     if (!result) return;
-    const about = result;
+    const labelled = result;
     showError(place, null);
     try {
-      const answer = await api.sendFeedback(about.id, index);
-      onKept(about.id, answer);
+      const answer = await api.sendFeedback(labelled.id, index);
+      onKept(labelled.id, answer);
       await refresh(true);
     } catch (error) {
-      if (about === result) showError(place, error);
+      if (labelled === result) showError(place, error);
     }
   }
 
-  /** Ask for the counts again. */
+  /** Fetch the summary again. */
   async function refresh(changed = false) {
-    const mine = ++turn;
+    const thisTurn = ++turn;
     try {
       const summary = await api.feedbackOf(model.name);
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       showError(byId("counts-error"), null);
-      byId("counts").replaceChildren(...countWords(summary));
+      byId("counts").replaceChildren(...summaryParts(summary));
       onCount(summary.labels, changed);
     } catch (error) {
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       byId("counts").replaceChildren();
       showError(byId("counts-error"), error);
     }
@@ -93,21 +93,21 @@ export function createFeedback(onKept, onCount) {
   };
 }
 
-function countWords(summary) {
-  if (!summary.labels) return [h("p", { class: "empty", text: "No label has come back for this model yet." })];
+function summaryParts(summary) {
+  if (!summary.labels) return [h("p", { class: "empty", text: "No labels for this model yet." })];
   const groups = Object.entries(summary.by_group ?? {}).map(([group, count]) => `${count} ${group}`);
   const facts = [["Labels", `${summary.labels.toLocaleString("en")}${groups.length ? ` (${groups.join(", ")})` : ""}`]];
   if (summary.optimum) {
     const [low, high] = summary.optimum.interval ?? [null, null];
-    facts.push([`Best α of the last ${summary.last}`, `${alphaText(summary.optimum.alpha)}, from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`]);
+    facts.push([`Best α for the last ${counted(summary.last, "label")}`, `${alphaText(summary.optimum.alpha)}, from ${alphaText(low ?? -Infinity)} to ${alphaText(high ?? Infinity)}`]);
   }
   if (summary.in_force) facts.push(["In force", `${summary.in_force.name} ${alphaText(summary.in_force.alpha)}`]);
-  if (typeof summary.drift === "number") facts.push(["Drift (best less in force)", alphaText(summary.drift)]);
+  if (typeof summary.drift === "number") facts.push(["Drift (best α − α in force)", alphaText(summary.drift)]);
   const predicted = summary.predictions;
   if (predicted?.images) {
     const shares = ["many", "medium", "few"].filter((group) => typeof predicted[group] === "number");
-    const words = shares.map((group) => `${percent(predicted[group])} ${group}`).join(", ");
-    facts.push([`Predicted for ${counted(predicted.images, "image")}, at the α asked for`, words]);
+    const text = shares.map((group) => `${percent(predicted[group])} ${group}`).join(", ");
+    facts.push([`Predictions for ${counted(predicted.images, "picture")}, at the requested α`, text]);
   }
   return [h("dl", {}, ...facts.flatMap(([term, text]) => [h("dt", { text: term }), h("dd", { text })]))];
 }

@@ -1,6 +1,6 @@
 /**
- * One α axis for everything: operating points above the slider, the picture's path under it, one line through all. A
- * press anywhere on the axis sets α; the slider and the number field are the same for the keyboard.
+ * The α axis that all parts share: operating points above the slider, the picture's path below it, and one line through
+ * them all. Pressing anywhere on the axis sets α; keyboard users have the slider and the number field.
  */
 
 import { byId, groupMark, h, say } from "./dom.js";
@@ -8,30 +8,30 @@ import { across, scaleMarks } from "./charts.js";
 import { alphaText, parseNumber } from "./numbers.js";
 import { stepAt } from "./arithmetic.js";
 
-const ROW = 26; // px, height of a row of operating points
-const NARROWEST = { low: -2, high: 5 };
+const ROW_HEIGHT = 26; // px, of a row of operating points
+const MIN_AXIS = { low: -2, high: 5 };
 
-/** The axis of a model: -2..5, and farther where its operating points are. */
+/** A model's axis: −2 to 5, or wider if its operating points need it. */
 export function axisOf(points) {
   const alphas = Object.values(points).map((point) => point.alpha);
   return {
-    low: Math.max(-100, Math.floor(Math.min(NARROWEST.low, ...alphas))),
-    high: Math.min(100, Math.ceil(Math.max(NARROWEST.high, ...alphas))),
+    low: Math.max(-100, Math.floor(Math.min(MIN_AXIS.low, ...alphas))),
+    high: Math.min(100, Math.ceil(Math.max(MIN_AXIS.high, ...alphas))),
   };
 }
 
 /**
- * The instrument; `onAlpha(value, pointName or null)` whenever someone moves it. `current()` is the α of the moment, which
- * may be ahead of what is drawn: a key held down is faster than frames.
+ * The instrument; calls `onAlpha(value, pointName or null)` whenever the user moves it. `current()` returns the current α,
+ * which may be ahead of the drawn one: a key that is held down repeats faster than frames are drawn.
  */
 export function createInstrument(current, onAlpha) {
   const whole = byId("instrument");
   const slider = byId("alpha");
   const field = byId("alpha-number");
-  let axis = NARROWEST;
+  let axis = MIN_AXIS;
   let points = {};
   let path = null;
-  let exempt = null; // the name of a class that α leaves alone
+  let exempt = null; // the name of the class that α leaves unchanged
 
   function setModel(detail) {
     axis = axisOf(detail.operating_points);
@@ -49,11 +49,11 @@ export function createInstrument(current, onAlpha) {
     path = newPath;
     drawBand(path, classes, axis);
     byId("path-words").replaceChildren(...(path ? pathWords(path, classes) : []));
-    if (!path) say(byId("path-note"), exempt ? exemptWords(exempt) : "No picture yet: its path along α appears here.");
+    if (!path) say(byId("path-note"), exempt ? exemptNote(exempt) : "No picture yet. Its path along α appears here.");
     layOut();
   }
 
-  /** Where the label that was given wins: [lo, hi], null for nowhere, undefined for no label. */
+  /** Show the interval of α in which the true class wins: [low, high], null if it never wins, undefined without a label. */
   function setWon(interval, name) {
     const place = byId("won");
     place.hidden = interval === undefined;
@@ -84,7 +84,7 @@ export function createInstrument(current, onAlpha) {
 
   function noteOf(alpha, point) {
     if (point) return `${point}: ${points[point]?.chosen_by ?? ""}`;
-    if (alpha < axis.low || alpha > axis.high) return "beyond the slider’s ends";
+    if (alpha < axis.low || alpha > axis.high) return "outside the slider’s range";
     return alpha === 0 ? "the plain classifier" : "";
   }
 
@@ -113,11 +113,11 @@ export function createInstrument(current, onAlpha) {
   return { setModel, setPath, setWon, moveTo };
 }
 
-const exemptWords = (name) => `This model exempts ${name} from α, so there is no exact path to show.`;
+const exemptNote = (name) => `This model exempts ${name} from α, so there is no exact path to show.`;
 
-/** The number field takes any number, and an operating point's name. */
+/** The number field accepts any number, or an operating point's name. */
 function listenToField(field, current, alphaOf, onAlpha) {
-  const take = () => {
+  const readField = () => {
     const number = parseNumber(field.value);
     const named = alphaOf(field.value.trim());
     const known = number ?? named;
@@ -125,10 +125,10 @@ function listenToField(field, current, alphaOf, onAlpha) {
     if (known !== null) onAlpha(known, number === null ? field.value.trim() : null);
     return known !== null;
   };
-  field.addEventListener("input", take);
+  field.addEventListener("input", readField);
   field.addEventListener("change", () => {
     if (field.value === alphaText(current(), 4)) return;
-    if (!take()) {
+    if (!readField()) {
       field.value = alphaText(current(), 4);
       field.setAttribute("aria-invalid", "false");
     }
@@ -174,18 +174,18 @@ function flag(name, point, axis, onAlpha) {
   return button;
 }
 
-/** Flags stand on their α; each is higher than every flag whose stem would otherwise cross its name. */
+/** Place each flag at its α, one row above every flag whose stem would cross its name. */
 function stackFlags(place) {
-  const placed = []; // from the right
+  const placed = []; // from right to left
   for (const flag of [...place.children].sort((a, b) => b.offsetLeft - a.offsetLeft)) {
     const begin = flag.offsetLeft;
     const end = begin + flag.firstChild.offsetWidth + 4;
     const under = placed.filter((other) => other.begin < end).map((other) => other.row);
     const row = Math.max(-1, ...under) + 1;
     placed.push({ begin, row });
-    flag.style.height = `${ROW * (row + 1)}px`;
+    flag.style.height = `${ROW_HEIGHT * (row + 1)}px`;
   }
-  place.style.height = `${ROW * Math.max(1, ...placed.map(({ row }) => row + 1)) + 4}px`;
+  place.style.height = `${ROW_HEIGHT * Math.max(1, ...placed.map(({ row }) => row + 1)) + 4}px`;
 }
 
 function drawBand(path, classes, axis) {
@@ -222,17 +222,17 @@ function bandPart(step, { name, group }, axis) {
   return part;
 }
 
-/** The path as a sentence: what the band shows, for those who do not see it, and without its edges. */
+/** The path as a sentence, for readers who cannot see the band; it also names the classes beyond the band's ends. */
 function pathWords(path, classes) {
   const words = path.flatMap((step, i) => {
     const { name, group } = classes[step.index];
-    const who = h("span", { "data-index": step.index }, groupMark(group), h("b", { text: name }), ` (${group})`);
-    return [who, i + 1 < path.length ? ` until ${alphaText(step.to)}, then ` : ""];
+    const winner = h("span", { "data-index": step.index }, groupMark(group), h("b", { text: name }), ` (${group})`);
+    return [winner, i + 1 < path.length ? ` until ${alphaText(step.to)}, then ` : ""];
   });
   return [...words, path.length === 1 ? " at every α." : "."];
 }
 
-/** Numbers under the flips, in up to three rows; what fits in none is in the sentence below. */
+/** Place the numbers under the flips in up to three rows; a number that fits in no row appears only in the sentence. */
 function stackFlips(place) {
   const ends = [-Infinity, -Infinity, -Infinity];
   const width = place.offsetWidth;
@@ -249,14 +249,14 @@ function stackFlips(place) {
   }
 }
 
-/** Words begin where their stretch does, unless they would end beyond the edge. */
+/** Start the words at their interval, or align them right if they would run over the edge. */
 function keepInside(words, place) {
   words?.classList.remove("rightmost");
   words?.classList.toggle("rightmost", words.offsetLeft + words.offsetWidth > place.offsetWidth);
 }
 
 function wonParts(interval, name, axis) {
-  if (interval === null) return [h("span", { class: "won-words", text: `${name} wins at no α` })];
+  if (interval === null) return [h("span", { class: "won-words", text: `${name} does not win at any α` })];
   const [low, high] = interval;
   const from = Math.min(Math.max(across(axis, low ?? -Infinity), 0), 100);
   const to = Math.min(Math.max(across(axis, high ?? Infinity), 0), 100);

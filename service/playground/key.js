@@ -1,28 +1,28 @@
 /**
- * The API key, where the server wants one: asked for once for all calls that wait, kept for this tab only, and never in
- * an address.
+ * The API key, if the server requires one. One form asks for it on behalf of all waiting calls. The key is kept for this
+ * tab only and never appears in a URL.
  */
 
 import { byId, h, say } from "./dom.js";
 
 const STORED = "longtail-api-key";
 let key = read();
-let waiting = null; // {promise, resolve} of the calls that wait for a key
+let waiting = null; // {promise, resolve}, shared by all calls that wait for a key
 
-/** What a call sends beside its own headers. */
+/** The headers that a call adds to its own. */
 export const keyHeaders = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
-/** A key is in use. */
+/** Whether a key is in use. */
 export const hasKey = () => key !== "";
 
-/** Wait for a key after one was refused; `refused` are the headers that were. Another may be there already. */
+/** Wait for a new key after the server refused the headers `refused`; return at once if a new key is already there. */
 export async function waitForKey(refused) {
   if (hasKey() && keyHeaders().Authorization !== refused.Authorization) return;
   if (!waiting) {
     let resolve;
     const promise = new Promise((done) => (resolve = done));
     waiting = { promise, resolve };
-    show(hasKey() ? "The server does not know this key, or does not take it any more." : "");
+    show(hasKey() ? "The server does not accept this key, or no longer accepts it." : "");
   }
   await waiting.promise;
 }
@@ -33,11 +33,11 @@ function show(problem) {
     "aria-invalid": problem ? "true" : null,
   });
   const form = h("form", { id: "key-form", class: "key-form", onsubmit: (event) => take(event, input) },
-    h("h2", { text: "This server wants an API key" }),
+    h("h2", { text: "This server requires an API key" }),
     problem ? h("p", { class: "error", role: "alert", text: problem }) : null,
     h("div", { class: "form-actions" },
       h("label", { for: "key", text: "API key" }), input, h("button", { type: "submit", class: "primary", text: "Use this key" })),
-    h("p", { class: "note", id: "key-note", text: "Whoever runs the server gives you one. It stays in this tab, and is forgotten with it." }));
+    h("p", { class: "note", id: "key-note", text: "Ask the server’s operator for one. It is kept in this tab only and forgotten when you close the tab." }));
   byId("key-place").replaceChildren(form);
   input.focus();
 }
@@ -45,8 +45,8 @@ function show(problem) {
 function take(event, input) {
   event.preventDefault();
   const typed = input.value.trim();
-  if (!/^[\x21-\x7e]+$/.test(typed)) { // nothing else fits into a header
-    show("That is no key: a key has no blanks in it, and no letters beyond ASCII.");
+  if (!/^[\x21-\x7e]+$/.test(typed)) { // a header holds nothing else
+    show("This cannot be a key: a key consists of ASCII letters, digits and signs, without spaces.");
     return;
   }
   keep(typed);
@@ -56,7 +56,7 @@ function take(event, input) {
   resolve();
 }
 
-const forgetButton = () => h("p", { class: "note" }, "Calls are sent with your API key. ",
+const forgetButton = () => h("p", { class: "note" }, "Requests are sent with your API key. ",
   h("button", { type: "button", id: "forget-key", text: "Forget it", onclick: forget }));
 
 function forget() {
@@ -70,7 +70,7 @@ function keep(text) {
     if (text) sessionStorage.setItem(STORED, text);
     else sessionStorage.removeItem(STORED);
   } catch {
-    say(byId("live"), "This browser keeps nothing for the page; the key is gone when it is loaded again.");
+    say(byId("live"), "This browser does not let the page store the key; reloading the page forgets it.");
   }
 }
 

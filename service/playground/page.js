@@ -1,8 +1,8 @@
 /**
- * The playground: one state, and the parts that show it.
+ * The playground: one state and the parts that show it.
  *
- * The server is asked once per picture, at α = 0 with all classes. Every α and every prior after that is arithmetic in
- * here, done at most once per frame. An answer that comes late for a picture or a model no longer on show is dropped.
+ * The page classifies each picture once, at α = 0 with all classes. It computes every other α and every prior itself, at
+ * most once per frame. An answer that arrives after the user has chosen another picture or model is dropped.
  */
 
 import { byId, debounced, groupMark, h, say, showError } from "./dom.js";
@@ -19,19 +19,19 @@ import { ApiError } from "./api.js";
 import * as api from "./api.js";
 import * as share from "./share.js";
 
-const LIMIT = 1e6; // models/tde.py: beyond it float32 logits mean nothing
+const MAX_ALPHA = 1e6; // as in models/tde.py: beyond it float32 logits lose all precision
 const GROUPS = { many: "over 100 training images", medium: "20 to 100", few: "under 20" };
 
 const state = {
   model: null, alpha: 0, point: null, prior: { kind: "train", weights: null },
-  picture: null, result: null, // the picture on show, and the server's answer about it
+  picture: null, result: null, // the picture on show and the server's result for it
   logits: null, slope: null, top: null,
-  label: null, interval: null, // the true class where it was said, and where it wins as trained
+  label: null, interval: null, // the true class, if the user gave it, and where it wins without a prior
 };
 let modelTurn = 0;
 let pictureTurn = 0;
-let asking = null; // of the classify call in flight
-let framed = 0;
+let inFlight = null; // AbortController of the classify call in flight
+let frameRequest = 0;
 
 const bars = createBars(byId("bars"), (index) => feedback.send(index));
 const instrument = createInstrument(() => state.alpha, setAlpha);
@@ -45,18 +45,18 @@ const feedback = createFeedback(keepLabel, curves.setLabels);
 const tune = createTune((alpha) => setAlpha(alpha, null), refreshPoints);
 
 function setAlpha(alpha, point) {
-  state.alpha = Math.min(Math.max(alpha, -LIMIT), LIMIT);
+  state.alpha = Math.min(Math.max(alpha, -MAX_ALPHA), MAX_ALPHA);
   state.point = point;
-  soon();
+  scheduleDraw();
 }
 
-/** Draw in the next frame, once, however many things changed until then. */
-function soon() {
-  if (!framed && state.model) framed = requestAnimationFrame(draw);
+/** Draw once in the next frame, however many changes precede it. */
+function scheduleDraw() {
+  if (!frameRequest && state.model) frameRequest = requestAnimationFrame(draw);
 }
 
 function draw() {
-  framed = 0;
+  frameRequest = 0;
   const { model, alpha, point, result, logits, slope } = state;
   instrument.moveTo(alpha, point, model.classes);
   curves.moveTo(alpha);
@@ -69,7 +69,7 @@ function draw() {
   }
   showCurl();
   announce();
-  remember();
+  updateAddress();
 }
 
 const announce = debounced(500, () => {
@@ -78,11 +78,11 @@ const announce = debounced(500, () => {
   say(byId("live"), `α ${alphaText(state.alpha)}: ${name}, ${percent(state.top.probability)}, ${group}`);
 });
 
-const showCurl = debounced(80, () => say(byId("curl"), share.curlOf(state))); // long, where a prior names 1,000 classes
+const showCurl = debounced(80, () => say(byId("curl"), share.curlOf(state))); // a prior can name 1,000 classes
 
-const remember = debounced(250, () => history.replaceState(null, "", `#${share.hashOf(state)}`));
+const updateAddress = debounced(250, () => history.replaceState(null, "", `#${share.hashOf(state)}`));
 
-/** Logits with the prior, and the path they give: once per picture and prior, not per α. */
+/** Compute the logits with the prior and their path, once per picture and prior. */
 function applyPrior() {
   const { model, result } = state;
   state.logits = null;
@@ -95,33 +95,33 @@ function applyPrior() {
   } else {
     instrument.setPath(null, model.classes);
   }
-  soon();
+  scheduleDraw();
 }
 
-/** Where the true class wins: as the server said for the logits as trained; with a prior, as the path says. */
+/** The interval in which the true class wins: the server's answer without a prior; with one, read from the path. */
 function wonWith(path) {
   if (state.prior.kind === "train") return state.interval;
   const step = path.find(({ index }) => index === state.label.index);
   return step ? [step.from, step.to] : null;
 }
 
-/** Ask about a picture; a later picture makes this answer stale. */
+/** Classify a picture; a later picture makes this answer stale. */
 async function classify(next) {
-  const mine = ++pictureTurn;
-  asking?.abort();
-  asking = new AbortController();
+  const thisTurn = ++pictureTurn;
+  inFlight?.abort();
+  inFlight = new AbortController();
   state.picture = next;
-  if (!state.model) return; // it is asked about as soon as there is a model
-  forgetResult("Looking…");
+  if (!state.model) return; // `showDetail` classifies it as soon as a model is loaded
+  forgetResult("Classifying…");
   showError(byId("picture-error"), null);
   const { model } = state;
   try {
-    const result = await api.classify(model.name, model.classes.length, next.blob, next.name, asking.signal);
-    if (mine !== pictureTurn) return;
+    const result = await api.classify(model.name, model.classes.length, next.blob, next.name, inFlight.signal);
+    if (thisTurn !== pictureTurn) return;
     if (result.error) throw new ApiError(result.error.message, 0, result.error.code, result.error.request_id);
     takeResult(result);
   } catch (error) {
-    if (mine !== pictureTurn || error.name === "AbortError") return;
+    if (thisTurn !== pictureTurn || error.name === "AbortError") return;
     bars.empty(ROWS, "No prediction.");
     showError(byId("picture-error"), error);
   }
@@ -137,52 +137,52 @@ function takeResult(result) {
   applyPrior();
 }
 
-function forgetResult(words) {
+function forgetResult(text) {
   Object.assign(state, { result: null, logits: null, slope: null, top: null, label: null, interval: null });
   feedback.setResult(null);
   instrument.setWon(undefined);
-  bars.empty(Math.min(ROWS, state.model.classes.length), words);
+  bars.empty(Math.min(ROWS, state.model.classes.length), text);
   applyPrior();
 }
 
-/** The server keeps a label: mark it, if its picture is still on show. */
+/** Show a label that the server has stored, if its picture is still on show. */
 function keepLabel(id, { label, interval }) {
   if (state.result?.id !== id) return;
   Object.assign(state, { label, interval });
-  say(byId("given"), `Kept: ${label.name} is the true class.`);
+  say(byId("given"), `Saved: ${label.name} is the true class.`);
   applyPrior();
 }
 
-/** Show a model, with whatever the address asks for. */
+/** Load a model and show it with the settings from the address. */
 async function showModel(name, wanted) {
-  const mine = ++modelTurn;
+  const thisTurn = ++modelTurn;
   byId("model").value = name;
   byId("instrument").setAttribute("aria-busy", "true");
   try {
     const detail = await api.describeModel(name);
-    if (mine !== modelTurn) return;
+    if (thisTurn !== modelTurn) return;
     state.model = detail;
-    begin(detail, wanted);
+    showDetail(detail, wanted);
   } catch (error) {
-    if (mine === modelTurn) showError(byId("page-error"), error);
+    if (thisTurn === modelTurn) showError(byId("page-error"), error);
   } finally {
-    if (mine === modelTurn) byId("instrument").removeAttribute("aria-busy");
+    if (thisTurn === modelTurn) byId("instrument").removeAttribute("aria-busy");
   }
 }
 
-function begin(detail, wanted) {
-  const odd = [];
+function showDetail(detail, wanted) {
+  const problems = [];
   const alpha = share.wantedAlpha(wanted.alpha, detail.operating_points);
-  if (!alpha) odd.push(`α “${wanted.alpha}” in the address is neither a number nor an operating point of ${detail.name}`);
-  const asked = share.wantedPrior(wanted.prior, wanted.weights, detail.classes);
-  if (!asked) odd.push("the prior in the address makes no sense for this model");
-  if (wanted.odd) odd.push(wanted.odd);
-  showError(byId("page-error"), odd.length ? new ApiError(`${odd.join("; ")}. Shown without it.`) : null);
+  if (!alpha) problems.push(`α “${wanted.alpha}” in the address is neither a number nor an operating point of ${detail.name}`);
+  const wantedPrior = share.wantedPrior(wanted.prior, wanted.weights, detail.classes);
+  if (!wantedPrior) problems.push("the prior in the address does not fit this model");
+  if (wanted.problem) problems.push(wanted.problem);
+  showError(byId("page-error"), problems.length ? new ApiError(`${problems.join("; ")}. The page ignores it.`) : null);
   const axis = instrument.setModel(detail);
-  state.prior = prior.setModel(detail, asked ?? { kind: "train", weights: null });
+  state.prior = prior.setModel(detail, wantedPrior ?? { kind: "train", weights: null });
   Object.assign(state, alpha ?? { alpha: 0, point: null });
-  aboutModel(detail);
-  forgetResult("Choose a picture, and its classes appear here.");
+  describeShownModel(detail);
+  forgetResult("Choose a picture to see its classes here.");
   curves.setModel(detail, axis);
   feedback.setModel(detail);
   tune.setModel(detail, axis);
@@ -191,35 +191,35 @@ function begin(detail, wanted) {
   else if (state.picture) classify(state.picture);
 }
 
-/** A point was stored: fetch what is in force now, and keep everything else as it is. */
+/** Fetch the operating points after one was stored; keep everything else on the page. */
 async function refreshPoints() {
   const detail = await api.describeModel(state.model.name);
   if (detail.name !== state.model.name) return;
   state.model = detail;
   instrument.setModel(detail);
   tune.updateModel(detail);
-  soon();
+  scheduleDraw();
   await feedback.refresh();
 }
 
-function aboutModel({ name, version, classes, engine, provenance }) {
+function describeShownModel({ name, version, classes, engine, provenance }) {
   say(byId("about-model"), `${classes.length.toLocaleString("en")} classes, version ${version}`);
-  const trained = provenance?.created ?? provenance?.date;
-  const words = [`${name}, version ${version}`, engine, trained ? `made ${trained}` : ""];
-  say(byId("provenance"), words.filter(Boolean).join(" · "));
-  const present = Object.keys(GROUPS).filter((group) => classes.some((one) => one.group === group));
+  const created = provenance?.created ?? provenance?.date;
+  const facts = [`${name}, version ${version}`, engine, created ? `created ${created}` : ""];
+  say(byId("provenance"), facts.filter(Boolean).join(" · "));
+  const present = Object.keys(GROUPS).filter((group) => classes.some((entry) => entry.group === group));
   byId("group-keys").replaceChildren(...present.map((group) =>
     h("span", { class: "group-key" }, groupMark(group), h("b", { text: group }), ` ${GROUPS[group]}`)));
 }
 
 async function copyCurl() {
-  const words = byId("curl").textContent;
+  const command = byId("curl").textContent;
   try {
-    await navigator.clipboard.writeText(words);
+    await navigator.clipboard.writeText(command);
     say(byId("copied"), "Copied.");
   } catch {
     getSelection().selectAllChildren(byId("curl"));
-    say(byId("copied"), "Selected; press Ctrl+C, as this browser lets no page copy here.");
+    say(byId("copied"), "Selected. Press Ctrl+C: this browser does not let the page copy.");
   }
   setTimeout(() => say(byId("copied"), ""), 4000);
 }
@@ -232,7 +232,7 @@ async function open() {
     select.replaceChildren(...models.map(({ name }) => h("option", { value: name, text: name })));
     select.disabled = false;
     const known = models.some(({ name }) => name === wanted.model);
-    if (wanted.model && !known) wanted.odd = `this server has no model “${wanted.model}”`;
+    if (wanted.model && !known) wanted.problem = `this server has no model “${wanted.model}”`;
     if (models.length) await showModel(known ? wanted.model : models[0].name, known || !wanted.model ? wanted : { ...wanted, alpha: null });
   } catch (error) {
     showError(byId("page-error"), error);
@@ -245,6 +245,6 @@ byId("model").addEventListener("change", () => {
 byId("copy").addEventListener("click", copyCurl);
 window.addEventListener("hashchange", () => {
   if (share.readHash(location.hash).model) open();
-  else remember(); // the link to the slider, say
+  else updateAddress(); // for example after the link to the slider
 });
 open();

@@ -1,30 +1,30 @@
-/** One picture: dropped, pasted, chosen or a sample. It is drawn on a canvas, so that no address of it is ever needed. */
+/** One picture: dropped, pasted, chosen or a sample. It is drawn on a canvas, so it never needs a URL. */
 
 import { byId, h, say, showError } from "./dom.js";
 import { address, ApiError } from "./api.js";
 import { counted } from "./numbers.js";
 
 export const SAMPLES = ["truck", "ship", "cat"];
-const LARGEST_PREVIEW = 512; // px
+const MAX_PREVIEW_PIXELS = 512; // on the longer side
 const sampleFile = (sample) => `${sample}.webp`;
 
-/** The picture's place; `onPicture({blob, name, sample})` for every new one. */
+/** The picture on show; calls `onPicture({blob, name, sample})` for every new one. */
 export function createPicture(onPicture) {
   const drop = byId("drop");
   const file = byId("file");
   let turn = 0;
 
-  async function show({ blob, name, sample }, others = 0) {
-    const mine = ++turn;
-    say(byId("picture-name"), others ? `${name} (one at a time: ${counted(others, "other file")} left out)` : name);
+  async function show({ blob, name, sample }, ignoredFiles = 0) {
+    const thisTurn = ++turn;
+    say(byId("picture-name"), ignoredFiles ? `${name} (one at a time; ignored ${counted(ignoredFiles, "other file")})` : name);
     markSample(sample);
     const canvas = byId("preview");
     const bitmap = await createImageBitmap(blob).catch(() => null);
-    if (mine !== turn) return;
+    if (thisTurn !== turn) return;
     canvas.hidden = bitmap === null;
-    say(byId("drop-hint"), bitmap ? "" : "This browser cannot show it.");
+    say(byId("drop-hint"), bitmap ? "" : "This browser cannot show the picture.");
     if (!bitmap) return;
-    const scale = Math.min(1, LARGEST_PREVIEW / Math.max(bitmap.width, bitmap.height));
+    const scale = Math.min(1, MAX_PREVIEW_PIXELS / Math.max(bitmap.width, bitmap.height));
     canvas.width = Math.max(1, Math.round(bitmap.width * scale));
     canvas.height = Math.max(1, Math.round(bitmap.height * scale));
     canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
@@ -33,14 +33,14 @@ export function createPicture(onPicture) {
     bitmap.close();
   }
 
-  function take(picture, others) {
-    show(picture, others);
+  function take(picture, ignoredFiles) {
+    show(picture, ignoredFiles);
     onPicture(picture);
   }
 
   function takeFiles(files) {
     if (files.length === 0) {
-      showError(byId("picture-error"), new ApiError("That was no file; drop or paste a JPEG, PNG or WebP picture."));
+      showError(byId("picture-error"), new ApiError("This is not a file. Drop or paste a JPEG, PNG or WebP picture."));
       return;
     }
     take({ blob: files[0], name: files[0].name || "pasted picture", sample: null }, files.length - 1);
@@ -48,16 +48,16 @@ export function createPicture(onPicture) {
 
   /** Fetch a sample and take it as if it had been dropped. */
   async function takeSample(sample) {
-    const mine = ++turn;
+    const thisTurn = ++turn;
     try {
       const response = await fetch(address(`playground/samples/${sampleFile(sample)}`));
-      if (!response.ok) throw new ApiError(`The sample ${sample} is not on this server (${response.status}).`);
+      if (!response.ok) throw new ApiError(`This server does not have the sample ${sample} (${response.status}).`);
       const blob = await response.blob();
-      if (mine === turn) take({ blob, name: sampleFile(sample), sample }, 0);
+      if (thisTurn === turn) take({ blob, name: sampleFile(sample), sample }, 0);
     } catch (error) {
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       const known = error instanceof ApiError;
-      showError(byId("picture-error"), known ? error : new ApiError(`The sample ${sample} cannot be fetched.`));
+      showError(byId("picture-error"), known ? error : new ApiError(`The page could not fetch the sample ${sample}.`));
     }
   }
 
@@ -92,9 +92,9 @@ function markSample(sample) {
   }
 }
 
-/** The whole page takes drops: missing the frame would otherwise make the browser leave the page. */
+/** Accept drops anywhere on the page; otherwise the browser would open a picture dropped beside the frame. */
 function listenToDrops(drop, takeFiles) {
-  const inForm = (event) => event.target.closest?.("#tune-form"); // it takes zips
+  const inForm = (event) => event.target.closest?.("#tune-form"); // it accepts zips
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     if (inForm(event)) return;

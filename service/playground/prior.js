@@ -1,33 +1,33 @@
-/** Which class frequencies the answer is for: those of training, equal ones, or weights written by hand. */
+/** The class frequencies that the answer assumes: those of training, equal ones, or weights typed by the user. */
 
 import { byId, groupMark, h, radioSwitch, say, showError } from "./dom.js";
 import { parseNumber, percent } from "./numbers.js";
 import { priorShift } from "./arithmetic.js";
 
-const WITHOUT = " Accuracy is measured, and operating points are chosen, without a prior: start from α = 0.";
-const MOST_ROWS = 60;
+const CHOSEN_WITHOUT = " The curve and the operating points do not include a prior: start from α = 0.";
+const MAX_ROWS = 60;
 const CHOICES = [["train", "As trained"], ["uniform", "Uniform"], ["custom", "Custom"]];
 const NOTES = {
-  train: "The logits as they are: classes are expected as often as in training.",
-  uniform: "Every class is expected equally often: log 1/C − log p_train is added to its logit, at every α." + WITHOUT,
-  custom: "Classes are expected in these proportions: log p_target − log p_train is added to each logit, at every α." + WITHOUT,
+  train: "Classes are expected as often as in training; the logits stay unchanged.",
+  uniform: "All classes are expected equally often: log 1/C − log p_train is added to each logit at every α." + CHOSEN_WITHOUT,
+  custom: "Classes are expected in these proportions: log p_target − log p_train is added to each logit at every α." + CHOSEN_WITHOUT,
 };
 
-/** (C,) what a prior adds to the logits, or null where it adds nothing. */
+/** (C,) a prior's addition to the logits; null if it adds nothing. */
 export function shiftOf(prior, classes) {
   if (prior.kind === "train") return null;
   const weights = prior.kind === "uniform" ? classes.map(() => 1) : prior.weights;
   return priorShift(weights, classes.map((one) => one.training_count));
 }
 
-/** The value of the query parameter `prior` that does the same; null where none is needed. */
+/** The equivalent value of the query parameter `prior`; null if none is needed. */
 export function priorQuery(prior, classes) {
   if (prior.kind === "train") return null;
   if (prior.kind === "uniform" || prior.weights.every((weight) => weight === prior.weights[0])) return "uniform";
   return JSON.stringify(Object.fromEntries(classes.map((one, i) => [one.name, prior.weights[i]])));
 }
 
-/** The choice and the editor; `onPrior(prior)` for every change that makes sense. */
+/** The choice of a prior and the editor of its weights; calls `onPrior(prior)` for every valid change. */
 export function createPrior(onPrior) {
   let classes = [];
   let prior = { kind: "train", weights: null };
@@ -45,7 +45,7 @@ export function createPrior(onPrior) {
     onPrior(prior);
   }
 
-  /** Begin with a model's classes and a prior, as an address may have asked for. */
+  /** Show a model's classes with a prior, for example one from the address. */
   function setModel(detail, wanted) {
     classes = detail.classes;
     const unseen = classes.find((one) => one.training_count < 1);
@@ -55,8 +55,8 @@ export function createPrior(onPrior) {
     editor.setModel(classes, wanted.weights ?? classes.map(() => 1));
     prior = unseen ? { kind: "train", weights: null } : wanted;
     choose(prior.kind);
-    const why = `${unseen?.name} has no training images, so there is no prior to take out of this model.`;
-    say(byId("prior-note"), unseen ? why : NOTES[prior.kind]);
+    const whyDisabled = `The class ${unseen?.name} has no training images, so this model has no training prior to replace.`;
+    say(byId("prior-note"), unseen ? whyDisabled : NOTES[prior.kind]);
     byId("prior-editor").hidden = prior.kind !== "custom";
     return prior;
   }
@@ -69,14 +69,14 @@ function createEditor(onWeights) {
   let weights = [];
   let rows = [];
   const filter = h("input", { type: "search", id: "prior-filter", placeholder: "name or group", autocomplete: "off" });
-  const everyone = h("input", { type: "text", inputmode: "decimal", id: "prior-all", value: "1", size: "6" });
+  const listedWeight = h("input", { type: "text", inputmode: "decimal", id: "prior-all", value: "1", size: "6" });
   const table = h("tbody");
   const more = h("p", { class: "note", role: "status" });
   const problem = h("div");
 
-  function changed(words) {
-    showError(problem, words ? new Error(words) : null);
-    if (!words) onWeights([...weights]);
+  function changed(message) {
+    showError(problem, message ? new Error(message) : null);
+    if (!message) onWeights([...weights]);
     shares();
   }
 
@@ -85,7 +85,7 @@ function createEditor(onWeights) {
     const fits = weight !== null && weight > 0 && weight < 1e12 && weight > 1e-12;
     input?.setAttribute("aria-invalid", String(!fits));
     if (fits) weights[index] = weight;
-    return fits ? null : `The weight of ${classes[index].name} is “${text}”; a number above 0 works.`;
+    return fits ? null : `The weight of ${classes[index].name} is “${text}”; enter a number above 0.`;
   }
 
   function matching() {
@@ -96,7 +96,7 @@ function createEditor(onWeights) {
 
   function list() {
     const found = matching();
-    rows = found.slice(0, MOST_ROWS).map((index) => weightRow(classes[index], index, weights[index], (text, input) => {
+    rows = found.slice(0, MAX_ROWS).map((index) => weightRow(classes[index], index, weights[index], (text, input) => {
       changed(setWeight(index, text, input));
     }));
     table.replaceChildren(...rows.map((row) => row.element));
@@ -118,9 +118,9 @@ function createEditor(onWeights) {
   }
 
   function setAll() {
-    const words = matching().map((index) => setWeight(index, everyone.value, everyone)).find(Boolean);
+    const message = matching().map((index) => setWeight(index, listedWeight.value, listedWeight)).find(Boolean);
     list();
-    changed(words);
+    changed(message);
   }
 
   filter.addEventListener("input", list);
@@ -128,7 +128,7 @@ function createEditor(onWeights) {
   byId("prior-editor").replaceChildren(
     h("div", { class: "editor-tools" },
       h("label", { for: "prior-filter" }, "Filter"), filter,
-      h("label", { for: "prior-all" }, "Weight"), everyone, button("Set all listed", setAll),
+      h("label", { for: "prior-all" }, "Weight"), listedWeight, button("Set all listed", setAll),
       button("Start from equal", () => fillAll(classes.map(() => 1))),
       button("Start from training", () => fillAll(classes.map((one) => one.training_count)))),
     problem,

@@ -1,4 +1,4 @@
-/** What tuning found: the suggested α and how sure it is, what each group gains, and the rival beside it. */
+/** The tuning report: the suggested α with its confidence interval, the gain of each group, and logit adjustment. */
 
 import { h, say, showError } from "./dom.js";
 import { createChart, scaleMarks } from "./charts.js";
@@ -10,13 +10,13 @@ const ROWS = [
   ["balanced", "mean of classes"], ["worst_class", "worst class"],
 ];
 const OBJECTIVES = {
-  overall: "share of images that are right", balanced: "mean recall of the classes",
+  overall: "share of images classified correctly", balanced: "mean recall of the classes",
   harmonic: "harmonic mean of the classes’ recall", geometric: "geometric mean of the classes’ recall",
-  few: "mean recall of few", medium: "mean recall of medium", many: "mean recall of many", worst_class: "recall of the worst class",
+  few: "mean recall of the group few", medium: "mean recall of the group medium", many: "mean recall of the group many",
 };
-const MOST_UNREADABLE = 5;
+const MAX_UNREADABLE_LISTED = 5;
 
-/** The report's place; `onAlpha(alpha)` to try one, `onSaved(name)` when a point was stored. */
+/** A report in `place`; calls `onAlpha(alpha)` to try an α, and `onSaved(name)` when an operating point was stored. */
 export function createReport(place, onAlpha, onSaved) {
   let chart = null;
 
@@ -36,9 +36,9 @@ export function createReport(place, onAlpha, onSaved) {
       actions(model, result, source, onAlpha, onSaved));
     chart = createChart(curve);
     const [low, high] = result.interval;
-    const [sureLow, sureHigh] = result.confidence_interval ?? [low, high];
+    const [confidentLow, confidentHigh] = result.confidence_interval ?? [low, high];
     chart.draw(axis, result.curve, {
-      shades: [{ name: "sure", from: sureLow, to: sureHigh }, { name: "best", from: low, to: high }],
+      shades: [{ name: "sure", from: confidentLow, to: confidentHigh }, { name: "best", from: low, to: high }],
       marks: [{ alpha: result.alpha, text: `α = ${alphaText(result.alpha)}` }],
     });
     chart.moveTo(result.alpha);
@@ -57,77 +57,77 @@ export function createReport(place, onAlpha, onSaved) {
 
 function headline(result, source) {
   const [low, high] = result.interval;
-  const sure = result.confidence_interval;
-  const rules = result.constraints?.length ? `, while ${result.constraints.map(ruleWords).join(" and ")},` : "";
-  const words = [
-    `Highest ${OBJECTIVES[result.objective] ?? result.objective}${rules} on ${counted(result.images, source === "feedback" ? "label" : "image")}`,
-    source === "feedback" ? " of feedback" : ` of ${source}`,
+  const confident = result.confidence_interval;
+  const constraints = result.constraints?.length ? `, while ${result.constraints.map(constraintText).join(" and ")},` : "";
+  const parts = [
+    `Highest ${OBJECTIVES[result.objective] ?? result.objective}${constraints} on ${counted(result.images, source === "feedback" ? "label" : "image")}`,
+    source === "feedback" ? " from feedback" : ` from ${source}`,
     `: anywhere from ${alphaText(low)} to ${alphaText(high)}`,
-    sure ? `; 95 % confidence ${alphaText(sure[0])} to ${alphaText(sure[1])}.` : ".",
+    confident ? `; 95 % confidence ${alphaText(confident[0])} to ${alphaText(confident[1])}.` : ".",
   ];
   return h("div", { class: "headline", role: "status" },
     h("p", { class: "suggested" }, h("i", { class: "alpha", text: "α" }), ` = ${alphaText(result.alpha)}`),
-    h("p", { text: words.join("") }));
+    h("p", { text: parts.join("") }));
 }
 
-/** `overall >= 0.7` as people write it. */
-function ruleWords(rule) {
-  const [, figure, least] = /^(\w+) >= ([\d.]+)$/.exec(rule) ?? [];
-  return figure ? `${figure.replace("_", " ")} ≥ ${percent(Number(least))}` : rule;
+/** `overall >= 0.7` for reading: `overall ≥ 70.0 %`. */
+function constraintText(constraint) {
+  const [, figure, minimum] = /^(\w+) >= ([\d.]+)$/.exec(constraint) ?? [];
+  return figure ? `${figure.replace("_", " ")} ≥ ${percent(Number(minimum))}` : constraint;
 }
 
-/** Figures at α = 0, at the chosen α and what was gained; logit adjustment beside it; what to expect of both. */
-function comparison({ alpha, before, after, gain, cross_fitted: fitted, logit_adjustment: rival }) {
+/** A table of the figures at α = 0 and at the chosen α, the gain, logit adjustment, and the expected figures of both. */
+function comparison({ alpha, before, after, gain, cross_fitted: fitted, logit_adjustment: adjustment }) {
   const columns = [
     ["α = 0", (name) => percent(before[name])],
     [`α = ${alphaText(alpha)}`, (name) => percent(after[name])],
     ["gain", (name) => points(gain?.[name] ?? null)],
   ];
   if (fitted) columns.push(["expected", (name) => percent(fitted[name])]);
-  if (rival) {
-    columns.push([`logit adj. ${alphaText(rival.strength)}`, (name) => percent(rival.after?.[name])]);
-    if (rival.cross_fitted) columns.push(["expected", (name) => percent(rival.cross_fitted[name])]);
+  if (adjustment) {
+    columns.push([`logit adj. ${alphaText(adjustment.strength)}`, (name) => percent(adjustment.after?.[name])]);
+    if (adjustment.cross_fitted) columns.push(["expected", (name) => percent(adjustment.cross_fitted[name])]);
   }
-  const known = ROWS.filter(([name]) => typeof before[name] === "number" && typeof after[name] === "number");
+  const rows = ROWS.filter(([name]) => typeof before[name] === "number" && typeof after[name] === "number");
   return h("table", { class: "comparison" },
     h("thead", {}, h("tr", {}, h("td"), ...columns.map(([text]) => h("th", { scope: "col", text })))),
-    h("tbody", {}, ...known.map(([name, text]) => h("tr", { "data-figure": name },
+    h("tbody", {}, ...rows.map(([name, text]) => h("tr", { "data-figure": name },
       h("th", { scope: "row" }, h("span", { class: `key ${name}`, "aria-hidden": "true" }), text),
       ...columns.map(([head, value]) => h("td", { class: `number${head === "gain" ? " gain" : ""}`, text: value(name) }))))));
 }
 
-function fittedNote({ cross_fitted: fitted, logit_adjustment: rival }) {
+function fittedNote({ cross_fitted: fitted, logit_adjustment: adjustment }) {
   const expected = fitted
-    ? "Expected: chosen on one half of the images and scored on the other, both ways."
-    : "Too few images in a class to choose on one half and score on the other.";
-  return rival ? `${expected} Logit adjustment, the rival, at its own best strength.` : expected;
+    ? "Expected: α chosen on one half of the images and scored on the other, and vice versa."
+    : "No expected figures: a class has too few images to choose α on one half and score it on the other.";
+  return adjustment ? `${expected} Logit adj.: logit adjustment, the usual alternative, at its best strength.` : expected;
 }
 
 function unreadable({ unreadable: files }) {
   if (!files?.length) return [];
-  const shown = files.slice(0, MOST_UNREADABLE).map(({ name, error }) =>
+  const shown = files.slice(0, MAX_UNREADABLE_LISTED).map(({ name, error }) =>
     h("li", {}, h("b", { text: name }), `: ${error?.message ?? String(error)}`));
   const rest = files.length - shown.length;
   return [
-    h("p", { class: "note", text: `${counted(files.length, "file")} could not be read and ${files.length === 1 ? "was" : "were"} left out:` }),
+    h("p", { class: "note", text: `${counted(files.length, "file")} could not be read and ${files.length === 1 ? "was" : "were"} skipped:` }),
     h("ul", { class: "unreadable" }, ...shown, rest ? h("li", { text: `and ${rest} more` }) : null),
   ];
 }
 
 function actions(model, result, source, onAlpha, onSaved) {
   const name = h("input", { type: "text", id: "point-name", value: "tuned", size: "12", autocomplete: "off", spellcheck: "false" });
-  const said = h("p", { class: "note", role: "status" });
+  const status = h("p", { class: "note", role: "status" });
   const problem = h("div");
   const save = async (event) => {
     event.preventDefault();
     showError(problem, null);
-    say(said, "");
-    const rules = result.constraints?.length ? `, ${result.constraints.join(", ")}` : "";
-    const chosenBy = `best ${result.objective}${rules}, on ${counted(result.images, "image")} of ${source}`;
+    say(status, "");
+    const constraints = result.constraints?.length ? `, ${result.constraints.join(", ")}` : "";
+    const chosenBy = `best ${result.objective}${constraints}, on ${counted(result.images, "image")} from ${source}`;
     try {
-      const kept = { alpha: result.alpha, chosen_by: chosenBy.slice(0, 500), who: "playground" };
-      await api.savePoint(model.name, name.value.trim(), kept);
-      say(said, `Saved. ${name.value.trim()} is α = ${alphaText(result.alpha)} from the next request on.`);
+      const point = { alpha: result.alpha, chosen_by: chosenBy.slice(0, 500), who: "playground" };
+      await api.savePoint(model.name, name.value.trim(), point);
+      say(status, `Saved. From the next request on, ${name.value.trim()} is α = ${alphaText(result.alpha)}.`);
       await onSaved(name.value.trim());
     } catch (error) {
       showError(problem, error);
@@ -136,6 +136,6 @@ function actions(model, result, source, onAlpha, onSaved) {
   return h("form", { class: "form-actions", novalidate: true, onsubmit: save },
     h("button", { type: "button", id: "try-alpha", onclick: () => onAlpha(result.alpha) }, "Try this α"),
     h("label", { for: "point-name", text: "Save as operating point" }), name,
-    h("button", { type: "submit", id: "save-point", class: "primary" }, "Save"), said, problem);
+    h("button", { type: "submit", id: "save-point", class: "primary" }, "Save"), status, problem);
 }
 

@@ -1,4 +1,4 @@
-/** The state as an address that can be sent to someone, and as a curl command that gives the same answer. */
+/** The page's state as a URL to share, and as a curl command that returns the same answer. */
 
 import { address } from "./api.js";
 import { hasKey } from "./key.js";
@@ -7,10 +7,10 @@ import { shellWord } from "./numbers.js";
 import { SAMPLES } from "./picture.js";
 import { ROWS } from "./bars.js";
 
-const LONGEST_ADDRESS = 65_000;
+const MAX_URL_LENGTH = 65_000;
 const RAW_TYPES = ["image/jpeg", "image/png", "image/webp"];
 
-/** What follows the # of the page's address. */
+/** The part of the page's URL after the #. */
 export function hashOf({ model, alpha, point, prior, picture }) {
   const words = new URLSearchParams({ model: model.name, alpha: point ?? String(alpha) });
   if (prior.kind !== "train") words.set("prior", prior.kind);
@@ -22,13 +22,13 @@ export function hashOf({ model, alpha, point, prior, picture }) {
   return words.toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
 }
 
-/** Read such an address: what it asks for, as text; nothing in it is trusted. */
+/** Read the part after the #: each setting as text, not validated; null if it is missing. */
 export function readHash(hash) {
   const words = new URLSearchParams(hash.replace(/^#/, ""));
   return Object.fromEntries(["model", "alpha", "prior", "weights", "image"].map((name) => [name, words.get(name)]));
 }
 
-/** The α an address asks for: {alpha, point}, or null where it is neither a number nor an operating point. */
+/** The α in the URL as {alpha, point}; null if it is neither a number nor an operating point. */
 export function wantedAlpha(text, points) {
   if (text === null) return { alpha: 0, point: null };
   if (Object.hasOwn(points, text)) return { alpha: points[text].alpha, point: text };
@@ -36,7 +36,7 @@ export function wantedAlpha(text, points) {
   return Number.isFinite(alpha) ? { alpha, point: null } : null;
 }
 
-/** The prior an address asks for, or null where it makes no sense for these classes. */
+/** The prior in the URL; null if it does not fit these classes. */
 export function wantedPrior(kind, text, classes) {
   if (kind === null || kind === "train" || kind === "uniform") return { kind: kind ?? "train", weights: null };
   if (kind !== "custom") return null;
@@ -51,7 +51,7 @@ export function wantedPrior(kind, text, classes) {
 
 export const wantedSample = (text) => (SAMPLES.includes(text) ? text : null);
 
-/** The command that answers as the page does now. */
+/** The curl command for the answer that the page shows. */
 export function curlOf({ model, alpha, point, prior, picture }) {
   const query = {
     alpha: point ?? String(alpha), top_k: Math.min(ROWS, model.classes.length), prior: priorQuery(prior, model.classes),
@@ -63,7 +63,7 @@ export function curlOf({ model, alpha, point, prior, picture }) {
   const body = RAW_TYPES.includes(type)
     ? `--data-binary ${shellWord(`@${source}`)} -H 'Content-Type: ${type}'`
     : `-F ${shellWord(`files=@${source}`)}`;
-  const key = hasKey() ? ' -H "Authorization: Bearer $KEY"' : ""; // its name: the command may be sent to somebody
+  const key = hasKey() ? ' -H "Authorization: Bearer $KEY"' : ""; // a variable instead of the key: the command may be shared
   const command = `curl ${body}${key} ${shellWord(url.href.replaceAll("'", "%27"))}`;
-  return url.href.length < LONGEST_ADDRESS ? command : `# too long: the server reads addresses of up to 64 KB\n${command}`;
+  return url.href.length < MAX_URL_LENGTH ? command : `# too long: the server accepts URLs of up to 64 KB\n${command}`;
 }

@@ -1,4 +1,4 @@
-/** Choosing α by labelled pictures: a zip of class folders, or the feedback so far. The server computes; this asks. */
+/** Choosing α from labelled pictures, either a zip of class folders or the feedback so far. The server does the work. */
 
 import { byId, h, radioSwitch, say, showError } from "./dom.js";
 import { ApiError } from "./api.js";
@@ -9,44 +9,44 @@ import * as api from "./api.js";
 const SOURCES = [["archive", "a labelled zip"], ["feedback", "feedback so far"]];
 const OBJECTIVES = [
   ["balanced", "balanced: mean recall of the classes"],
-  ["overall", "overall: share of images that are right"],
+  ["overall", "overall: share of images classified correctly"],
   ["harmonic", "harmonic mean of the classes’ recall"],
   ["geometric", "geometric mean of the classes’ recall"],
-  ["few", "few: mean recall of that group"],
-  ["medium", "medium: mean recall of that group"],
-  ["many", "many: mean recall of that group"],
-  ["worst_class", "worst class"],
+  ["few", "few: mean recall of the group"],
+  ["medium", "medium: mean recall of the group"],
+  ["many", "many: mean recall of the group"],
+  ["worst_class", "worst class: recall of the worst class"],
 ];
 const FIGURES = ["overall", "many", "medium", "few", "balanced", "worst_class"];
 const POLL_MS = 300;
 const ENDED = new Set(["done", "failed", "cancelled"]);
 
-/** The form, the progress and the report; `onAlpha(alpha)` to try one, `onSaved()` when a point was stored. */
+/** The form, the progress and the report; calls `onAlpha(alpha)` to try an α, and `onSaved()` when a point was stored. */
 export function createTune(onAlpha, onSaved) {
   const form = buildForm();
   const report = createReport(byId("tune-result"), onAlpha, onSaved);
   const progress = createProgress(byId("tune-progress"));
   let model = null;
   let axis = null;
-  let running = null; // {controller, job}: the one whose answer counts
+  let running = null; // {controller, job, cancelled} of the current run; answers of earlier runs are dropped
 
   async function start() {
     stop();
     showError(byId("tune-error"), null);
     report.clear();
-    const mine = { controller: new AbortController(), job: null, cancelled: false };
-    running = mine;
+    const run = { controller: new AbortController(), job: null, cancelled: false };
+    running = run;
     form.busy(true);
     try {
       const request = form.request();
-      progress.begin(request.words, () => cancel(mine));
-      const { data } = await api.startTune(model.name, { ...request.options, signal: mine.controller.signal });
-      const result = data.job ? await follow(mine, data.job) : data;
-      if (running === mine && result) report.show(model, axis, result, request.source);
+      progress.begin(request.activity, () => cancel(run));
+      const { data } = await api.startTune(model.name, { ...request.options, signal: run.controller.signal });
+      const result = data.job ? await follow(run, data.job) : data;
+      if (running === run && result) report.show(model, axis, result, request.source);
     } catch (error) {
-      if (running === mine && error.name !== "AbortError") showError(byId("tune-error"), error);
+      if (running === run && error.name !== "AbortError") showError(byId("tune-error"), error);
     } finally {
-      if (running === mine) {
+      if (running === run) {
         running = null;
         progress.end();
         form.busy(false);
@@ -54,36 +54,36 @@ export function createTune(onAlpha, onSaved) {
     }
   }
 
-  /** Poll a job to its end; its result, or null if it was cancelled. */
-  async function follow(mine, first) {
+  /** Poll a job until it ends; return its result, or throw an ApiError if it failed or was cancelled. */
+  async function follow(run, first) {
     let job = first;
     while (!ENDED.has(job.state)) {
-      mine.job = job.id;
-      if (mine.cancelled) await api.cancelJob(job.id);
+      run.job = job.id;
+      if (run.cancelled) await api.cancelJob(job.id);
       progress.at(job);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      job = await api.job(job.id, mine.controller.signal);
+      job = await api.job(job.id, run.controller.signal);
     }
     if (job.state === "done") return job.result;
-    if (job.state === "cancelled") throw new ApiError("Cancelled; nothing was changed.");
+    if (job.state === "cancelled") throw new ApiError("Cancelled. Nothing was changed.");
     throw new ApiError(job.error?.message ?? job.error ?? "The job failed.");
   }
 
-  async function cancel(mine) {
-    mine.cancelled = true;
-    if (mine.job === null) {
-      mine.controller.abort();
-      showError(byId("tune-error"), new ApiError("Cancelled; nothing was changed."));
+  async function cancel(run) {
+    run.cancelled = true;
+    if (run.job === null) {
+      run.controller.abort();
+      showError(byId("tune-error"), new ApiError("Cancelled. Nothing was changed."));
       return;
     }
     try {
-      await api.cancelJob(mine.job);
+      await api.cancelJob(run.job);
     } catch (error) {
       showError(byId("tune-error"), error);
     }
   }
 
-  /** Forget what runs: another model is on show, or another start. */
+  /** Cancel the current run, because the user chose another model or started again. */
   function stop() {
     if (!running) return;
     const { controller, job } = running;
@@ -117,7 +117,7 @@ function buildForm() {
   const archive = h("input", { type: "file", id: "archive", accept: ".zip,application/zip" });
   const archiveRow = h("div", { class: "field" },
     h("label", { for: "archive", text: "Zip" }), archive,
-    h("p", { class: "note", text: "CLASS/IMAGE, the folders named as the model’s classes; JPEG, PNG or WebP." }));
+    h("p", { class: "note", text: "A folder for each class, named like the model’s classes, with JPEG, PNG or WebP pictures." }));
   const objective = h("select", { id: "objective" }, ...OBJECTIVES.map(([value, text]) => h("option", { value, text })));
   const constraints = h("div", { class: "constraints" });
   const add = h("button", { type: "button", id: "add-constraint" }, "Add a constraint");
@@ -139,53 +139,53 @@ function buildForm() {
   });
   byId("tune-form").replaceChildren(
     switchPlace, archiveRow,
-    h("div", { class: "field" }, h("label", { for: "objective", text: "As high as possible" }), objective),
+    h("div", { class: "field" }, h("label", { for: "objective", text: "Maximise" }), objective),
     constraints, h("div", { class: "form-actions" }, submit, add));
 
   function request() {
-    const rules = [...constraints.children].map((row) => row.rule());
+    const rules = [...constraints.children].map((row) => row.constraint());
     if (source === "feedback") {
       const json = { source: "feedback", objective: objective.value, constraints: rules };
-      return { options: { json }, words: "Reading the labels", source: "feedback" };
+      return { options: { json }, activity: "Reading the labels", source: "feedback" };
     }
     const file = archive.files[0];
-    if (!file) throw new ApiError("Choose a zip first: class folders with pictures in them.");
+    if (!file) throw new ApiError("Choose a zip first. It needs a folder of pictures for each class.");
     const body = new FormData();
     body.append("objective", objective.value);
     for (const rule of rules) body.append("constraint", rule);
     body.append("archive", file, file.name);
-    return { options: { body }, words: `Sending ${file.name}`, source: file.name };
+    return { options: { body }, activity: `Sending ${file.name}`, source: file.name };
   }
 
   return {
     request,
     busy(is) {
       submit.disabled = is;
-      say(submit, is ? "At work…" : "Find the best α");
+      say(submit, is ? "Working…" : "Find the best α");
     },
   };
 }
 
-/** One `figure >= value`; `rule()` says it as the server reads it. */
+/** One constraint on a figure; `constraint()` returns it in the server's form, `FIGURE >= VALUE%`. */
 function constraintRow() {
   const figure = h("select", { "aria-label": "figure" }, ...FIGURES.map((name) => h("option", { value: name, text: name.replace("_", " ") })));
-  const least = h("input", { type: "text", inputmode: "decimal", size: "5", value: "70", "aria-label": "at least, in percent" });
-  const row = h("div", { class: "constraint" }, "while", figure, "≥", least, "%");
+  const minimum = h("input", { type: "text", inputmode: "decimal", size: "5", value: "70", "aria-label": "at least, in percent" });
+  const row = h("div", { class: "constraint" }, "while", figure, "≥", minimum, "%");
   row.append(h("button", { type: "button", "aria-label": "remove this constraint", onclick: () => row.remove() }, "remove"));
-  row.rule = () => `${figure.value} >= ${least.value.trim().replace(",", ".")}%`;
+  row.constraint = () => `${figure.value} >= ${minimum.value.trim().replace(",", ".")}%`;
   return row;
 }
 
 function createProgress(place) {
   const bar = h("progress", { id: "tune-bar", "aria-label": "progress" });
-  const words = h("span", { role: "status" });
+  const status = h("span", { role: "status" });
   let cancel = () => {};
-  place.replaceChildren(bar, words, h("button", { type: "button", id: "cancel-tune", onclick: () => cancel() }, "Cancel"));
+  place.replaceChildren(bar, status, h("button", { type: "button", id: "cancel-tune", onclick: () => cancel() }, "Cancel"));
   return {
-    begin(text, onCancel) {
+    begin(activity, onCancel) {
       cancel = onCancel;
       bar.removeAttribute("value");
-      say(words, `${text}…`);
+      say(status, `${activity}…`);
       place.hidden = false;
     },
     at({ state, done, total }) {
@@ -193,7 +193,7 @@ function createProgress(place) {
         bar.max = total;
         bar.value = done ?? 0;
       }
-      say(words, total ? `${done ?? 0} of ${counted(total, "image")}` : `${state}…`);
+      say(status, total ? `${done ?? 0} of ${counted(total, "image")}` : `${state}…`);
     },
     end() {
       place.hidden = true;

@@ -1,4 +1,4 @@
-/** Starts Swagger UI on this server's own description; a file of its own, so that the page needs no inline script. */
+/** Start Swagger UI with this server's OpenAPI description. It is a separate file so that the page needs no inline script. */
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",

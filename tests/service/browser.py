@@ -1,4 +1,4 @@
-"""A real server and a real Chromium, for tests that click through the playground."""
+"""A real server and a real Chromium, for the playground's browser tests."""
 
 import dataclasses
 import json
@@ -33,20 +33,22 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-HOSTILE = '<img src=x onerror="document.title=1"> \' " & 名前 🐈 '  # before a number: a thousand classes' names
+HOSTILE = (
+    '<img src=x onerror="document.title=1"> \' " & 名前 🐈 '  # a number follows in each of the thousand class names
+)
 
 
 class WideModel(TinyModel):
-    """A thousand classes."""
+    """A model with many classes, most of which are rare."""
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """From 500 down to 1."""
+        """(C,) training counts, from 500 down to 1."""
         return np.maximum(500 // np.arange(1, self.num_classes + 1), 1)
 
 
 def write_wide_bundle(root: Path) -> None:
-    """Write root/wide/1: a thousand classes whose names are an attack on whoever shows them."""
+    """Write root/wide/1: a thousand classes whose names would inject markup into a careless page."""
     model = WideModel(1000)
     names = [f"{HOSTILE}{index}" for index in range(1000)]
     pairs = zip(names, model.counts.tolist(), strict=True)
@@ -56,7 +58,7 @@ def write_wide_bundle(root: Path) -> None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser that asks nobody for anything."""
+    """A headless browser that sends no requests of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -65,7 +67,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def server(models: Path, database: str, *flags: str) -> Iterator[str]:
-    """A server as a process of its own; yields its address."""
+    """Run the service in its own process; yields its URL."""
     command = [sys.executable, "-m", "service", "--port", "0", "--models", str(models), "--database", database, *flags]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -85,7 +87,7 @@ def server(models: Path, database: str, *flags: str) -> Iterator[str]:
 
 @dataclass
 class Playground:
-    """The page, the server behind it, and everything that went wrong in the browser."""
+    """The page, the server behind it, and the problems seen in the browser."""
 
     page: Page
     url: str
@@ -93,13 +95,13 @@ class Playground:
     problems: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Note errors on the console, uncaught exceptions, and requests to anybody else."""
+        """Record console errors, uncaught exceptions and requests to other hosts."""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         self.page.on("request", self._request)
 
     def open(self, hash_words: str = "") -> None:
-        """Go to the page and wait until its model is on show."""
+        """Open the page and wait until it shows a model."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.url}/{hash_words and '#' + hash_words}")
         self.page.wait_for_selector("#scale span")
@@ -117,32 +119,32 @@ class Playground:
         self.frame()
 
     def frame(self) -> None:
-        """Wait until what was asked for is drawn."""
+        """Wait until the page has drawn the last change."""
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def bars(self) -> list[tuple[str, str, str]]:
-        """Name, group and percent of every row."""
+        """Return name, group and percentage of every row."""
         read = (
             "(rows) => rows.map((r) => ['.name', '.group', '.share'].map((part) => r.querySelector(part).textContent))"
         )
         return [tuple(row) for row in self.page.eval_on_selector_all("#bars li[data-index]", read)]
 
     def text(self, selector: str) -> str:
-        """What a part says."""
+        """Return the text of an element."""
         return self.page.inner_text(selector)
 
     def curl(self) -> str:
-        """The command that gives the same answer."""
+        """Return the curl command that the page shows."""
         self.page.wait_for_timeout(200)  # the page writes it 80 ms after the last change
         return self.text("#curl")
 
     def words(self) -> dict[str, str]:
-        """What the address says."""
+        """Return the settings in the page's URL."""
         self.page.wait_for_timeout(400)  # the page writes it 250 ms after the last change
         return dict(pair.split("=", 1) for pair in urlsplit(self.page.url).fragment.split("&"))
 
     def middle(self, part: Locator) -> float:
-        """Where the middle of something lies across the page."""
+        """Return the horizontal centre of an element, in pixels."""
         box = part.bounding_box()
         assert box is not None
         return box["x"] + box["width"] / 2
@@ -164,7 +166,7 @@ Opened = Callable[..., AbstractContextManager[Playground]]
 
 
 def opener(browser: Browser) -> Opened:
-    """`with opened(url, width=360, color_scheme="dark") as playground:`; fails at the end on whatever went wrong."""
+    """`with opened(url, width=360, color_scheme="dark") as playground:`; fails at the end if there were problems."""
 
     @contextmanager
     def opened(url: str, *, width: int = 1280, expected: tuple[int, ...] = (), **options: Any) -> Iterator[Playground]:
@@ -181,7 +183,7 @@ def opener(browser: Browser) -> Opened:
 
 
 def classify(url: str, model: str, image: str, **query: Any) -> list[dict[str, Any]]:
-    """What the service itself says of a picture."""
+    """Return the service's own classification of a picture."""
     data = (IMAGES / image).read_bytes()
     answer = httpx.post(
         f"{url}/v1/models/{model}/classify", params=query, content=data, headers={"Content-Type": "image/webp"}
@@ -190,7 +192,7 @@ def classify(url: str, model: str, image: str, **query: Any) -> list[dict[str, A
 
 
 def path_of(url: str, model: str, image: str, **query: Any) -> list[dict[str, Any]]:
-    """The picture's path as the service knows it."""
+    """Return a picture's path along α as the service computes it."""
     data = (IMAGES / image).read_bytes()
     answer = httpx.post(
         f"{url}/v1/models/{model}/alpha-path", params=query, content=data, headers={"Content-Type": "image/webp"}
@@ -199,5 +201,5 @@ def path_of(url: str, model: str, image: str, **query: Any) -> list[dict[str, An
 
 
 def get(url: str, path: str) -> Any:
-    """An answer of the API."""
+    """Return the JSON of a GET request."""
     return json.loads(httpx.get(f"{url}{path}").raise_for_status().text)

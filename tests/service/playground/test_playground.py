@@ -1,4 +1,4 @@
-"""The playground's files, and its arithmetic beside ours; what it does in a browser is test_playground_browser.py."""
+"""The playground's files, and its arithmetic compared with models/; test_playground_browser.py runs it in a browser."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.anyio
-async def test_the_page_and_its_files_come_with_type_and_policy(running: Running) -> None:
+async def test_the_page_and_its_files_have_a_content_type_and_a_policy(running: Running) -> None:
     kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
     async with running() as service:
         page = await service.client.get("/")
@@ -60,7 +60,7 @@ async def test_the_page_and_its_files_come_with_type_and_policy(running: Running
 
 
 @pytest.mark.anyio
-async def test_what_a_browser_has_already_is_not_sent_again(running: Running) -> None:
+async def test_a_cached_page_is_not_sent_again(running: Running) -> None:
     async with running() as service:
         first = await service.client.get("/")
         again = await service.client.get("/", headers={"If-None-Match": first.headers["etag"]})
@@ -83,7 +83,7 @@ def test_no_file_names_another_host(path: Path) -> None:
     assert set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", path.read_text())) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_the_page_holds_no_script_or_style_of_its_own() -> None:
+def test_the_page_has_no_inline_script_or_style() -> None:
     page = Tags()
     page.feed(PAGE)
     attributes = {name for _, attributes in page.tags for name in attributes}
@@ -101,7 +101,7 @@ def test_no_script_turns_text_into_markup(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_every_import_exists_and_every_script_fits_a_sitting(path: Path) -> None:
+def test_every_import_exists_and_every_script_has_at_most_300_lines(path: Path) -> None:
     text = path.read_text()
     imported = re.findall(r'^import [^"]*"([^"]+)";$', text, re.MULTILINE)
     assert not [name for name in imported if not (FOLDER / name).is_file()]
@@ -109,16 +109,16 @@ def test_every_import_exists_and_every_script_fits_a_sitting(path: Path) -> None
     assert len(text.splitlines()) <= 300
 
 
-def test_the_samples_are_the_pictures_of_the_tests() -> None:
+def test_the_samples_are_the_tests_pictures() -> None:
     for path in FOLDER.glob("samples/*.webp"):
         assert path.read_bytes() == (ROOT / "tests" / "images" / path.name).read_bytes()
 
 
 def in_node(script: str, value: Any) -> Any:
-    """What `script` makes of `value`, with `arithmetic` and `numbers` at hand."""
+    """Evaluate a JavaScript expression of `value` in Node; `arithmetic` and `numbers` are imported."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("no node on PATH: the page's arithmetic is tested in a browser only")
+        pytest.skip("NOT tested, there is no node on PATH; only the browser tests cover the page's arithmetic")
     names = ("arithmetic", "numbers")
     urls = {name: base64.b64encode((FOLDER / f"{name}.js").read_bytes()).decode() for name in names}
     head = "".join(f"const {name} = await import('data:text/javascript;base64,{url}');\n" for name, url in urls.items())
@@ -134,7 +134,7 @@ def in_node(script: str, value: Any) -> Any:
 
 
 def images(seed: int) -> dict[str, Any]:
-    """Random logits, cosines and effects; every third has ties, parallel lines and lines without slope."""
+    """Return random logits, cosines and effects; every third seed has ties, parallel lines and lines without slope."""
     rng = np.random.default_rng(seed)
     classes = int(rng.integers(1, 40))
     draw = rng.standard_normal if seed % 3 else lambda shape: rng.integers(-2, 3, shape).astype(float)
@@ -146,7 +146,7 @@ def images(seed: int) -> dict[str, Any]:
     }
 
 
-def test_the_page_draws_the_same_path_as_models_does() -> None:
+def test_the_page_draws_the_same_path_as_models() -> None:
     cases = [images(seed) for seed in range(60)]
     path = "arithmetic.alphaPath(v.logits, arithmetic.headEffect(v.cosine, v.effect))"
     drawn = in_node(f"value.map((v) => {path}.map((s) => [String(s.from), String(s.to), s.index]))", cases)
@@ -173,13 +173,13 @@ def test_the_page_gives_the_same_probabilities_as_models_does(exempt: int | None
         np.testing.assert_allclose(probability, expected[0], rtol=1e-9)
 
 
-def test_the_page_lists_the_top_classes_as_the_service_does() -> None:
+def test_the_page_lists_the_same_top_classes_as_the_service() -> None:
     value = {"probability": [0.25, 0.25, 0.1, 0.25, 0.15], "logits": [1, 2, 0, 2, 0.5]}
     assert in_node("arithmetic.topClasses(value.probability, value.logits, 4)", value) == [1, 3, 0, 4]
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1], [3, 0.25, 7]])
-def test_the_page_shifts_by_the_prior_as_models_does(weights: list[float]) -> None:
+def test_the_page_shifts_logits_by_the_prior_as_models_does(weights: list[float]) -> None:
     counts = np.array([500, 50, 5])
     names = ("a", "b", "c")
     shift = in_node(

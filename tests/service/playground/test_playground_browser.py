@@ -1,4 +1,4 @@
-"""The playground, clicked through in Chromium: whatever it shows is compared with what the API answers."""
+"""The playground in Chromium: everything that it shows is compared with the API's answers."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tests.tiny_bundle import write_tiny_bundle
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the playground is not clicked through"),
+    pytest.mark.skipif(CHROMIUM is None, reason="NOT tested, there is no Chromium"),
 ]
 WEIGHTS = {"airplane": 9, "automobile": 1, "bird": 1, "cat": 1, "deer": 1, "dog": 1, "frog": 1, "horse": 1, "ship": 1}
 WEIGHTS |= {"truck": 0.25}
@@ -71,7 +71,7 @@ def playground(opened: Opened, url: str) -> Iterator[Playground]:
 @pytest.mark.parametrize(
     ("model", "words"), [*(("cifar10-lt", words) for words in PRIORS), ("cifar100-lt", ""), ("cifar100-lt", UNIFORM)]
 )
-def test_bars_say_what_classify_says_at_every_alpha(playground: Playground, model: str, words: str) -> None:
+def test_bars_show_what_classify_answers_at_every_alpha(playground: Playground, model: str, words: str) -> None:
     playground.open(f"model={model}&image=cat{words}")
     playground.page.wait_for_selector("#bars li[data-index]")
     for alpha in (-1.5, 0, 0.4, 1.25, 3.2, 40):
@@ -142,7 +142,7 @@ def test_the_number_field_takes_any_number_and_a_name(playground: Playground) ->
     page = playground.page
     playground.open("model=cifar10-lt&image=truck")
     playground.set_alpha("37.5")
-    assert "beyond" in playground.text("#alpha-note")
+    assert "outside the slider’s range" in playground.text("#alpha-note")
     playground.set_alpha("−1,5")
     assert playground.words()["alpha"] == "-1.5"
     playground.set_alpha("tail")
@@ -159,12 +159,12 @@ def test_a_press_on_the_band_sets_alpha(playground: Playground) -> None:
     band = playground.page.locator("#band")
     box = band.bounding_box()
     assert box is not None
-    band.click(position={"x": box["width"] * 6 / 7, "y": 5})  # scrolls there where the window is too low
+    band.click(position={"x": box["width"] * 6 / 7, "y": 5})  # scrolls if the band is outside the window
     playground.frame()
     assert float(playground.page.input_value("#alpha-number")) == pytest.approx(4, abs=0.02)
 
 
-def test_moving_alpha_asks_the_server_nothing_and_tells_a_screen_reader_once(playground: Playground) -> None:
+def test_moving_alpha_sends_no_request_and_tells_a_screen_reader_once(playground: Playground) -> None:
     page = playground.page
     playground.open("model=cifar10-lt&image=truck")
     page.wait_for_selector("#bars li[data-index]")
@@ -178,7 +178,7 @@ def test_moving_alpha_asks_the_server_nothing_and_tells_a_screen_reader_once(pla
     assert re.fullmatch(r"α 4: truck, \d+\.\d %, medium", playground.text("#live"))
 
 
-def test_the_curve_is_read_at_the_alpha_of_the_moment(playground: Playground) -> None:
+def test_the_figures_are_read_from_the_curve_at_the_current_alpha(playground: Playground) -> None:
     playground.open("model=cifar10-lt")
     playground.set_alpha("1")
     curve = get(playground.url, "/v1/models/cifar10-lt/alpha/curve?source=bundle&low=-2&high=5&points=701")
@@ -189,7 +189,7 @@ def test_the_curve_is_read_at_the_alpha_of_the_moment(playground: Playground) ->
     assert playground.page.locator("#curve .dot").count() == 3
 
 
-def test_an_address_brings_everything_back(playground: Playground) -> None:
+def test_a_url_restores_the_whole_state(playground: Playground) -> None:
     page = playground.page
     playground.open("model=cifar10-lt")
     playground.sample("ship")
@@ -211,7 +211,7 @@ def test_an_address_brings_everything_back(playground: Playground) -> None:
     assert page.input_value("[aria-label='weight of ship']") == "4"
 
 
-def test_the_curl_line_gives_the_same_answer(playground: Playground) -> None:
+def test_the_curl_command_gives_the_same_answer(playground: Playground) -> None:
     playground.open("model=cifar10-lt&alpha=1.25&image=truck&prior=custom&weights=0:9,9:0.25")
     playground.page.wait_for_selector("#bars li[data-index]")
     done = subprocess.run(["sh", "-c", playground.curl()], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -222,27 +222,27 @@ def test_the_curl_line_gives_the_same_answer(playground: Playground) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("model=nobody", "this server has no model “nobody”"),
+        ("model=missing", "this server has no model “missing”"),
         ("model=cifar10-lt&alpha=much", "α “much” in the address is neither a number nor an operating point"),
-        ("model=cifar10-lt&prior=custom&weights=99:2", "the prior in the address makes no sense"),
-        ("model=cifar10-lt&prior=custom&weights=1:-2", "the prior in the address makes no sense"),
+        ("model=cifar10-lt&prior=custom&weights=99:2", "the prior in the address does not fit this model"),
+        ("model=cifar10-lt&prior=custom&weights=1:-2", "the prior in the address does not fit this model"),
     ],
 )
-def test_an_address_that_makes_no_sense_is_said(playground: Playground, words: str, sentence: str) -> None:
+def test_a_url_with_unusable_settings_is_reported(playground: Playground, words: str, sentence: str) -> None:
     playground.open(words)
     assert sentence in playground.text("#page-error")
 
 
-def test_a_weight_that_is_none_is_said_and_changes_nothing(playground: Playground) -> None:
+def test_an_unusable_weight_is_reported_and_changes_nothing(playground: Playground) -> None:
     playground.open("model=cifar10-lt&image=truck&prior=custom")
     playground.page.wait_for_selector("#bars li[data-index]")
     before = playground.bars()
     playground.page.fill("[aria-label='weight of cat']", "-3")
-    assert "The weight of cat is “-3”; a number above 0 works." in playground.text("#prior-editor")
+    assert "The weight of cat is “-3”; enter a number above 0." in playground.text("#prior-editor")
     assert playground.bars() == before
 
 
-def test_what_is_no_picture_gets_the_servers_sentence(opened: Opened, url: str) -> None:
+def test_a_file_that_is_not_a_picture_gets_the_servers_message(opened: Opened, url: str) -> None:
     with opened(url, expected=(413, 415, 422)) as playground:
         playground.open("model=cifar10-lt")
         broken = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
@@ -348,7 +348,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(opened: Opened, url
             assert len(playground.bars()) == 8
 
 
-def test_motion_stops_where_it_is_not_wanted(opened: Opened, url: str) -> None:
+def test_reduced_motion_stops_transitions(opened: Opened, url: str) -> None:
     with opened(url, reduced_motion="reduce") as playground:
         playground.open("model=cifar10-lt")
         seconds = playground.page.evaluate("getComputedStyle(document.getElementById('choose')).transitionDuration")

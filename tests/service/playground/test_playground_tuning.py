@@ -1,4 +1,4 @@
-"""The playground's feedback and tuning, clicked through in Chromium, also while the database is away."""
+"""The playground's feedback and tuning in Chromium, also while the database is unavailable."""
 
 import io
 import re
@@ -15,12 +15,12 @@ from tests.service.browser import CHROMIUM, IMAGES, ROOT, Opened, Playground, ch
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the playground is not clicked through"),
+    pytest.mark.skipif(CHROMIUM is None, reason="NOT tested, there is no Chromium"),
 ]
 SHIPPED = ROOT / "models" / "shipped"
 DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
 MODEL = "/v1/models/cifar10-lt"
-AWAY = "postgresql://nobody@127.0.0.1:1/nothing"  # nobody listens on port 1
+UNAVAILABLE = "postgresql://longtail@127.0.0.1:1/nothing"  # no server listens on port 1
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def playground(opened: Opened, url: str) -> Iterator[Playground]:
 
 
 def archive(per_class: int, **extra: bytes) -> dict[str, str | bytes]:
-    """Real test pictures in class folders, as the browser's file field takes them."""
+    """Return a zip of test pictures in class folders, in the form that Playwright's file input expects."""
     if not DATA.is_file():
-        pytest.skip(f"{DATA} is not here: tuning is not clicked through")
+        pytest.skip(f"NOT tested, there is no {DATA}")
     file = io.BytesIO()
     taken = Counter[str]()
     with zipfile.ZipFile(DATA) as source, zipfile.ZipFile(file, "w") as target:
@@ -65,14 +65,14 @@ def archive(per_class: int, **extra: bytes) -> dict[str, str | bytes]:
     return {"name": "small.zip", "mimeType": "application/zip", "buffer": file.getvalue()}
 
 
-def test_feedback_by_a_bar_is_kept_and_shown_on_the_band(playground: Playground) -> None:
+def test_feedback_from_a_bar_is_saved_and_shown_on_the_band(playground: Playground) -> None:
     page = playground.page
-    assert "No label has come back" in playground.text("#counts")
+    assert "No labels for this model yet" in playground.text("#counts")
     page.check("#curve-source input[value=feedback]")
-    assert "No label has come back yet" in playground.text("#curve")
+    assert "No labels yet" in playground.text("#curve")
     playground.sample("truck")
     page.click("#bars li:has-text('truck') button")
-    page.wait_for_selector("#given:has-text('Kept: truck is the true class.')")
+    page.wait_for_selector("#given:has-text('Saved: truck is the true class.')")
     page.wait_for_selector("#curve svg")
     step = next(s for s in path_of(playground.url, "cifar10-lt", "truck.webp") if s["name"] == "truck")
     assert f"true class truck wins from {step['from']:.3f} to {step['to']:.3f}" in playground.text("#won")
@@ -89,23 +89,23 @@ def test_the_feedback_curve_moves_with_a_correction(playground: Playground) -> N
     for name, share in [("airplane", "0.0 %"), ("truck", "100.0 %")]:
         page.fill("#class-filter", name)
         page.click("#send-feedback")
-        page.wait_for_selector(f"#given:has-text('Kept: {name}')")
+        page.wait_for_selector(f"#given:has-text('Saved: {name}')")
         page.wait_for_selector(f"#figures [data-figure=overall] .value:has-text('{share}')")
     assert get(playground.url, f"{MODEL}/feedback")["labels"] == 1
 
 
-def test_a_class_that_never_wins_is_said_to(playground: Playground) -> None:
+def test_a_true_class_that_never_wins_is_reported(playground: Playground) -> None:
     playground.sample("ship")
     playground.page.select_option("#class-list", label="frog (many)")
     playground.page.click("#send-feedback")
-    playground.page.wait_for_selector("#won:has-text('frog wins at no α')")
+    playground.page.wait_for_selector("#won:has-text('frog does not win at any α')")
 
 
-def test_the_true_classs_stretch_follows_the_prior(playground: Playground) -> None:
+def test_the_true_classs_interval_follows_the_prior(playground: Playground) -> None:
     page = playground.page
     playground.sample("truck")
     page.click("#bars li:has-text('truck') button")
-    page.wait_for_selector("#given:has-text('Kept')")
+    page.wait_for_selector("#given:has-text('Saved')")
     page.check("#prior input[value=uniform]")
     playground.frame()
     path = path_of(playground.url, "cifar10-lt", "truck.webp", prior="uniform")
@@ -123,7 +123,7 @@ def test_tuning_on_a_zip_shows_what_the_api_answers_and_saves_it(playground: Pla
         f"{playground.url}{MODEL}/alpha/tune?wait=30", files={"archive": small["buffer"]}, timeout=60
     ).json()
     assert f"= {answer['alpha']:.3f}" in playground.text(".suggested")
-    assert "200 images of small.zip" in playground.text(".headline")
+    assert "200 images from small.zip" in playground.text(".headline")
     low, high = answer["confidence_interval"]
     assert f"95 % confidence {low:.3f} to {high:.3f}" in playground.text(".headline")
     row = playground.text(".comparison [data-figure=balanced]").split("\t")
@@ -145,7 +145,7 @@ def test_tuning_on_a_zip_shows_what_the_api_answers_and_saves_it(playground: Pla
     page.wait_for_selector("#tune-result .error:has-text('head')")
 
 
-def test_constraints_hold_and_those_that_cannot_are_said(playground: Playground) -> None:
+def test_constraints_hold_and_impossible_ones_are_reported(playground: Playground) -> None:
     page = playground.page
     page.set_input_files("#archive", archive(20))
     page.select_option("#objective", "worst_class")
@@ -170,7 +170,7 @@ def test_a_file_that_cannot_be_read_is_listed(playground: Playground) -> None:
     assert "cat/<b>odd.webp" in playground.text(".unreadable")
 
 
-def test_what_is_no_zip_gets_the_servers_sentence(playground: Playground) -> None:
+def test_a_file_that_is_not_a_zip_gets_the_servers_message(playground: Playground) -> None:
     playground.page.click("#start-tune")
     assert "Choose a zip first" in playground.text("#tune-error")
     playground.expected.update({400, 415, 422})
@@ -180,7 +180,7 @@ def test_what_is_no_zip_gets_the_servers_sentence(playground: Playground) -> Non
     playground.page.wait_for_selector("#tune-error .error:has-text('zip')")
 
 
-def test_a_long_job_shows_how_far_it_is_and_can_be_cancelled(playground: Playground) -> None:
+def test_a_long_job_shows_its_progress_and_can_be_cancelled(playground: Playground) -> None:
     page = playground.page
     page.set_input_files("#archive", archive(400))
     page.click("#start-tune")
@@ -202,13 +202,13 @@ def test_tuning_on_feedback(playground: Playground) -> None:
         page.wait_for_selector(f"[data-sample={name}][aria-pressed=true]")
         page.fill("#class-filter", name)
         page.click("#send-feedback")
-        page.wait_for_selector(f"#given:has-text('Kept: {name}')")
+        page.wait_for_selector(f"#given:has-text('Saved: {name}')")
     page.click("#start-tune")
-    page.wait_for_selector(".headline:has-text('3 labels of feedback')")
+    page.wait_for_selector(".headline:has-text('3 labels from feedback')")
 
 
-def test_a_database_that_is_away_is_said_and_stops_no_prediction(opened: Opened) -> None:
-    with server(SHIPPED, AWAY) as url, opened(url, expected=(503,)) as playground:
+def test_an_unavailable_database_is_reported_and_predictions_go_ahead(opened: Opened) -> None:
+    with server(SHIPPED, UNAVAILABLE) as url, opened(url, expected=(503,)) as playground:
         playground.open("model=cifar10-lt")
         playground.page.wait_for_selector("#counts-error .error")
         playground.sample("truck")
@@ -218,13 +218,13 @@ def test_a_database_that_is_away_is_said_and_stops_no_prediction(opened: Opened)
         assert "database" in playground.text("#feedback-error")
 
 
-def test_a_server_that_has_gone_is_said(opened: Opened, tmp_path: Path) -> None:
+def test_a_server_that_stopped_is_reported(opened: Opened, tmp_path: Path) -> None:
     with server(SHIPPED, f"sqlite:///{tmp_path}/longtail.db") as url, opened(url) as playground:
         playground.open("model=cifar10-lt")
         playground.page.context.set_offline(True)
         playground.page.set_input_files("#file", IMAGES / "cat.webp")
         playground.page.wait_for_selector("#picture-error:has-text('does not answer; is it still running?')")
-        playground.problems.clear()  # the browser notes the failed request
+        playground.problems.clear()  # the browser logs the failed request
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -235,4 +235,4 @@ def test_a_phone_shows_a_report_without_scrolling_sideways(opened: Opened, url: 
         playground.page.click("#start-tune")
         playground.page.wait_for_selector(".suggested")
         playground.page.click("#bars li:has-text('truck') button")
-        playground.page.wait_for_selector("#given:has-text('Kept')")
+        playground.page.wait_for_selector("#given:has-text('Saved')")
