@@ -2,8 +2,8 @@
 #
 #   docker build -f docker/service.Dockerfile --target cpu -t longtail:cpu .
 #
-# Everything comes from wheels that uv.lock pins by hash, CUDA 13 and cuDNN 9 too; so both targets stand on one base
-# image, and what was tested is what is shipped. docs/how-to/deploy.md says more.
+# All packages, including CUDA 13 and cuDNN 9, are wheels that uv.lock pins by hash. So both targets share one base image,
+# and the shipped packages are the tested ones. See docs/how-to/deploy.md.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -14,7 +14,7 @@ RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv
 WORKDIR /opt/longtail/app
 COPY pyproject.toml uv.lock ./
 
-# No file of ours changes what these two install, so they are cached until the lock changes.
+# These two stages depend only on pyproject.toml and uv.lock, so they stay cached until one of those changes.
 FROM build AS build-cpu
 ARG EXTRA_GROUPS="--group grpc"
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group cpu ${EXTRA_GROUPS}
@@ -26,13 +26,13 @@ RUN /opt/uv/bin/uv sync --frozen --no-dev --no-default-groups --group gpu ${EXTR
 FROM ${BASE} AS app
 WORKDIR /opt/longtail/app
 COPY LICENSE ./
-COPY service service
 COPY engines engines
 COPY models models
-# The root file system is read-only when it runs, so this is the last chance to compile.
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash service engines models
+COPY service service
+# Compile now: the container's root file system is read-only.
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash engines models service
 
-# What both have: a user of its own, and neither pip nor anything that builds.
+# Shared by both targets: a dedicated user, and neither pip nor build tools.
 FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 longtail && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin longtail \
  && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \

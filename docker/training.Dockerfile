@@ -1,9 +1,9 @@
-# Training as an image: torch, with the CUDA libraries it brings as wheels; it takes a GPU where it is given one.
+# Training as an image, with torch and its CUDA libraries as wheels. It uses a GPU if the container has one.
 #
 #   docker build -f docker/training.Dockerfile -t longtail:training .
 #   docker run --rm --gpus all -v ./data:/data:ro -v ./runs:/runs longtail:training train cifar10-lt --data /data/cifar10-lt.zip --out /runs/one
 #
-# docs/how-to/deploy.md says more.
+# See docs/how-to/deploy.md.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

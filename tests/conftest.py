@@ -1,4 +1,4 @@
-"""What every folder of tests may ask for."""
+"""Fixtures for all tests."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from hypothesis import settings
 from models.bundle import Bundle, load_bundle
 from tests.tiny_bundle import write_tiny_bundle
 
-settings.register_profile("longtail", deadline=None)  # how busy a machine is, is no claim of ours
+settings.register_profile("longtail", deadline=None)  # the tests make no claim about time per example
 settings.load_profile("longtail")
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A small, valid, runnable bundle, root/tiny/1; shared, so read only."""
+    """Return a small, valid, runnable bundle, ROOT/tiny/1. Tests share it, so they must not change it."""
     root: Path = tmp_path_factory.mktemp("repository")
     return load_bundle(write_tiny_bundle(root))

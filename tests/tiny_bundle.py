@@ -1,7 +1,7 @@
-"""A real, runnable bundle in a few kilobytes, written by a plain function so that any test can have its own.
+"""A valid, runnable bundle of a few kilobytes, written by a plain function so that any test can make its own.
 
-The graph averages an 8 x 8 image to D = 8 features by a random matrix, and then computes exactly what a trained model
-does: `logits` = (τ/K) Σ_k ŵ_k·x̂_k and `head_cosine` = x̂_k·d̂_k.
+The graph projects an 8 x 8 image to D = 8 features with a random matrix, and then computes what a trained model
+computes: `logits` = (τ/K) Σ_k ŵ_k·x̂_k and `head_cosine` = x̂_k·d̂_k.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ GAMMA = 1 / 32
 
 @dataclass(frozen=True)
 class TinyModel:
-    """The numbers of a tiny model; `features` and `write` say the rest."""
+    """The weights of a tiny model, with the arithmetic of its graph in numpy."""
 
     num_classes: int = 5
     seed: int = 0
@@ -49,11 +49,11 @@ class TinyModel:
 
     @property
     def class_effect(self) -> NDArray[Any]:
-        """(K, C)."""
+        """(K, C) class effect of the weights."""
         return tde.class_effect(self.weight, self.mean_feature, num_heads=NUM_HEADS, tau=TAU, gamma=GAMMA)
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, 8, 8, 3) uint8 -> (B, D), what the graph computes inside."""
+        """(B, 8, 8, 3) uint8 -> (B, D), the features inside the graph."""
         features: NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / 255 @ self.projection
         return features
 
@@ -66,7 +66,7 @@ class TinyModel:
         return tde.head_cosine(self.features(images), self.mean_feature, num_heads=NUM_HEADS)
 
     def onnx(self) -> onnx.ModelProto:
-        """The graph of the contract."""
+        """Return the graph in the bundle format's form."""
         part = WIDTH // NUM_HEADS
         weight = self.weight.reshape(self.num_classes, NUM_HEADS, part)
         weight = weight / (np.linalg.norm(weight, axis=2, keepdims=True) + GAMMA) * (TAU / NUM_HEADS)
@@ -110,7 +110,7 @@ class TinyModel:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
     def manifest(self, name: str = "tiny", version: int = 1, *, exempt_class: int | None = None) -> Manifest:
-        """A valid manifest, without checksums."""
+        """Return a valid manifest without checksums."""
         chosen = {"head": 0.0, "label_free": 1.25, "balanced": 1.5, "tail": 2.0}
         row = dict.fromkeys(("overall", "many", "medium", "few", "balanced", "harmonic", "geometric"), 0.5)
         row |= {"worst_class": 0.25, "macro_f1": 0.5, "ece": 0.125}
@@ -140,7 +140,7 @@ class TinyModel:
         )
 
     def write(self, root: Path, manifest: Manifest, **changes: Any) -> Path:
-        """Save under root/NAME/VERSION; `changes` replace what save_bundle is given."""
+        """Save the bundle at ROOT/NAME/VERSION; `changes` replace arguments of `save_bundle`."""
         arguments: dict[str, Any] = {
             "model_onnx": self.onnx().SerializeToString(),
             "class_effect": self.class_effect,
@@ -160,6 +160,6 @@ def write_tiny_bundle(
     seed: int = 0,
     exempt_class: int | None = None,
 ) -> Path:
-    """Write root/NAME/VERSION, a valid bundle whose graph runs, and return that folder."""
+    """Write a valid bundle whose graph runs to ROOT/NAME/VERSION; return that folder."""
     model = TinyModel(num_classes, seed)
     return model.write(root, model.manifest(name, version, exempt_class=exempt_class))

@@ -1,7 +1,7 @@
-"""Real programs that the tests of docker/ run: the service, HAProxy, Prometheus, a name server in Docker's place.
+"""Real programs for the tests of docker/: the service, HAProxy, Prometheus, and a name server instead of Docker's.
 
-What is shipped is used as it is. Its names (`service`, `replica`) are answered by that name server, with addresses of
-this machine's loopback. Where a program is not installed, the tests that need it skip aloud.
+The tests use the shipped configuration unchanged. The name server resolves its host names (`service`, `replica`) to
+loopback addresses. If a program is not installed, the tests that need it are skipped with a reason.
 """
 
 import os
@@ -34,7 +34,7 @@ PATIENCE = 30.0  # seconds
 
 
 def program(name: str, package: str) -> str:
-    """Where a program is; skips aloud where it is not."""
+    """Return the path of a program; skip the test if it is not installed."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
         pytest.skip(f"NOT tested, there is no {name} (Debian's package is called {package})")
@@ -42,7 +42,7 @@ def program(name: str, package: str) -> str:
 
 
 def needs(condition: bool, what: str) -> None:
-    """Skip aloud where something is not there."""
+    """Skip the test if a condition does not hold."""
     if not condition:
         pytest.skip(f"NOT tested, {what}")
 
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def eventually(claim: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Ask until it holds, or fail."""
+    """Poll until the claim holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < end, f"after {seconds} s still not: {what}"
@@ -62,10 +62,10 @@ def eventually(claim: Callable[[], bool], what: str, seconds: float = PATIENCE) 
 
 
 class Names(dict[str, list[str]]):
-    """name -> addresses, as the name server answers them from now on."""
+    """A table of name -> addresses that the name server answers from; changes apply at once."""
 
     def answer(self, query: bytes) -> bytes:
-        """Return the answer to a query for one name: addresses, nothing, or that there is no such name."""
+        """Return the answer to a query for one name: its addresses, an empty answer, or NXDOMAIN."""
         labels = []
         at = 12
         while query[at]:
@@ -83,7 +83,7 @@ class Names(dict[str, list[str]]):
 
 @contextmanager
 def names(**addresses: list[str]) -> Iterator[Names]:
-    """A name server at NAMES_AT, port 53, which only root may open."""
+    """Run a name server at NAMES_AT, port 53, which only root may open."""
     table = Names(addresses)
 
     class Answer(socketserver.BaseRequestHandler):
@@ -105,7 +105,7 @@ def names(**addresses: list[str]) -> Iterator[Names]:
 
 @contextmanager
 def started(command: Sequence[str | Path], log: Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is killed at the end if it still runs; what it says goes to a file."""
+    """Start a process with its output in a file; kill it at the end if it still runs."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=file, stderr=file)
     try:
@@ -117,7 +117,7 @@ def started(command: Sequence[str | Path], log: Path, **environment: str) -> Ite
 
 @contextmanager
 def replica(address: str, models: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """The service at an address, port 8000, as a container has it, ready; killed at the end if it still runs."""
+    """Start the service at an address, port 8000, and wait until it is ready; kill it at the end if it still runs."""
     settings = {"LONGTAIL_HOST": address, "LONGTAIL_PORT": "8000", "LONGTAIL_MODELS": str(models)}
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "--log-level", "warning"],
@@ -134,7 +134,7 @@ def replica(address: str, models: Path, environment: Mapping[str, str]) -> Itera
 
 
 def answers(url: str) -> bool:
-    """Whether it answers 200 now."""
+    """Return whether the URL answers 200."""
     try:
         return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""The alerts are valid, fire when they should and not otherwise, and are about metrics that the service has."""
+"""The alerts are valid, fire only when they should, and use the service's metrics."""
 
 import re
 import subprocess
@@ -21,17 +21,17 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("what", [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml")])
-def test_prometheus_takes_the_configuration_and_the_rules(what: tuple[str, ...]) -> None:
+def test_prometheus_accepts_the_configuration_and_the_rules(what: tuple[str, ...]) -> None:
     done = promtool(*what)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_fires_when_its_example_says_so_and_not_otherwise() -> None:
+def test_every_alert_fires_in_its_examples_and_only_there() -> None:
     done = promtool("test", "rules", "alerts_test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_example_that_is_wrong_is_noticed(tmp_path: Path) -> None:
+def test_a_wrong_example_fails(tmp_path: Path) -> None:
     (tmp_path / "alerts.yml").write_text((FOLDER / "alerts.yml").read_text().replace("> 0.8", "> 0.95"))
     (tmp_path / "alerts_test.yml").write_text((FOLDER / "alerts_test.yml").read_text())
     assert promtool("test", "rules", str(tmp_path / "alerts_test.yml")).returncode == 1
@@ -43,7 +43,7 @@ def test_every_alert_has_an_example_in_which_it_fires() -> None:
 
 
 @pytest.mark.parametrize("text", [str(rule["expr"]) for rule in ALERTS])
-def test_every_metric_is_one_that_the_service_documents(text: str) -> None:
+def test_every_metric_is_documented(text: str) -> None:
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = re.findall(r"^\| `(longtail_\w+)` \|", page, re.MULTILINE)
     known = {re.sub(SUFFIXES, "", name) for name in documented}
@@ -52,6 +52,6 @@ def test_every_metric_is_one_that_the_service_documents(text: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
-def test_every_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, dict[str, str]]) -> None:
+def test_every_alert_has_a_severity_and_a_summary(alert: dict[str, dict[str, str]]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert len(alert["annotations"]["summary"].split()) >= 5

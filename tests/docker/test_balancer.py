@@ -1,4 +1,4 @@
-"""HAProxy as shipped, before two services that share a PostgreSQL; one ends, in every way, under load."""
+"""HAProxy as shipped, in front of two services that share a PostgreSQL database; replicas stop and die under load."""
 
 import re
 import signal
@@ -39,7 +39,7 @@ LATER = "127.0.0.64"
 PICTURES = [picture(seed) for seed in range(20)]
 CLIENTS = 6
 POINTS = "/v1/models/tiny/operating-points"
-# What depends on where it runs, the test says itself; all else is as in the compose file.
+# The compose file's settings, without those that depend on the place; the test sets these itself.
 SETTINGS = {
     name: value
     for name, value in COMPOSE["services"]["replica"]["environment"].items()
@@ -49,7 +49,7 @@ SETTINGS = {
 
 @dataclass
 class Site:
-    """A balancer's address, the names it asks for, and how to start a replica."""
+    """A balancer's URL, the name server's table, and a function that starts a replica."""
 
     url: str
     metrics: str
@@ -58,11 +58,11 @@ class Site:
     replicas: "dict[str, subprocess.Popen[str]]" = field(default_factory=dict)
 
     def client(self, address: str = "") -> httpx.Client:
-        """Ask through the balancer, or one replica."""
+        """Return a client of the balancer, or of one replica if an address is given."""
         return httpx.Client(base_url=f"http://{address}:8000" if address else self.url, timeout=30, trust_env=False)
 
     def has(self, count: int = 2) -> bool:
-        """Whether the balancer has so many replicas."""
+        """Return whether the balancer has `count` replicas."""
         try:
             text = httpx.get(self.metrics, trust_env=False).text
         except httpx.HTTPError:
@@ -72,14 +72,14 @@ class Site:
 
 @pytest.fixture
 def site(tiny_bundle: Bundle, postgres: Postgres, migrated_postgres: str, tmp_path: Path) -> Iterator[Site]:
-    """Two replicas that are ready, behind the balancer."""
+    """Start two replicas behind the balancer and wait until they are ready."""
     haproxy = program("haproxy", "haproxy")
     listen, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     environment = SETTINGS | {
         "LONGTAIL_DATABASE": postgres.create(migrated_postgres).replace(f":{PASSWORD}@", "@"),
         "LONGTAIL_DATABASE_PASSWORD_FILE": str(tmp_path / "password"),
-        "LONGTAIL_CACHE_MB": "0",  # every picture is work
+        "LONGTAIL_CACHE_MB": "0",  # every picture runs through the network
     }
     with ExitStack() as stack:
 
@@ -99,23 +99,23 @@ def site(tiny_bundle: Bundle, postgres: Postgres, migrated_postgres: str, tmp_pa
 
 @dataclass
 class Load:
-    """What came of the requests so far: how many were answered rightly, and all that were not."""
+    """The outcome of the requests so far: the number of right answers, and a text for each failure."""
 
     right: int = 0
     failed: list[str] = field(default_factory=list)
 
-    def goes_on(self, count: int = 200) -> None:
-        """Wait until so many more are answered rightly."""
+    def wait_for_answers(self, count: int = 200) -> None:
+        """Wait for `count` more right answers."""
         enough = self.right + count
         eventually(lambda: self.right >= enough, f"{count} more right answers; failed: {self.failed[:5]}")
 
 
 @contextmanager
 def load(site: Site) -> Iterator[Load]:
-    """Clients that classify through the balancer, each one request at a time, and compare every answer."""
+    """Run clients that classify through the balancer, one request at a time each, and check every answer."""
     with site.client(FIRST) as client:
         expected = [classified(client, data).json()["results"][0]["predictions"] for data in PICTURES]
-    made = Load()
+    outcome = Load()
     over = threading.Event()
 
     def ask(number: int) -> None:
@@ -125,20 +125,20 @@ def load(site: Site) -> Iterator[Load]:
                 try:
                     answer = classified(client, PICTURES[number])
                 except httpx.HTTPError as error:
-                    made.failed.append(repr(error))
+                    outcome.failed.append(repr(error))
                     continue
                 if answer.status_code != 200:
-                    made.failed.append(f"{answer.status_code} {answer.text[:200]}")
+                    outcome.failed.append(f"{answer.status_code} {answer.text[:200]}")
                 elif same(answer.json()["results"][0]["predictions"], expected[number]):
-                    made.right += 1
+                    outcome.right += 1
                 else:
-                    made.failed.append(f"wrong: {answer.text}")
+                    outcome.failed.append(f"wrong: {answer.text}")
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         asking = [threads.submit(ask, number) for number in range(CLIENTS)]
         try:
-            made.goes_on()
-            yield made
+            outcome.wait_for_answers()
+            yield outcome
         finally:
             over.set()
     for each in asking:
@@ -150,7 +150,7 @@ def classified(client: httpx.Client, data: bytes) -> httpx.Response:
 
 
 def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
-    """The same classes at every alpha; logits of batches of different sizes may differ in their last digits."""
+    """Return whether two answers agree; batches of different sizes may change a logit's last digits."""
     classes = [[(p["alpha"], c["name"]) for p in each for c in p["classes"]] for each in (one, other)]
     logits = [[c["logit"] for p in each for c in p["classes"]] for each in (one, other)]
     return classes[0] == classes[1] and logits[0] == pytest.approx(logits[1], abs=1e-3)
@@ -167,56 +167,56 @@ def test_operating_points_and_feedback_are_shared(site: Site) -> None:
         assert [c.get("/v1/models/tiny/feedback").json()["labels"] for c in (first, second, balanced)] == [20] * 3
 
 
-def test_both_replicas_get_work_and_a_third_is_found_by_its_name(site: Site) -> None:
-    with load(site) as asked:
+def test_both_replicas_get_requests_and_a_third_is_found_by_its_name(site: Site) -> None:
+    with load(site) as sent:
         site.names["replica"] = [FIRST, SECOND, LATER]
         site.start(LATER)
         eventually(lambda: site.has(3), "the balancer has the third")
-        asked.goes_on()
+        sent.wait_for_answers()
         for address in (FIRST, SECOND, LATER):
             with site.client(address) as client:
                 count = re.search(r"^longtail_images_total.* (\S+)$", client.get("/metrics").text, re.MULTILINE)
                 assert float(count[1]) > len(PICTURES)
-    assert asked.failed == []
+    assert sent.failed == []
 
 
-def test_a_replica_that_is_killed_takes_only_what_it_was_doing_with_it(site: Site) -> None:
-    with load(site) as asked:
+def test_a_killed_replica_loses_only_its_requests_in_flight(site: Site) -> None:
+    with load(site) as sent:
         site.replicas[SECOND].kill()
         eventually(lambda: site.has(1), "the balancer has noticed")
-        asked.goes_on()
-        broken = list(asked.failed)
+        sent.wait_for_answers()
+        broken = list(sent.failed)
         site.names["replica"] = [FIRST]
-        asked.goes_on()
+        sent.wait_for_answers()
     assert len(broken) <= CLIENTS
-    gone = ("502 ", "RemoteProtocolError")  # HAProxy hangs up where the connection has had an answer before
+    gone = ("502 ", "RemoteProtocolError")  # HAProxy closes a connection that has had an answer before
     assert all(each.startswith(gone) for each in broken), broken
-    assert asked.failed == broken
+    assert sent.failed == broken
 
 
-def test_a_replica_that_is_told_to_stop_fails_nobody(site: Site) -> None:
-    with load(site) as asked:
+def test_a_stopping_replica_fails_no_request(site: Site) -> None:
+    with load(site) as sent:
         site.replicas[SECOND].send_signal(signal.SIGTERM)
         assert site.replicas[SECOND].wait(timeout=60) == 0
-        asked.goes_on()
-    assert asked.failed == []
+        sent.wait_for_answers()
+    assert sent.failed == []
 
 
-def test_a_database_that_is_started_again_stops_no_classification(site: Site, postgres: Postgres) -> None:
-    with load(site) as asked, site.client() as client:
+def test_a_database_restart_interrupts_no_classification(site: Site, postgres: Postgres) -> None:
+    with load(site) as sent, site.client() as client:
         before = classified(client, PICTURES[0]).json()["results"][0]["id"]
         eventually(lambda: label(client, before) == 200, "a label is taken")
         postgres.stop()
         try:
             assert label(client, before) == 503
-            asked.goes_on()
+            sent.wait_for_answers()
         finally:
             postgres.start_again()
         for address in (FIRST, SECOND):
             with site.client(address) as one:
                 eventually(lambda one=one: label(one, before) == 200, "labels are taken again")
-        asked.goes_on()
-    assert asked.failed == []
+        sent.wait_for_answers()
+    assert sent.failed == []
 
 
 def label(client: httpx.Client, result: str) -> int:
@@ -224,7 +224,7 @@ def label(client: httpx.Client, result: str) -> int:
 
 
 class Unreliable(BaseHTTPRequestHandler):
-    """A replica that is ready, takes every request, and hangs up on it."""
+    """A replica that is ready, accepts every request and closes the connection without an answer."""
 
     received: ClassVar[list[str]] = []
 

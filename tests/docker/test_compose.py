@@ -1,4 +1,4 @@
-"""Every path, port, variable, name and address in docker-compose.yml is one that the code, or a file here, has."""
+"""Every path, port, variable, name and address in docker-compose.yml exists in the code or in a file next to it."""
 
 import os
 import re
@@ -22,7 +22,7 @@ HAPROXY = (DOCKER / "haproxy.cfg").read_text()
 
 
 def image_variables(target: str) -> dict[str, str]:
-    """Return the settings that the stages of a target give it."""
+    """Return the settings that a target's stages set."""
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)$(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL))
     return dict(re.findall(r"(LONGTAIL_\w+)=(\S+)", stages["runtime"] + stages[target]))
 
@@ -38,7 +38,7 @@ def megabytes(text: str) -> float:
 
 
 @pytest.mark.parametrize("profile", ["", "gpu", "scale", "gpu,scale"])
-def test_docker_compose_takes_it(profile: str) -> None:
+def test_docker_compose_accepts_the_file(profile: str) -> None:
     command = [program("docker-compose", "docker-compose"), "config"]
     environment = os.environ | {"COMPOSE_PROFILES": profile}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -55,7 +55,7 @@ def test_docker_compose_takes_it(profile: str) -> None:
         ("scale", {"replica", "balancer", "postgres"}),
     ],
 )
-def test_each_profile_starts_what_it_says(profile: str | None, services: set[str]) -> None:
+def test_each_profile_starts_its_services(profile: str | None, services: set[str]) -> None:
     assert {name for name, each in SERVICES.items() if each.get("profiles") == (profile and [profile])} == services
 
 
@@ -72,7 +72,7 @@ def test_every_variable_is_a_setting_and_its_value_fits(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("target", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
-def test_an_image_alone_listens_to_everybody_and_keeps_its_state_in_its_volume(target: str, device: str) -> None:
+def test_an_image_alone_listens_on_all_interfaces_and_keeps_its_state_in_its_volume(target: str, device: str) -> None:
     settings = Settings.read(image_variables(target))
     assert (settings.host, settings.device) == ("0.0.0.0", device)  # noqa: S104  a container's
     assert f"EXPOSE {settings.port}\n" in DOCKERFILE
@@ -80,7 +80,7 @@ def test_an_image_alone_listens_to_everybody_and_keeps_its_state_in_its_volume(t
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_folder_and_file_that_is_mounted_is_there_or_made_by_docker(name: str) -> None:
+def test_every_mounted_folder_and_file_exists_or_is_a_volume(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source, target = re.fullmatch(r"(\$\{\w+:-[^}]+\}|[^:]+):([^:]+)(?::ro)?", volume).groups()
         source = re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", source)
@@ -92,7 +92,7 @@ def test_every_folder_and_file_that_is_mounted_is_there_or_made_by_docker(name: 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_images_are_built_from_targets_that_the_dockerfile_has(name: str) -> None:
+def test_our_images_are_built_from_existing_targets(name: str) -> None:
     build = SERVICES[name]["build"]
     assert (ROOT / build["context"] / build["dockerfile"]).exists()
     assert f" AS {build['target']}\n" in DOCKERFILE
@@ -103,7 +103,7 @@ def test_our_images_are_built_from_targets_that_the_dockerfile_has(name: str) ->
 
 
 @pytest.mark.parametrize("file", ["service.Dockerfile", "training.Dockerfile"])
-def test_every_outside_stage_starts_from_the_base_and_copies_only_what_is_sent(file: str) -> None:
+def test_every_stage_starts_from_the_base_and_copies_only_files_in_the_build_context(file: str) -> None:
     text = (DOCKER / file).read_text()
     stages = {name for _, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)}
     assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) <= stages | {"${BASE}"}
@@ -113,13 +113,21 @@ def test_every_outside_stage_starts_from_the_base_and_copies_only_what_is_sent(f
     assert all(source in sent and (ROOT / source).exists() for source in copied)
 
 
+@pytest.mark.parametrize("file", ["service.Dockerfile", "training.Dockerfile"])
+def test_an_image_holds_every_package_that_its_code_imports(file: str) -> None:
+    copied = set(re.findall(r"^COPY (\w+) \1$", (DOCKER / file).read_text(), re.MULTILINE))
+    modules = [path.read_text() for folder in copied for path in (ROOT / folder).rglob("*.py")]
+    imported = {name for text in modules for name in re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE)}
+    assert imported & {"engines", "models", "service", "training"} <= copied
+
+
 def test_the_python_of_the_base_is_one_that_the_project_supports() -> None:
     base = re.search(r"^ARG BASE=python:(\d+)\.(\d+)-", DOCKERFILE, re.MULTILINE)
     assert f'requires-python = ">={base[1]}.{base[2]}"' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_has_limits_restarts_and_cannot_write_where_it_should_not(name: str) -> None:
+def test_every_service_has_limits_restarts_and_a_read_only_root(name: str) -> None:
     service = SERVICES[name]
     assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
     assert service["restart"] == "unless-stopped"
@@ -129,7 +137,7 @@ def test_every_service_has_limits_restarts_and_cannot_write_where_it_should_not(
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_container_is_given_longer_to_stop_than_the_service_takes(name: str) -> None:
+def test_docker_waits_longer_for_a_container_to_stop_than_the_service_takes(name: str) -> None:
     settings = Settings.read({k: v for k, v in SERVICES[name]["environment"].items() if "DATABASE" not in k})
     assert seconds(SERVICES[name]["stop_grace_period"]) > settings.drain_seconds + settings.grace_seconds + 5
 
@@ -162,27 +170,28 @@ def test_replicas_reach_the_database_that_compose_starts() -> None:
     assert "ports" not in SERVICES["postgres"]
 
 
-def test_prometheus_and_the_balancer_ask_names_and_ports_that_are_there() -> None:
+def test_prometheus_and_the_balancer_use_existing_names_and_ports() -> None:
     port = image_variables("cpu")["LONGTAIL_PORT"]
     jobs = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
     found = jobs["longtail"]["dns_sd_configs"][0]
     assert jobs["longtail"]["static_configs"][0]["targets"] == [f"service:{port}"]
     assert {"service", *found["names"]} == set(OURS)
     assert str(found["port"]) == port
-    assert "metrics_path" not in jobs["longtail"]  # /metrics, as the service has it
+    assert "metrics_path" not in jobs["longtail"]  # Prometheus asks for /metrics by default
     assert f"replica:{port} " in HAPROXY
     assert f":-{jobs['balancer']['dns_sd_configs'][0]['port']}" in HAPROXY.replace("-:", ":-")
     assert SERVICES["balancer"]["ports"][0].endswith(":8080")
     assert 'bind "${LISTEN-:8080}"' in HAPROXY
 
 
-def test_the_balancer_has_room_for_as_many_replicas_as_the_compose_file_says() -> None:
-    most = int(re.search(r"server-template replica (\d+) ", HAPROXY)[1])
-    assert f"LONGTAIL_REPLICAS   2, at most {most}\n" in (ROOT / "docker-compose.yml").read_text()
+def test_the_balancer_allows_as_many_replicas_as_the_compose_file_says() -> None:
+    max_replicas = int(re.search(r"server-template replica (\d+) ", HAPROXY)[1])
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert f"LONGTAIL_REPLICAS   number of replicas, at most {max_replicas}; default 2\n" in text
 
 
 @pytest.mark.parametrize("where", ["haproxy.cfg", "service.Dockerfile"])
-def test_health_is_asked_at_an_address_that_the_service_has(where: str) -> None:
+def test_health_checks_use_a_route_of_the_service(where: str) -> None:
     assert "/readyz" in (HAPROXY if where == "haproxy.cfg" else (ROOT / "service" / "probe.py").read_text())
     assert '"/readyz"' in (ROOT / "service" / "routes" / "health.py").read_text()
 
@@ -198,7 +207,7 @@ KEYS: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.keys.yml").read_te
 WITH_KEYS = DOCKER / "prometheus" / "prometheus.keys.yml"
 
 
-def test_docker_compose_adds_keys_to_every_service_of_ours() -> None:
+def test_docker_compose_gives_keys_to_every_service_of_ours() -> None:
     command = [program("docker-compose", "docker-compose"), "-f", "docker-compose.yml", "-f", "docker-compose.keys.yml"]
     environment = os.environ | {"COMPOSE_PROFILES": "gpu,scale"}
     done = subprocess.run([*command, "config"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -213,7 +222,7 @@ def test_docker_compose_adds_keys_to_every_service_of_ours() -> None:
     assert services["replica"]["environment"]["LONGTAIL_DATABASE_PASSWORD_FILE"] == "/run/secrets/postgres_password"
 
 
-def test_prometheus_with_a_key_is_prometheus_as_it_is_but_for_the_key() -> None:
+def test_prometheus_with_a_key_differs_only_in_the_key() -> None:
     with_key = yaml.safe_load(WITH_KEYS.read_text())
     job = with_key["scrape_configs"][0]
     assert job.pop("authorization") == {"credentials_file": "/run/secrets/metrics_key"}
@@ -223,8 +232,8 @@ def test_prometheus_with_a_key_is_prometheus_as_it_is_but_for_the_key() -> None:
     assert KEYS["services"]["prometheus"]["secrets"] == ["metrics_key"]
 
 
-def test_the_commands_that_make_the_keys_make_them(tmp_path: Path) -> None:
-    """As docs/how-to/deploy.md has them, with this Python in the image's place."""
+def test_the_documented_commands_create_the_keys(tmp_path: Path) -> None:
+    """Run the commands of docs/how-to/deploy.md with this Python instead of the image."""
     block = (ROOT / "docs" / "how-to" / "deploy.md").read_text().partition('keys="docker run')[2].partition("chmod")[0]
     commands = f'keys="{sys.executable} -m service.keys"\n' + block.partition("\n")[2].replace(
         "docker/secrets", str(tmp_path)
@@ -238,7 +247,7 @@ def test_the_commands_that_make_the_keys_make_them(tmp_path: Path) -> None:
     assert find_key(keys, (tmp_path / "metrics_key").read_text().strip().encode()) == keys[1]
 
 
-def test_promtool_takes_prometheus_with_a_key(tmp_path: Path) -> None:
+def test_promtool_accepts_the_configuration_with_a_key(tmp_path: Path) -> None:
     for file in (DOCKER / "prometheus").glob("*.yml"):
         (tmp_path / file.name).write_text(file.read_text().replace("/run/secrets", str(tmp_path)))
     (tmp_path / "metrics_key").write_text("lt_x")

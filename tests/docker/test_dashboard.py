@@ -1,4 +1,4 @@
-"""The dashboard holds together, about metrics that the service has. That its queries give data: test_prometheus."""
+"""The dashboard is consistent and uses the service's metrics; test_prometheus.py checks that its queries give data."""
 
 import json
 import re
@@ -27,11 +27,11 @@ WORTH_WATCHING = [
 
 
 @pytest.mark.parametrize("pattern", WORTH_WATCHING)
-def test_what_is_worth_watching_is_shown(pattern: str) -> None:
+def test_every_important_metric_is_shown(pattern: str) -> None:
     assert any(re.search(pattern, query) for query in QUERIES)
 
 
-def test_every_id_is_used_once_and_no_panel_lies_on_another() -> None:
+def test_ids_are_unique_and_panels_do_not_overlap() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     cells = [
         (x, y)
@@ -44,7 +44,7 @@ def test_every_id_is_used_once_and_no_panel_lies_on_another() -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_every_panel_asks_the_data_source_that_is_provisioned() -> None:
+def test_every_panel_uses_the_provisioned_data_source() -> None:
     source = {"type": SOURCE["type"], "uid": SOURCE["uid"]}
     asked = [*PANELS, *TARGETS, *DASHBOARD["templating"]["list"], *DASHBOARD["annotations"]["list"]]
     assert all(each["datasource"] == source for each in asked)
@@ -56,7 +56,7 @@ def test_every_variable_is_defined() -> None:
     assert {name for query in QUERIES for name in re.findall(r"\$(\w+)", query)} == defined | {"__rate_interval"}
 
 
-def test_every_metric_is_one_that_the_service_documents() -> None:
+def test_every_metric_is_documented() -> None:
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     documented = re.findall(r"^\| `(longtail_\w+)` \|", page, re.MULTILINE)
     known = {re.sub(SUFFIXES, "", name) for name in documented}

@@ -1,7 +1,7 @@
-"""The CPU image is really built, and started as compose starts it: another user, a read-only root, SIGTERM to end it.
+"""The CPU image is built and run as compose runs it: as another user, with a read-only root, stopped by SIGTERM.
 
-`../shared/tools/build-image` builds it with buildah, on Debian's python3 in the place of python:3.11-slim. What the
-compose file says of the container is done with a mount namespace and setpriv, since no Docker engine runs here.
+`../shared/tools/build-image` builds it with buildah, on Debian's python3 instead of python:3.11-slim. A mount namespace
+and setpriv apply the compose file's container settings, because the tests have no Docker engine.
 """
 
 import json
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BUILD = ROOT.parent / "shared" / "tools" / "build-image"
 TAG = "localhost/longtail:test"
 BUILDAH = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
-SYSTEM_CERTIFICATES = "system-certs = true\n"  # for uv, as the script mounts this machine's
-MAX_MB = 350  # of what we put on the base image: onnxruntime, numpy and their like
+SYSTEM_CERTIFICATES = "system-certs = true\n"  # for uv: the script mounts the host's certificates
+MAX_MB = 350  # added to the base image: onnxruntime, numpy and the like
 APP = "opt/longtail/app"
 ABSENT = ("pip", "uv", "cc", "gcc", "make", "git", "curl", "wget", "cmake", "ld")
 ADDRESS = "127.0.0.65"
@@ -40,14 +40,14 @@ exec chroot "$root" setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-gr
 
 @dataclass
 class Image:
-    """A built image: its configuration, its files, and a folder for its volume."""
+    """A built image: its configuration, its files and a folder for its volume."""
 
     config: dict[str, Any]
     root: Path
     state: Path
 
     def command(self, *command: str, **settings: str) -> list[str]:
-        """Return what runs a command in it, as its user, its root file system read-only."""
+        """Return a command line that runs `command` in the image, as its user, with a read-only root file system."""
         environment = COMPOSE["services"]["service"]["environment"] | {"LONGTAIL_HOST": ADDRESS} | settings
         variables = self.config["Env"] + [f"{name}={value}" for name, value in environment.items()]
         inside = [self.config["User"], self.config["WorkingDir"], *command]
@@ -62,7 +62,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The image of the target `cpu`, built now; gone afterwards."""
+    """Build the image of the target `cpu`; remove it at the end."""
     needs(BUILD.exists(), f"there is no {BUILD.name} in ../shared/tools to build an image with")
     needs(os.geteuid() == 0, "building an image takes root")
     folder = tmp_path_factory.mktemp("image")
@@ -93,7 +93,7 @@ def buildah(*arguments: str) -> str:
 def service(
     image: Image, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A container of it, ready."""
+    """Start a container of the image and wait until it is ready."""
     log = tmp_path_factory.mktemp("service") / "log"
     with started(image.command(*image.config["Entrypoint"], LONGTAIL_WORKERS=request.param), log) as process:
         ready = f"http://{ADDRESS}:8000/readyz"
@@ -102,7 +102,7 @@ def service(
         yield process
 
 
-def test_it_is_small_and_has_what_serves_and_nothing_else(image: Image) -> None:
+def test_it_is_small_and_holds_only_what_serves(image: Image) -> None:
     ours = int(subprocess.run(["du", "-sm", image.root / "opt"], capture_output=True, check=True).stdout.split()[0])
     assert ours < MAX_MB
     assert {path.name for path in (image.root / "opt").iterdir()} == {"longtail"}
@@ -119,18 +119,18 @@ def test_it_has_neither_torch_nor_anything_that_builds_or_installs(image: Image)
     assert image.run("python", "-c", "import onnxruntime, grpc, psycopg").returncode == 0
 
 
-def test_its_user_is_nobody_and_can_write_to_its_state_only(image: Image) -> None:
+def test_its_user_is_unprivileged_and_can_write_only_to_its_state(image: Image) -> None:
     user = image.config["User"]
     assert user == f"{USER}:{USER}"
     assert image.run("id", "-u").stdout.strip() == str(USER)
     owner = (image.root / "state").stat()
-    assert (owner.st_uid, owner.st_gid) == (USER, USER)  # a new volume takes it over from here
+    assert (owner.st_uid, owner.st_gid) == (USER, USER)  # a new volume inherits this owner
     assert not [path for path in (image.root / "opt").rglob("*") if path.lstat().st_uid == USER]
     assert "Read-only" in image.run("touch", "/opt/longtail/x").stderr
     assert image.run("touch", "/state/x", "/tmp/x").returncode == 0  # noqa: S108  the container's own
 
 
-def test_its_health_check_and_end_are_what_the_code_has(image: Image) -> None:
+def test_its_health_check_and_stop_signal_match_the_code(image: Image) -> None:
     check = image.config["Healthcheck"]["Test"]
     assert check == ["CMD", "python", "-m", "service.probe"]
     assert image.config["StopSignal"] == "SIGTERM"
@@ -139,7 +139,7 @@ def test_its_health_check_and_end_are_what_the_code_has(image: Image) -> None:
     assert (refused.returncode, "Connection refused" in refused.stderr) == (1, True)
 
 
-def test_it_says_by_itself_whether_it_would_work(image: Image) -> None:
+def test_check_passes_in_the_image(image: Image) -> None:
     done = image.run(*image.config["Entrypoint"], "--check")
     assert done.returncode == 0, done.stderr
     assert "cifar10-lt version 2: 10 classes" in done.stdout
@@ -161,7 +161,9 @@ def test_one_picture_is_another_class_at_another_alpha(image: Image, service: "s
     assert "CapEff:\t0000000000000000" in Path(f"/proc/{service.pid}/status").read_text()
 
 
-def test_sigterm_ends_it_with_0_and_its_state_stays(image: Image, service: "subprocess.Popen[bytes]") -> None:
+def test_sigterm_stops_it_with_exit_code_0_and_keeps_its_state(
+    image: Image, service: "subprocess.Popen[bytes]"
+) -> None:
     service.send_signal(signal.SIGTERM)
     assert service.wait(timeout=60) == 0
     assert (image.state / "longtail.db").stat().st_uid == USER

@@ -1,4 +1,4 @@
-"""Debian's Prometheus, as it is shipped, scrapes a live service; every query of the dashboard gives data."""
+"""Debian's Prometheus scrapes live services with the shipped configuration; every dashboard query returns data."""
 
 import base64
 import re
@@ -26,15 +26,15 @@ LABELS = 60  # of pictures that cover every group of the tiny model
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Prometheus that has scraped two services, `service` and one of `replica`, through traffic of every kind."""
+    """Run Prometheus until it has scraped two services, `service` and a `replica`, under traffic of every kind."""
     folder = tmp_path_factory.mktemp("prometheus")
     command = [program("prometheus", "prometheus"), "--config.file", DOCKER / "prometheus" / "prometheus.yml"]
     command += ["--storage.tsdb.path", folder / "data", "--web.listen-address", "127.0.0.1:9090"]
-    needs(subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0, "mount namespaces take root")
+    needs(subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0, "mount namespaces need root")
     with socket.socket() as probe:
         needs(probe.connect_ex(("127.0.0.1", 9090)) != 0, "something else listens on 127.0.0.1:9090")
     (folder / "resolv.conf").write_text(f"nameserver {NAMES_AT}\n")
-    inside = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'  # it asks our name server as it asks Docker's
+    inside = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'  # our name server, not Docker's
     models = write_tiny_bundle(folder / "models").parent.parent
     few = {"LONGTAIL_MAX_PENDING_IMAGES": "8"}
     with (
@@ -53,13 +53,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def all_kinds_of_traffic(url: str, first: int) -> None:
-    """Whatever makes a metric move; pictures from the first number on."""
+    """Send requests that change every metric, with pictures numbered from `first`."""
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         for number in range(first, first + LABELS):
             answer = client.post(CLASSIFY, content=picture(number), headers=PNG, params={"alpha": 2.0})
             label = {"id": answer.json()["results"][0]["id"], "label": number % 5}
             assert client.post("/v1/feedback", json=label).status_code == 200
-        assert client.post(CLASSIFY, content=picture(first), headers=PNG).status_code == 200  # a hit of the cache
+        assert client.post(CLASSIFY, content=picture(first), headers=PNG).status_code == 200  # a cache hit
         assert client.post(CLASSIFY, content=b"no picture", headers=PNG).status_code == 422
         form = [("files", (str(i), picture(1000 + i))) for i in range(10)]
         assert client.post(CLASSIFY, files=form).json()["error"]["code"] == "overloaded"
@@ -69,21 +69,21 @@ def all_kinds_of_traffic(url: str, first: int) -> None:
 
 
 def wait_for_scrapes(labels: int) -> None:
-    """Until what was just done is there, from both: labels are looked at every 5 s, and scrapes come every 5 s."""
+    """Wait until both services' latest figures are scraped; labels are read every 5 s, and scrapes come every 5 s."""
     for query in ("longtail_feedback_accuracy", f"longtail_feedback_labels == {labels}",
                   f'longtail_errors_total{{code="deadline_exceeded"}} == {labels // LABELS}'):  # fmt: skip
         eventually(lambda query=query: len({s["metric"]["instance"] for s in ask(query)}) == 2, query, 60)
 
 
 def ask(query: str) -> list[dict[str, Any]]:
-    """Return what Prometheus has to say now."""
+    """Return the current result of a query."""
     answer = httpx.get(f"{PROMETHEUS}/api/v1/query", params={"query": query}, trust_env=False).json()
     assert answer["status"] == "success", answer
     return list(answer["data"]["result"])
 
 
 def filled_in(query: str) -> str:
-    """Put in what Grafana would for "All"."""
+    """Replace a query's variables as Grafana does for "All"."""
     query = query.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$model", ".*")
     assert "$" not in query
     return query
@@ -95,7 +95,7 @@ def test_both_services_are_found_by_name_and_scraped(prometheus: str) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_every_query_of_the_dashboard_gives_data(prometheus: str, query: str) -> None:
+def test_every_dashboard_query_returns_data(prometheus: str, query: str) -> None:
     values = [float(each["value"][1]) for each in ask(filled_in(query))]
     assert values
     assert any(value == value for value in values)  # noqa: PLR0124  not all of them NaN
@@ -115,7 +115,7 @@ def test_every_variable_has_something_to_choose(prometheus: str, variable: dict[
     assert ask(series)
 
 
-def test_the_rules_are_loaded_and_none_that_should_be_quiet_fires(prometheus: str) -> None:
+def test_the_rules_are_loaded_and_valid_and_no_replica_is_down(prometheus: str) -> None:
     groups = httpx.get(f"{prometheus}/api/v1/rules", trust_env=False).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["name"] for rule in rules} == {alert["alert"] for alert in ALERTS}
@@ -123,6 +123,6 @@ def test_the_rules_are_loaded_and_none_that_should_be_quiet_fires(prometheus: st
     assert ask('ALERTS{alertname="LongtailDown"}') == []
 
 
-def test_what_was_answered_is_what_is_counted(prometheus: str) -> None:
+def test_the_request_count_equals_the_answers(prometheus: str) -> None:
     (classified,) = ask('sum(longtail_requests_total{route="/v1/models/{model}/classify", status="200"})')
     assert float(classified["value"][1]) == 2 * 2 * (LABELS + 1)

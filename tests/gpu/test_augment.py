@@ -1,4 +1,4 @@
-"""Augmentation on a GPU: the pictures a CPU gives, made without waiting for the device; skips aloud elsewhere.
+"""Augmentation on a GPU gives the same images as on a CPU and never waits for the device. Skipped without a GPU.
 
 uv sync --group train --group dev && uv run pytest tests/gpu/test_augment.py
 """
@@ -44,18 +44,18 @@ def seeded() -> torch.Generator:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_seed_gives_the_same_pictures_on_both_devices(way: str) -> None:
+def test_a_seed_gives_the_same_images_on_both_devices(way: str) -> None:
     there = WAYS[way](IMAGES.cuda(), seeded())
     here = WAYS[way](IMAGES, seeded())
     assert there.is_cuda
     different = (there.cpu().float() - here.float()).abs() > 1
-    assert different.float().mean() < 1e-3  # where a value one off passed a second operation
+    assert different.float().mean() < 1e-3  # a value that is off by one may pass a second operation
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "mixup"])  # whose labels come from the caller
-def test_the_device_is_not_waited_for(way: str) -> None:
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "mixup"])  # its labels come from the caller
+def test_augmentation_never_waits_for_the_device(way: str) -> None:
     images = IMAGES.cuda()
-    WAYS[way](images, seeded())  # what is kept for later, such as the maps of geometric operations, is made once
+    WAYS[way](images, seeded())  # fills caches such as the maps of geometric operations
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -71,7 +71,7 @@ def test_crops_are_the_same_on_both_devices() -> None:
     assert (there.cpu().int() - here.int()).abs().max() <= 1
 
 
-def test_a_data_set_lies_on_the_gpu_and_gives_its_chunks_from_there() -> None:
+def test_a_data_set_on_the_gpu_yields_its_chunks_there() -> None:
     labels = torch.arange(256).numpy() % 2
     files = LabelledFiles("none", ("a", "b"), ("",) * 256, labels, lambda name: Path(name).read_bytes())
     recipe = ImageRecipe(height=32, width=32, resize=32, mean=(0.5,) * 3, std=(0.5,) * 3)

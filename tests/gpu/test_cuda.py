@@ -1,4 +1,4 @@
-"""What needs a CUDA device and onnxruntime-gpu; skips aloud elsewhere.
+"""The ONNX engine on a CUDA device. Skipped without one, or without onnxruntime-gpu.
 
 uv sync --no-default-groups --group gpu --group dev && uv run --no-sync pytest tests/gpu
 """
@@ -24,11 +24,11 @@ def images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
 
 
-def test_cuda_comes_up_on_cuda(tiny_bundle: Bundle) -> None:
+def test_the_cuda_engine_runs_on_cuda(tiny_bundle: Bundle) -> None:
     assert "CUDAExecutionProvider" in OnnxEngine(tiny_bundle, "cuda").description
 
 
-def test_cuda_answers_as_the_arithmetic_does(tiny_bundle: Bundle) -> None:
+def test_cuda_agrees_with_the_arithmetic(tiny_bundle: Bundle) -> None:
     logits, head_cosine = OnnxEngine(tiny_bundle, "cuda").run(images(32))
     np.testing.assert_allclose(logits, TinyModel().logits(images(32)), atol=5e-3)  # TF32 keeps 10 bits of a product
     np.testing.assert_allclose(head_cosine, TinyModel().head_cosine(images(32)), atol=5e-3)
