@@ -1,9 +1,9 @@
-"""What alpha costs, and what the response cache gives: our service alone, paths taking turns in one running server.
+"""Measure the cost of alpha and the gain of the response cache, on our service alone.
 
     uv run python benchmarks/alpha_cost.py
 
-Every turn is divided by the plain ones (alpha = 1) right before and after it. The cache, which is off for all of this
-and in serve.py, is then turned on in a second server, where every request but the first is a hit.
+The queries take turns on one running server, with the cache off. Each turn is divided by the mean of the turns at
+alpha = 1 right before and after it. A second server then has the cache on, so every request but the first is a hit.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from serve import MODELS, about_this_run, model_under_test
 from servers import has_cache, longtail
 
 PLAIN = "alpha=1"
-QUERIES = {  # what is asked -> the queries that take turns
+QUERIES = {  # row of the table -> its queries
     "alpha = 0": ["alpha=0"],
     "alpha = balanced": ["alpha=balanced"],
     "100 values of alpha in one request": ["&".join(f"alpha={index / 50:.2f}" for index in range(100))],
@@ -40,28 +40,28 @@ def _post(running: Running, queries: list[str], concurrency: int, seconds: float
 
 
 def measure_alpha(model: str, options: argparse.Namespace) -> Rows:
-    """Return, for each query, its turns' rate, p99 and processor time over those of the plain turns around it."""
+    """Return, for each query, the ratios of rate, p99 and processor time to the alpha = 1 turns around it."""
     bundle, picture = model_under_test(model)
-    rows: Rows = {what: [] for what in QUERIES}
+    rows: Rows = {name: [] for name in QUERIES}
     with Running(longtail(), bundle, picture) as running:
         _post(running, [PLAIN], options.concurrency, WARM_UP_SECONDS)
         for number in range(options.rounds):
             names = list(QUERIES)
             turn = number % len(names)
             before = _post(running, [PLAIN], options.concurrency, options.seconds)
-            for what in names[turn:] + names[:turn]:
-                figures = _post(running, QUERIES[what], options.concurrency, options.seconds)
+            for name in names[turn:] + names[:turn]:
+                figures = _post(running, QUERIES[name], options.concurrency, options.seconds)
                 after = _post(running, [PLAIN], options.concurrency, options.seconds)
                 ratios = {
                     key: 2 * figures[key] / (before[key] + after[key]) for key in ("per_second", "p99_ms", "cpu_ms")
                 }
-                rows[what].append(ratios | {"rate": figures["per_second"], "errors": figures["errors"]})
+                rows[name].append(ratios | {"rate": figures["per_second"], "errors": figures["errors"]})
                 before = after
     return rows
 
 
 def measure_cache(model: str, options: argparse.Namespace) -> dict[int, list[dict[str, float]]]:
-    """Return, for each concurrency, the turns with every answer from the cache."""
+    """Return the turns at each concurrency with every answer from the cache."""
     bundle, picture = model_under_test(model)
     rows: dict[int, list[dict[str, float]]] = {1: [], 8: [], 64: []}
     with Running(longtail(CACHE_MB), bundle, picture) as running:
@@ -81,10 +81,10 @@ def _report(model: str, result: dict[str, Any], concurrency: int) -> None:
     print(f"\n### {model}, {concurrency} connections\n")
     print("| asked for | requests/s | of alpha = 1 | p99 of alpha = 1's | CPU of alpha = 1's | errors |")
     print("|---|--:|--:|--:|--:|--:|")
-    for what, turns in result["alpha"].items():
+    for name, turns in result["alpha"].items():
         cells = [f"{median(turn['rate'] for turn in turns):.0f}"]
         cells += [_spread(turns, key) for key in ("per_second", "p99_ms", "cpu_ms")]
-        print(f"| {what} | {' | '.join(cells)} | {sum(turn['errors'] for turn in turns):.0f} |")
+        print(f"| {name} | {' | '.join(cells)} | {sum(turn['errors'] for turn in turns):.0f} |")
     if "cache" in result:
         print("\n| every answer from the cache, connections | requests/s | p50 ms | p99 ms | errors |")
         print("|--:|--:|--:|--:|--:|")
@@ -95,13 +95,13 @@ def _report(model: str, result: dict[str, Any], concurrency: int) -> None:
 
 
 def main() -> None:
-    """Measure, and print Markdown."""
+    """Measure and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models-under-test", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="SIZE")
-    parser.add_argument("--concurrency", type=int, default=64, help="connections")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each")
-    parser.add_argument("--json", type=Path, help="write all turns there")
+    parser.add_argument("--concurrency", type=int, default=64, help="number of connections")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each turn")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each query")
+    parser.add_argument("--json", type=Path, help="write all turns to this file")
     options = parser.parse_args()
     require_wrk()
     end_on_signals()

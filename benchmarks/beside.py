@@ -21,7 +21,7 @@ from servers import ROOT, Server, longtail
 
 __all__ = ["beside_report", "check_checkout", "measure_pairs"]
 
-BAR = 1.02  # largest acceptable median ratio of processor time a request
+MAX_RATIO = 1.02  # of processor time a request, median over the pairs
 HERE = "here"
 THERE = "there"
 
@@ -29,7 +29,7 @@ Load = Callable[[Running, int], dict[str, float]]
 
 
 def check_checkout(folder: Path) -> None:
-    """Exit with a sentence if the folder is not another checkout of this project."""
+    """Exit with a message if the folder is not another checkout of this project."""
     if not (folder / "service" / "__main__.py").is_file():
         raise SystemExit(f"--beside {folder}: no service/__main__.py there; give the folder of another checkout")
     if folder.resolve() == ROOT:
@@ -104,7 +104,9 @@ def beside_report(run: dict[str, Any], records: list[dict[str, Any]]) -> str:
             cells += [f"{median(ratios):.3f}", f"{min(ratios):.3f} to {max(ratios):.3f}"]
         errors = sum(row[side]["errors"] for row in rows for side in (HERE, THERE))
         lines.append(f"| {model} | {concurrency} | {len(rows)} | {' | '.join(cells)} | {errors:.0f} |")
-        if median(_ratio(row, "cpu_ms_per_request") for row in rows) > BAR:
+        if median(_ratio(row, "cpu_ms_per_request") for row in rows) > MAX_RATIO:
             slower.append(f"{model} at {concurrency} connections")
     verdict = f"missed for {', '.join(slower)}" if slower else "met everywhere"
-    return "\n".join([*lines, "", f"Bar: a median ratio of processor time a request of at most {BAR:g}; {verdict}."])
+    return "\n".join(
+        [*lines, "", f"Bar: a median ratio of processor time a request of at most {MAX_RATIO:g}; {verdict}."]
+    )

@@ -1,8 +1,8 @@
-"""What the machine can do at all, measured around everything else: decode and run in a plain loop, without a server.
+"""The ceiling: images/s of decoding and running the network in a plain loop, without a server.
 
-Two callers, each with one thread of ONNX Runtime, on the file that every server loads, decoding with the project's own
-`decode_image`; at batch 1 and at batch 8, of which the better counts. A rate divided by the ceiling measured right
-before and after it can be compared with another such ratio, though the machine changed its speed between the two.
+Two callers, each with one thread of ONNX Runtime, load the same file as every server and decode with the project's
+`decode_image`, at batch 1 and at batch 8; the faster counts. A rate divided by the ceiling measured right before and
+after it is comparable with other such ratios, even if the machine's speed changes in between.
 """
 
 import time
@@ -23,11 +23,11 @@ BATCHES = (1, 8)
 
 
 class Ceiling:
-    """A model and a picture in this process.
+    """The ceiling of one model and one picture, measured in this process.
 
     Args:
         bundle: NAME/VERSION.
-        picture: an encoded one.
+        picture: the encoded picture.
 
     """
 
@@ -42,12 +42,15 @@ class Ceiling:
         self.measure(0.2)
 
     def top(self) -> int:
-        """Index of the class that a server has to put first at alpha = 1."""
+        """Return the index of the class that a server must rank first at alpha = 1."""
         logits, cosine = self._session.run(["logits", "head_cosine"], {"images": self._pixels[None]})
         return int(tde.tde_logits(logits, cosine, self._bundle.class_effect, 1.0).argmax())
 
     def measure(self, seconds: float) -> dict[str, float]:
-        """Images/s with decoding (`ceiling`), at which batch, and without (`network`); `seconds` for each of three."""
+        """Return images/s with decoding (`ceiling`, at `batch`) and without (`network`).
+
+        Each of the three measurements takes `seconds`.
+        """
         rates = {batch: self._rate(batch, seconds, decode=True) for batch in BATCHES}
         batch = max(rates, key=rates.__getitem__)
         return {"ceiling": rates[batch], "batch": batch, "network": self._rate(batch, seconds, decode=False)}

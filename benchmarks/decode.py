@@ -1,12 +1,12 @@
-"""How fast is a picture decoded, what do two threads gain, and does a network see the same in a JPEG decoded scaled?
+"""Measure how fast pictures are decoded, by one thread and by two, and whether scaled decoding changes predictions.
 
-Timing needs nothing but the service's packages; simplejpeg takes part where it is installed. Each way to decode takes
-its turn in every round, so that a machine that changes its speed changes all of them; the fastest round counts.
+Timing needs only the service's packages; simplejpeg is measured too if it is installed. All decoders take turns in
+every round, so that a change of the machine's speed affects all of them; the fastest round counts.
 
     uv run --with simplejpeg python benchmarks/decode.py
 
-Agreement cuts JPEGs out of photographs, decodes each at full size and scaled, and asks EfficientNet-Lite0 (ImageNet)
-about both. Photographs that anybody can have: Debian's packages of wallpapers, which need not be installed.
+`--agreement` cuts JPEGs out of photographs, decodes each at full size and scaled, and classifies both with
+EfficientNet-Lite0 (ImageNet). Debian's wallpaper packages are a public source of photographs; unpacking is enough.
 
     apt-get download lomiri-wallpapers-16.04 mate-backgrounds plasma-workspace-wallpapers
     for package in *.deb; do dpkg -x $package photographs; done
@@ -46,7 +46,7 @@ Decode = Callable[[bytes], np.ndarray]
 
 
 def pillow(recipe: ImageRecipe, margin: float) -> Decode:
-    """Return decode_image with another margin: scaled JPEGs keep `margin` times the resized picture's pixels a side."""
+    """Return `decode_image` with another margin: a scaled JPEG keeps at least `margin` times the resized side."""
 
     def decode(data: bytes) -> np.ndarray:
         image = Image.open(BytesIO(data), formats=("JPEG",))
@@ -62,7 +62,7 @@ def pillow(recipe: ImageRecipe, margin: float) -> Decode:
 
 
 def simplejpeg(recipe: ImageRecipe, margin: float) -> Decode:
-    """Return the same with simplejpeg, which also knows 3/8, 5/8, 6/8 and 7/8."""
+    """Return the same with simplejpeg, which can also scale by 3/8, 5/8, 6/8 and 7/8."""
     import simplejpeg as library  # noqa: PLC0415  # optional
 
     def decode(data: bytes) -> np.ndarray:
@@ -86,7 +86,7 @@ def cropped(image: Image.Image, recipe: ImageRecipe) -> np.ndarray:
 
 
 def ways(recipe: ImageRecipe) -> dict[str, Decode]:
-    """Return every way to decode a JPEG, the full decode first."""
+    """Return all decoders for JPEGs; full-size decoding comes first."""
     found: dict[str, Decode] = {"full size": pillow(recipe, AT_FULL_SIZE)}
     found["decode_image"] = lambda data: preprocess.decode_image(data, recipe)
     found |= {f"Pillow, >= {margin}x": pillow(recipe, margin) for margin in MARGINS}
@@ -97,7 +97,7 @@ def ways(recipe: ImageRecipe) -> dict[str, Decode]:
 
 
 def photograph(width: int, height: int) -> Image.Image:
-    """Return a picture with a photograph's spectrum: noise at every scale, weaker the finer it is. Seeded."""
+    """Return an image with a photograph's spectrum: seeded noise at every scale, weaker at finer scales."""
     rng = np.random.default_rng(0)
     pixels = np.zeros((height, width, 3), np.float32)
     for cell in (256, 128, 64, 32, 16, 8, 4, 2, 1):
@@ -108,14 +108,14 @@ def photograph(width: int, height: int) -> Image.Image:
 
 
 def jpeg(image: Image.Image, quality: int, **options: bool | int) -> bytes:
-    """Encode."""
+    """Encode an image as JPEG."""
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality, **options)
     return buffer.getvalue()
 
 
 def seconds(decode: Decode, data: bytes, times: int, threads: int) -> float:
-    """Return the seconds a picture when `threads` threads decode `times` pictures each."""
+    """Return the seconds per picture if `threads` threads decode `times` pictures each."""
 
     def work() -> None:
         for _ in range(times):
@@ -131,9 +131,9 @@ def seconds(decode: Decode, data: bytes, times: int, threads: int) -> float:
 
 
 def compare(title: str, data: bytes, decoders: dict[str, Decode], rounds: int) -> None:
-    """Time each decoder, taking turns, and print it beside the first."""
+    """Time the decoders in turns and print each beside the first."""
     for decode in decoders.values():
-        decode(data)  # imports, caches
+        decode(data)  # warm up: imports and caches
     times = max(3, int(0.1 / seconds(next(iter(decoders.values())), data, 10, 1)))
     best: dict[tuple[str, int], float] = {}
     for _ in range(rounds):
@@ -163,7 +163,7 @@ def timing(rounds: int) -> None:
 
 
 def crops(photographs: list[Path], count: int, shorter: int) -> list[bytes]:
-    """Return JPEGs cut out of photographs at random: place, shape, quality and subsampling of colour. Seeded."""
+    """Return JPEGs cut out of photographs at seeded random places, shapes, qualities and chroma subsamplings."""
     rng = np.random.default_rng(0)
     cut: list[bytes] = []
     for index, path in enumerate(photographs):
@@ -177,7 +177,7 @@ def crops(photographs: list[Path], count: int, shorter: int) -> list[bytes]:
 
 
 def crop(image: Image.Image, shorter: int, rng: np.random.Generator) -> Image.Image:
-    """Cut out a part and shrink it to this many pixels on its shorter side."""
+    """Cut out a random part and shrink its shorter side to `shorter` pixels."""
     taken = int(rng.integers(shorter, min(image.size) + 1))
     longer = int(min(taken * rng.uniform(1, 1.5), max(image.size)))
     width, height = (longer, taken) if image.width > image.height else (taken, longer)
@@ -206,11 +206,11 @@ def network() -> Callable[[np.ndarray], np.ndarray]:
 
 
 def agreement(paths: list[Path], count: int) -> None:
-    """Print how often a network's answer changes when a JPEG is decoded at 1/2, by what that leaves, and by trifles."""
+    """Print how often the network's answer changes if a JPEG is decoded at 1/2, beside the effect of harmless edits."""
     files = sorted(file for path in paths for file in (path.rglob("*.jpg") if path.is_dir() else [path]))
     classify = network()
     full = pillow(IMAGENET, AT_FULL_SIZE)
-    print("JPEGs decoded at 1/2 against full size; below them, for scale, what everybody takes for the same picture")
+    print("JPEGs decoded at 1/2 against full size; for comparison, edits that people consider harmless")
     for margin in (1, 2, 3, 4):
         shorter = 2 * margin * IMAGENET.resize
         photographs = [file for file in files if fits(file, shorter)]
@@ -219,36 +219,37 @@ def agreement(paths: list[Path], count: int) -> None:
         pictures = crops(photographs, count, shorter)
         expected = np.stack([full(data) for data in pictures])
         print(f"{count} crops of {len(photographs)} photographs, shorter side {shorter}, decoded to {margin}x:")
-        others: dict[str, Decode] = {
+        variants: dict[str, Decode] = {
             "decoded scaled": pillow(IMAGENET, margin),
             "saved again, quality 95": lambda data: full(jpeg(Image.open(BytesIO(data)), 95)),
             "saved again, quality 85": lambda data: full(jpeg(Image.open(BytesIO(data)), 85)),
             "without its first row, column": without_first_row_and_column,
         }
-        compare_answers(classify, expected, {k: np.stack([f(data) for data in pictures]) for k, f in others.items()})
+        images = {name: np.stack([decode(data) for data in pictures]) for name, decode in variants.items()}
+        compare_answers(classify, expected, images)
 
 
 def compare_answers(
-    classify: Callable[[np.ndarray], np.ndarray], expected: np.ndarray, others: dict[str, np.ndarray]
+    classify: Callable[[np.ndarray], np.ndarray], expected: np.ndarray, variants: dict[str, np.ndarray]
 ) -> None:
-    """Print, for other pixels of the same pictures, what the network makes of them beside the expected ones."""
+    """Print how the network's answers to variants of the pictures differ from its answers to `expected`."""
     before = classify(expected)
     top = before.argmax(axis=1)
     winner = np.arange(len(top)), top
-    sure = before[winner] > 0.5
-    for name, pixels in others.items():
+    confident = before[winner] > 0.5
+    for name, pixels in variants.items():
         after = classify(pixels)
         same = after.argmax(axis=1) == top
         change = after[winner] - before[winner]
         print(
-            f"  {name:30} same top-1 {same.mean():6.1%} (of the {sure.sum()} sure ones {same[sure].mean():.1%}), "
+            f"  {name:30} same top-1 {same.mean():6.1%} (above 50 %, {confident.sum()}: {same[confident].mean():.1%}), "
             f"its probability {change.mean():+.4f}, +-{np.abs(change).mean():.4f}, "
             f"pixels +-{np.abs(pixels.astype(int) - expected).mean():.2f}"
         )
 
 
 def without_first_row_and_column(data: bytes) -> np.ndarray:
-    """Decode at full size what is left."""
+    """Remove the first row and column and decode the rest at full size."""
     buffer = BytesIO()
     image = Image.open(BytesIO(data))
     image.crop((1, 1, *image.size)).save(buffer, "PNG", compress_level=0)
@@ -256,24 +257,28 @@ def without_first_row_and_column(data: bytes) -> np.ndarray:
 
 
 def fits(path: Path, shorter: int) -> bool:
-    """Return whether a photograph is large enough to be cut."""
+    """Return whether a photograph's shorter side has at least `shorter` pixels."""
     with Image.open(path) as image:
         return min(image.size) >= shorter
 
 
 def processor() -> str:
-    """Return its name."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     return names[0] if names else platform.machine()
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--agreement", type=Path, nargs="+", metavar="PATH", help="photographs or folders; no timing")
-    parser.add_argument("--pictures", type=int, default=150, help="to cut out for each line of --agreement")
+    parser.add_argument(
+        "--agreement", type=Path, nargs="+", metavar="PATH", help="photographs or folders; skips timing"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=150, help="number of pictures for each comparison of --agreement"
+    )
     args = parser.parse_args()
     packages = ["pillow", "numpy", *(name for name in ("simplejpeg",) if importlib.util.find_spec(name))]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)

@@ -1,8 +1,8 @@
-"""How well are the class frequencies of unlabelled traffic found? On real test pictures whose frequencies are known.
+"""Measure how well class frequencies are estimated from unlabelled traffic whose true frequencies are known.
 
-The test split is halved by class: the calibration is fitted on one half, traffic is drawn from the other, once as it is
-(uniform), once with the training set's long tail, once with that tail reversed. Printed is the L1 distance of each
-estimate from the frequencies that were drawn; 0 is exact, 2 the worst.
+Each class of the test split is halved. The calibration is fitted on one half. Traffic is drawn from the other half with
+three class frequencies: uniform, the training set's long tail, and that tail reversed. The table shows the L1 distance
+of each estimate from the drawn frequencies, from 0 (exact) to 2 (worst).
 
     uv run --group train python benchmarks/estimate_prior.py cifar10-lt --data cifar10-lt.zip
 """
@@ -26,18 +26,18 @@ from training.evaluation.graph_scores import load_test_images, run_graph  # noqa
 
 
 def drawn(labels: NDArray[np.int64], truth: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return indices of images whose class frequencies are the wanted ones, as nearly as whole images allow."""
+    """Return indices of images with the class frequencies `truth`, as closely as whole images allow."""
     parts = []
     for index, share in enumerate(truth / truth.max()):
-        mine = rng.permutation(np.flatnonzero(labels == index))
-        parts.append(mine[: max(1, round(share * len(mine)))])
+        members = rng.permutation(np.flatnonzero(labels == index))
+        parts.append(members[: max(1, round(share * len(members)))])
     return np.concatenate(parts)
 
 
 def main() -> None:
-    """Score, draw, estimate, print."""
+    """Score the test images, draw traffic, estimate its frequencies and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a shipped model")
+    parser.add_argument("model", help="name of a shipped model")
     parser.add_argument("--data", type=Path, required=True, help="folder or zip with test/CLASS/IMAGE")
     options = parser.parse_args()
     found = [path for path in find_bundles(ROOT / "models" / "shipped") if path.parent.name == options.model]

@@ -1,4 +1,4 @@
-"""Compare ways to compute a frozen backbone's features: torch in float32 and bfloat16, and ONNX Runtime, in turns.
+"""Compare the speed of a frozen backbone's features in torch (float32 and bfloat16) and ONNX Runtime, in turns.
 
 uv run --group train --group backbones python benchmarks/features.py efficientnet_lite0
 """
@@ -25,11 +25,11 @@ from training.recipe.recipe import Recipe  # noqa: E402
 
 
 def main() -> None:
-    """Measure and print images/s: the median of the rounds, and their range."""
+    """Measure images/s and print the median and range of the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backbone", help="its name, as for `python -m training fit --backbone`")
-    parser.add_argument("--images", type=int, default=64, help=f"a multiple of {2 * BATCH}")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after one that is not counted")
+    parser.add_argument("backbone", help="name, as for `python -m training fit --backbone`")
+    parser.add_argument("--images", type=int, default=64, help=f"number of images, a multiple of {2 * BATCH}")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after a warm-up round")
     options = parser.parse_args()
     images: int = options.images
     if images < 1 or images % (2 * BATCH):
@@ -62,8 +62,8 @@ def main() -> None:
             run()
             if turn:  # the first round warms up
                 speeds[name].append(images / (time.monotonic() - started))
-    for name, each in speeds.items():
-        print(f"{name:22} {median(each):6.1f} images/s ({min(each):.1f} to {max(each):.1f})")
+    for name, rates in speeds.items():
+        print(f"{name:22} {median(rates):6.1f} images/s ({min(rates):.1f} to {max(rates):.1f})")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
--- The load: wrk posts the same bytes again and again, over keep-alive connections, and prints one line of JSON.
+-- The load: wrk posts the same body repeatedly over keep-alive connections and prints one line of JSON.
 --
 --   wrk -t1 -c8 -d4s --timeout 300s -s load.lua http://127.0.0.1:8000 -- BODY_FILE CONTENT_TYPE PATH [PATH ...]
 --
--- Several paths are taken in turn.
+-- If there are several paths, requests take them in turn.
 
 local requests, turn = {}, 0
 

@@ -1,4 +1,4 @@
-"""What a figure has to say about where it comes from: processor, versions, commit, command."""
+"""The origin of a figure: processor, package versions, commit and command."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ PACKAGES = ("onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", "numpy
 
 
 def machine() -> str:
-    """Processor, what it has for small numbers, cores, versions."""
+    """Return the processor with its vector instructions, the number of cores, and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
 
 
 def _processor() -> str:
-    """Its name alone may say little: one of a cloud's is called after its maker, whatever its generation."""
+    """Return name, family, model and flags: a cloud's processor name may not tell its generation."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return platform.processor()
@@ -46,5 +46,5 @@ def status_kb(process: int | str, field: str) -> int:
 
 
 def invocation() -> str:
-    """The command as it was given."""
+    """Return the command line of this run."""
     return shlex.join(["uv", "run", "python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])

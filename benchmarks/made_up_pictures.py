@@ -1,4 +1,4 @@
-"""Random pictures in memory to measure training with: their content changes no time."""
+"""Random images in memory for measuring training; their content does not affect the time."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ CLASSES = 10
 
 
 def made_up(recipe: Recipe, count: int) -> LabelledImages:
-    """Return so many random pictures of the recipe's size."""
+    """Return `count` random images of the recipe's size."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, count)
     names = tuple(map(str, range(count)))

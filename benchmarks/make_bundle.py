@@ -1,8 +1,8 @@
-"""Make the bundle for 224 x 224 pictures that `serve.py` measures beside the shipped 32 x 32 model.
+"""Make the bundle for 224 x 224 images that `serve.py` measures beside the shipped 32 x 32 model.
 
 The network is torchvision's MobileNetV3-large with the project's de-confounded head over 1,000 long-tailed classes. Its
-weights are random (seeded): it is as fast as a trained network and recognises nothing. One pass over made-up pictures
-sets batch norm, so that activations have the magnitudes they have in a trained network.
+weights are random (seeded), so it is as fast as a trained network but recognises nothing. One pass over random pictures
+sets the batch norm statistics, so that activations are as large as in a trained network.
 
     uv run --group train python benchmarks/make_bundle.py
 """
@@ -32,8 +32,8 @@ from training.recipe.recipe import Recipe  # noqa: E402
 NAME = "mobilenet-v3-large"
 NUM_CLASSES = 1000
 HEAD_COUNT = 1280  # training images of the most frequent class, as in ImageNet-LT
-TAIL_COUNT = 5  # of the least frequent one
-PICTURES = 16  # they set batch norm and the mean feature
+TAIL_COUNT = 5  # training images of the least frequent class
+PICTURES = 16  # for batch norm and the mean feature
 TOLERANCE = 2e-3  # between a logit of ONNX Runtime and of torch
 RECIPE = Recipe(
     name="benchmark",
@@ -65,7 +65,7 @@ def random_model(pixels: npt.NDArray[np.uint8]) -> tuple[Classifier, NormalisedH
     with torch.inference_mode():
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None  # running statistics become those of this one pass
+                module.momentum = None  # running statistics become those of this single pass
         model.train()(images)
         features, _ = model.eval()(images)
         mean_feature = features.mean(dim=0)
@@ -91,7 +91,7 @@ def manifest(label_free: float) -> Manifest:
         gamma=RECIPE.gamma,
         exempt_class=None,
         operating_points={
-            name: OperatingPoint(alpha, "random weights; nothing to choose") for name, alpha in chosen.items()
+            name: OperatingPoint(alpha, "not chosen: the weights are random") for name, alpha in chosen.items()
         },
         metrics={},
         provenance={"recipe": RECIPE.name, "seed": 0, "network": RECIPE.network, "weights": "random"},
@@ -111,7 +111,7 @@ def check(graph: bytes, model: Classifier, pixels: npt.NDArray[np.uint8]) -> flo
 
 
 def main() -> None:
-    """Make the bundle and print where it is."""
+    """Make the bundle and print its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench-models", help="folder for NAME/1")
     options = parser.parse_args()
@@ -129,8 +129,8 @@ def main() -> None:
         model_onnx=graph,
         class_effect=effect,
         mean_feature=mean_feature.numpy(),
-        class_counts=np.array([each.training_count for each in about.classes]),
-        readme=f"# {NAME}\n\nRandom weights, made by benchmarks/make_bundle.py to measure speed with.\n",
+        class_counts=np.array([info.training_count for info in about.classes]),
+        readme=f"# {NAME}\n\nRandom weights, made by benchmarks/make_bundle.py for speed measurements.\n",
     )
     print(f"{bundle.path}: {len(graph) / 1e6:.1f} MB, differs from torch by {difference:.1g} in a logit")
 

@@ -1,18 +1,18 @@
-"""Twice what the service can take, for a long time, from clients of every kind: does it stay right, quick and small?
+"""Check that the service stays correct, fast and small at twice its capacity, under clients of every kind.
 
-Drives a real `python -m service` on 127.0.0.1. First it measures what the service can take (connections that classify
-without a pause); then requests arrive at random moments, twice as many a second, whatever the service does with them:
+The script runs `python -m service` on 127.0.0.1. It first measures the capacity, with connections that classify without
+a pause. Then requests arrive at random times at twice that rate, whether or not the service keeps up:
 
-    good        a picture of known answer at one of several alpha; 200 with that answer, or 503
-    broken      no picture, half of one, no alpha, a form with one broken file; the error that it deserves, or 503
-    vanished    gone after half of its request, or without waiting for the answer
-    slow        a body in pieces over seconds; 200 with the right answer, or 503
-    stuck       a head or a body that never ends, or silence; cut off, and there again
+    good        a picture whose answer is known, at one of several alphas; expects that answer with 200, or 503
+    broken      not a picture, half a picture, an invalid alpha, or a form with a broken file; expects its error, or 503
+    vanished    a client that disconnects in the middle of its request or before the answer
+    slow        a body sent in pieces over seconds; expects the right answer with 200, or 503
+    stuck       an endless head or body, or silence; the service closes the connection, and the client comes back
 
     uv run python benchmarks/overload.py --minutes 15 --json overload.json
 
-Exit code 1 where an answer was wrong or not the one to expect, where memory grew after the first minute, where the p99
-of accepted requests was beyond what the queue explains, or where the service did not stop cleanly.
+The exit code is 1 if an answer was wrong or unexpected, if memory grew after the first minute, if the p99 of accepted
+requests was longer than a full queue explains, or if the service did not stop cleanly.
 """
 
 import argparse
@@ -40,12 +40,12 @@ LIMIT = 256  # max_pending_images
 CAPACITY_SECONDS = 15.0
 CAPACITY_CONNECTIONS = 64
 SAMPLE_SECONDS = 10.0
-CLIENT_SECONDS = 30.0  # after which an answer is missing
-IDLE_SECONDS = 3.0  # the server closes what is idle for 5 s
-STUCK = 60  # connections of those that never end
+CLIENT_SECONDS = 30.0  # a later answer counts as missing
+IDLE_SECONDS = 3.0  # the server closes connections that are idle for 5 s
+STUCK = 60  # connections of stuck clients
 SHARES = {"good": 0.80, "broken": 0.12, "vanished": 0.06, "slow": 0.02}
 TOLERANCE = 1e-3  # of a probability: batches of different sizes round differently
-BOUND = 3.0  # times what a full queue takes: once in line, once to be read beside those refused, once for the machine
+BOUND = 3.0  # times a full queue's duration: to wait in it, to be read beside refused requests, and for the load itself
 HEAD = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
 
 
@@ -54,9 +54,9 @@ class GoneError(Exception):
 
 
 class Connection:
-    """A keep-alive connection with the least HTTP/1.1 that does; opened when it is needed.
+    """A keep-alive connection with minimal HTTP/1.1, opened when it is needed.
 
-    As every client does, it asks again on a new connection where an old one turns out to be closed.
+    If a reused connection turns out to be closed, it sends the request again on a new one, as HTTP clients do.
     """
 
     def __init__(self, port: int) -> None:
@@ -66,7 +66,7 @@ class Connection:
         self.since = 0.0
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return the streams."""
+        """Connect if necessary; return the streams."""
         if self.streams is None:
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
             self.used = False
@@ -80,14 +80,14 @@ class Connection:
             self.streams = None
 
     async def ask(self, path: str, body: bytes, kind: str = "image/webp", pieces: int = 1) -> tuple[int, Any]:
-        """Return status and JSON of one request, whose body is sent in so many pieces, one a second."""
+        """Send a request, its body in `pieces` pieces, one a second; return the answer's status and JSON."""
         reader, writer = await self.open()
         try:
             status, head, content = await exchange(reader, writer, path, body, kind, pieces)
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
-            again = self.used
+            retry = self.used
             self.close()
-            if not again:
+            if not retry:
                 raise GoneError from error
             return await self.ask(path, body, kind, pieces)
         self.used = True
@@ -99,7 +99,7 @@ class Connection:
 async def exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes, kind: str, pieces: int
 ) -> tuple[int, bytes, bytes]:
-    """Send a request; return status, head and body of the answer."""
+    """Send a request; return the answer's status, head and body."""
     writer.write(HEAD.format(path=path, kind=kind, length=len(body)).encode())
     size = max(1, -(-len(body) // pieces))
     for start_at in range(0, len(body), size):
@@ -112,7 +112,7 @@ async def exchange(
 
 
 class Overload:
-    """The clients, and what came of them."""
+    """The clients and their results."""
 
     def __init__(self, port: int) -> None:
         chosen = random.Random(0).sample(pictures(), PICTURES)
@@ -126,17 +126,17 @@ class Overload:
         self.idle: deque[Connection] = deque()
 
     async def learn(self) -> None:
-        """Ask every question once, one after the other, on a service that has nothing else to do."""
+        """Record the right answers, by sending each request once, one at a time, to the idle service."""
         connection = Connection(self.port)
         for number, data in enumerate(self.pictures):
             for alpha in ALPHAS:
                 status, answer = await connection.ask(f"{MODEL}?alpha={alpha}", data)
                 if status != 200:
-                    raise SystemExit(f"the service does not answer on its own: {status} {answer}")
+                    raise SystemExit(f"the idle service does not classify: {status} {answer}")
                 self.right[number, alpha] = classes(answer)
 
     async def capacity(self) -> float:
-        """Return the requests/s that connections without a pause get."""
+        """Return the requests/s of connections that classify without a pause."""
         until = time.monotonic() + CAPACITY_SECONDS
         done = 0
 
@@ -152,7 +152,7 @@ class Overload:
         return done / CAPACITY_SECONDS
 
     async def one(self, kind: str, seed: int) -> None:
-        """Be one client that has just arrived."""
+        """Act as one client that has just arrived."""
         chance = random.Random(seed)
         connection = self.take()
         try:
@@ -167,13 +167,13 @@ class Overload:
         self.idle.append(connection)
 
     def take(self) -> Connection:
-        """Return a connection: the one used last, unless the server will soon take it for idle, or a new one."""
+        """Return the most recently used connection, or a new one if the server may soon close it as idle."""
         while self.idle and (self.idle[0].streams is None or time.monotonic() - self.idle[0].since > IDLE_SECONDS):
             self.idle.popleft().close()
         return self.idle.pop() if self.idle else Connection(self.port)
 
     async def good(self, chance: random.Random, connection: Connection, pieces: int = 1) -> None:
-        """A picture, whose answer is known."""
+        """Classify a picture whose answer is known."""
         number = chance.randrange(PICTURES)
         alpha = chance.choice(ALPHAS)
         started = time.monotonic()
@@ -190,11 +190,11 @@ class Overload:
             self.fail(f"good: {status} {answer}")
 
     async def slow(self, chance: random.Random, connection: Connection) -> None:
-        """The same in three pieces."""
+        """Classify a picture, sending the body in three pieces."""
         await self.good(chance, connection, pieces=3)
 
     async def broken(self, chance: random.Random, connection: Connection) -> None:
-        """Something that deserves an error of its own."""
+        """Send an invalid request and expect its specific error."""
         data = chance.choice(self.pictures)
         form = b"".join(
             b'--x\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n%b\r\n' % pair
@@ -219,7 +219,7 @@ class Overload:
             self.fail(f"a form with one broken picture: {answer}")
 
     async def vanished(self, chance: random.Random, connection: Connection) -> None:
-        """Gone before the answer."""
+        """Disconnect before the answer."""
         _, writer = await connection.open()
         request = HEAD.format(path=MODEL, kind="image/webp", length=len(self.pictures[0])).encode() + self.pictures[0]
         writer.write(request[: chance.choice((20, len(request) - 5, len(request)))])
@@ -228,7 +228,7 @@ class Overload:
         self.outcomes["vanished"] += 1
 
     async def stuck(self, seed: int) -> None:
-        """Never end a request; come again when cut off."""
+        """Never finish a request; connect again when the server closes the connection."""
         chance = random.Random(seed)
         while True:
             connection = Connection(self.port)
@@ -241,7 +241,7 @@ class Overload:
                     writer.write(b"a")
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(reader.read(1024), 2.0)
-            except (ConnectionError, RuntimeError):  # uvloop's word for writing to what is closed
+            except (ConnectionError, RuntimeError):  # RuntimeError: uvloop raises it on writing to a closed connection
                 pass
             finally:
                 connection.close()
@@ -249,27 +249,27 @@ class Overload:
             await asyncio.sleep(0.1)
 
     def fail(self, what: str) -> None:
-        """Note what should not have happened."""
+        """Record and print a wrong or unexpected outcome."""
         if len(self.wrong) < 20:
-            print(f"NOT EXPECTED: {what}", flush=True)
+            print(f"UNEXPECTED: {what}", flush=True)
         self.wrong.append(what)
 
 
 def classes(answer: Any) -> list[tuple[int, float]]:
-    """Return class and probability of an answer's only prediction."""
-    return [(each["index"], each["probability"]) for each in answer["results"][0]["predictions"][0]["classes"]]
+    """Return the classes and probabilities of an answer's single prediction."""
+    return [(entry["index"], entry["probability"]) for entry in answer["results"][0]["predictions"][0]["classes"]]
 
 
-def alike(some: list[tuple[int, float]], others: list[tuple[int, float]]) -> bool:
-    """Say whether two answers are the same but for rounding; classes that are as good as tied may change places."""
-    probabilities = dict(others)
-    return all(abs(p - q) < TOLERANCE for (_, p), (_, q) in zip(some, others, strict=True)) and all(
-        abs(p - probabilities.get(index, p)) < TOLERANCE for index, p in some
+def alike(given: list[tuple[int, float]], expected: list[tuple[int, float]]) -> bool:
+    """Return whether two answers agree except for rounding; nearly tied classes may change places."""
+    probabilities = dict(expected)
+    return all(abs(p - q) < TOLERANCE for (_, p), (_, q) in zip(given, expected, strict=True)) and all(
+        abs(p - probabilities.get(index, p)) < TOLERANCE for index, p in given
     )
 
 
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Start a service, load it, stop it; return the figures."""
+    """Start a service, load it and stop it; return the figures."""
     process, port, _ = start(folder, {"--cache-mb": 0, "--max-pending-images": LIMIT, "--max-connections": 8192})
     try:
         load = Overload(port)
@@ -282,7 +282,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
     except BaseException:
-        print(f"the service's last words:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
+        print(f"the end of the service's log:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
         raise
     finally:
         process.kill()
@@ -299,7 +299,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[dict[str, float]]:
-    """Let clients arrive, so many a second on average; return what was seen every ten seconds."""
+    """Let clients arrive at `rate` per second on average; return a sample for every ten seconds."""
     chance = random.Random(1)
     samples = []
     tasks: set[asyncio.Task[None]] = set()
@@ -344,24 +344,24 @@ async def offer(load: Overload, pid: int, rate: float, seconds: float) -> list[d
 
 
 def part_of(ascending: list[float], share: float) -> float:
-    """Return what so large a share of the values is at most; 0 where there are none."""
+    """Return the quantile `share` of sorted values; 0 if there are none."""
     return ascending[int(share * len(ascending))] if ascending else 0.0
 
 
 def row(sample: dict[str, float]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     speed = f"{sample['offered_per_second']:5.0f} offered/s  {sample['accepted_per_second']:5.0f} accepted good/s"
     times = f"p50 {sample['p50_ms']:4.0f} ms  p99 {sample['p99_ms']:4.0f} ms, of 503 {sample['refused_p99_ms']:4.0f} ms"
     return f"{sample['minutes']:5.1f} min  {sample['resident_mb']:6.1f} MB resident  {speed}  {times}"
 
 
 def verdict(figures: dict[str, Any]) -> bool:
-    """Print what came of it, and whether that is well."""
-    after = [each for each in figures["samples"] if each["minutes"] > 1.0]
+    """Print the results; return whether the service met its bounds."""
+    after = [sample for sample in figures["samples"] if sample["minutes"] > 1.0]
     flat, words = growth(after, "resident_mb", warm_up=0.0)
     print(f"resident memory after the first minute: {words}")
-    slowest = max(each["p99_ms"] for each in after)
-    rate = min(each["accepted_per_second"] for each in after) / SHARES["good"]
+    slowest = max(sample["p99_ms"] for sample in after)
+    rate = min(sample["accepted_per_second"] for sample in after) / SHARES["good"]
     bound = 1000 * BOUND * LIMIT / rate
     queue = f"{LIMIT} pictures at {rate:.0f}/s x {BOUND} are {bound:.0f} ms"
     print(f"p99 of accepted requests: at most {slowest:.0f} ms; {queue}")
@@ -374,13 +374,13 @@ def verdict(figures: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    """Parse, run, report."""
+    """Run the test and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     if options.minutes < 2:
-        parser.error("give it two minutes at least: the first one is for warming up")
+        parser.error("--minutes must be at least 2, because the first minute is the warm-up")
     print(machine())
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory(prefix="longtail-overload-") as folder:

@@ -1,7 +1,7 @@
-"""A picture of about 100 kB that compresses and decodes like a photograph, made here so that none has to be shipped.
+"""A generated picture of about 100 kB that compresses and decodes like a photograph, so that none need be shipped.
 
-Photographs have a spectrum that falls with about 1/frequency, colours that go together, and edges. So: noise with that
-spectrum in brightness and, weaker and smoother, in colour, with a few filled shapes in front.
+A photograph's spectrum falls with about 1/frequency, its colours are correlated, and it has edges. So the picture is
+noise with that spectrum in brightness and, weaker and smoother, in colour, with a few filled shapes in front.
 """
 
 import io
@@ -17,7 +17,7 @@ TARGET_BYTES = 100_000
 
 
 def photograph(seed: int = 0, target_bytes: int = TARGET_BYTES) -> bytes:
-    """Return a JPEG of 640 x 480 pixels, at the highest quality that stays within `target_bytes`; seeded."""
+    """Return a seeded JPEG of 640 x 480 pixels, at the highest quality that stays within `target_bytes`."""
     rng = np.random.default_rng(seed)
     brightness = _field(rng, exponent=1.0)
     colours = [_field(rng, exponent=1.4) for _ in range(2)]
@@ -38,7 +38,7 @@ def photograph(seed: int = 0, target_bytes: int = TARGET_BYTES) -> bytes:
 
 
 def _field(rng: np.random.Generator, exponent: float) -> NDArray[np.float64]:
-    """(480, 640) noise of mean 0 and spread 1 whose amplitude falls with 1/frequency**exponent."""
+    """Return (480, 640) noise of mean 0 and standard deviation 1 whose amplitude falls with 1/frequency**exponent."""
     vertical = np.fft.fftfreq(SIZE[1])[:, None]
     horizontal = np.fft.rfftfreq(SIZE[0])[None]
     frequency = np.hypot(vertical, horizontal)

@@ -1,6 +1,6 @@
-"""What training is compared with: the same network in a plain float32 loop, in a process of its own.
+"""The baseline for training: the same network in a plain float32 loop, in its own process.
 
-So it has the memory allocator as a program finds it; ours changes it for its whole process (`keep_memory`).
+In its own process it has the default memory allocator; `keep_memory` changes the allocator of our whole process.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ __all__ = ["PlainProcess"]
 
 
 class Plain:
-    """The same network as most code trains it."""
+    """The same network in a training loop like most research code's."""
 
     def __init__(self, recipe: Recipe, data: LabelledImages, device: torch.device) -> None:
         torch.manual_seed(0)
@@ -63,7 +63,7 @@ class Plain:
         return image
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """Forward, loss, backward, optimiser; the loss is looked at, as everywhere."""
+        """Run forward, loss, backward and optimiser; read the loss, as training loops usually do."""
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self.model(images)[1], labels)
         loss.backward()
@@ -71,7 +71,7 @@ class Plain:
         loss.item()
 
     def run(self, steps: int, *, per_image: bool) -> float:
-        """Return images/s, of computing alone or with each picture transformed first."""
+        """Return images/s of computing alone or, if `per_image`, including the transform of each image."""
         batch = self.recipe.batch_size
 
         def work() -> None:
@@ -87,7 +87,7 @@ class Plain:
 
 
 class PlainProcess:
-    """A `Plain` in a process of its own, which does nothing but when it is asked to."""
+    """A `Plain` in its own process, which is idle between calls of `run`."""
 
     def __init__(self, recipe: Recipe, count: int, device: torch.device) -> None:
         context = multiprocessing.get_context("spawn")
@@ -107,7 +107,7 @@ class PlainProcess:
         self.process.join()
 
     def run(self, steps: int, *, per_image: bool) -> float:
-        """Return images/s, as `Plain.run`."""
+        """Return images/s; see `Plain.run`."""
         try:
             self.connection.send((steps, per_image))
             return float(self.connection.recv())
@@ -117,7 +117,7 @@ class PlainProcess:
 
 
 def _answer(connection: Connection, recipe: Recipe, count: int, device: torch.device, threads: int) -> None:
-    """Run the plain loop whenever asked, until nobody asks any more."""
+    """Run the plain loop for each request, until the connection is closed."""
     torch.set_num_threads(threads)
     plain = Plain(recipe, made_up(recipe, count), device)
     while True:

@@ -1,15 +1,16 @@
-"""What computing in another precision gives, and what it costs: images/s of the bare network, and test set accuracy.
+"""Compare precisions: images/s of the bare network, and accuracy on the test set.
 
-Two callers at a time, batches of 8; each round times every row, next to ONNX Runtime in float32, which the others are
-divided by. Accuracy is the mean per-class recall at alpha = 0 and at the bundle's `balanced`; beside it stand the
-largest changes of a logit at both, and of the head cosine, and how often both agree about the top class at both.
+Two callers run batches of 8. Each round times every row; a row's rate is divided by that of ONNX Runtime in float32 in
+the same round. Accuracy is the mean per-class recall at alpha = 0 and at the bundle's `balanced`. The table also shows
+the largest change of a logit and of the head cosine, and how often the top class agrees, at both values of alpha.
 
     uv run --group openvino --group train python benchmarks/precision.py cifar10-lt --data cifar10-lt.zip
     uv run --group openvino --group train python benchmarks/precision.py runs/bench-models/mobilenet-v3-large/1
     uv run --group openvino --group train --with nncf python benchmarks/precision.py cifar10-lt --data cifar10-lt.zip
 
-With `nncf` installed and data given there are rows of int8: weights and activations, calibrated on 512 training images,
-in OpenVINO (by NNCF) and in ONNX Runtime (its static quantisation of convolutions and additions, per channel).
+If `nncf` is installed and `--data` is given, the table has rows for int8 weights and activations, calibrated on 512
+training images: in OpenVINO, by NNCF, and in ONNX Runtime, by static per-channel quantisation of convolutions and
+additions.
 """
 
 import argparse
@@ -49,7 +50,7 @@ Run = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], NDArray[Any]]]
 
 
 def float_rows(bundle: Bundle) -> Iterator[tuple[str, Run]]:
-    """The service's own engines."""
+    """Yield the service's engines."""
     yield "ONNX Runtime, float32", OnnxEngine(bundle).run
     for precision in ("float32", "bfloat16"):
         try:
@@ -59,7 +60,7 @@ def float_rows(bundle: Bundle) -> Iterator[tuple[str, Run]]:
 
 
 def int8_rows(bundle: Bundle, calibration: NDArray[np.uint8], folder: Path) -> Iterator[tuple[str, Run]]:
-    """Quantised copies of the bundle's graph."""
+    """Yield engines that run int8 copies of the bundle's graph."""
     import nncf  # noqa: PLC0415
     from onnxruntime import quantization  # noqa: PLC0415
 
@@ -67,7 +68,9 @@ def int8_rows(bundle: Bundle, calibration: NDArray[np.uint8], folder: Path) -> I
     core = openvino.Core()
     graph = nncf.quantize(core.read_model(bundle.model_path), nncf.Dataset(batches), subset_size=len(batches))
     threads = {"NUM_STREAMS": CALLERS, "INFERENCE_NUM_THREADS": CALLERS}
-    compiled = core.compile_model(graph, "CPU", threads | {"INFERENCE_PRECISION_HINT": "f32"})  # of what is not int8
+    compiled = core.compile_model(
+        graph, "CPU", threads | {"INFERENCE_PRECISION_HINT": "f32"}
+    )  # for the operations that are not int8
     own = threading.local()
 
     def run_openvino(images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -106,7 +109,7 @@ def int8_rows(bundle: Bundle, calibration: NDArray[np.uint8], folder: Path) -> I
 
 
 def images_per_second(run: Run, images: NDArray[np.uint8], seconds: float) -> float:
-    """Of CALLERS threads that each run one batch after the other."""
+    """Return the images/s of CALLERS threads that run one batch after another."""
     until = time.perf_counter() + seconds
 
     def call(_: int) -> float:
@@ -122,40 +125,42 @@ def images_per_second(run: Run, images: NDArray[np.uint8], seconds: float) -> fl
 
 
 def score(run: Run, images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(N, C) logits, (N, K) head cosine."""
+    """Return the (N, C) logits and the (N, K) head cosine of all images."""
     parts = [run(images[at : at + 100]) for at in range(0, len(images), 100)]
     return np.concatenate([logits for logits, _ in parts]), np.concatenate([cosine for _, cosine in parts])
 
 
 def accuracy_cells(bundle: Bundle, run: Run, reference: Run, images: Any) -> list[str]:
-    """What is in the table's columns of accuracy."""
-    numbers = score(run, images.pixels)
+    """Return the cells of the accuracy columns."""
+    output = score(run, images.pixels)
     expected = score(reference, images.pixels)
     accuracies = []
     changes = []
     agreements = []
     for alpha in (0.0, bundle.manifest.operating_points["balanced"].alpha):
-        logits, wanted = (tde.tde_logits(*each, bundle.class_effect, alpha) for each in (numbers, expected))
+        logits, wanted = (tde.tde_logits(*scores, bundle.class_effect, alpha) for scores in (output, expected))
         recall = per_class_recall(logits.argmax(axis=1), images.labels, len(bundle.manifest.classes))
         accuracies.append(f"{100 * recall.mean():.2f}")
         changes.append(f"{np.abs(logits - wanted).max():.3f}")
         agreements.append(f"{100 * np.mean(logits.argmax(axis=1) == wanted.argmax(axis=1)):.2f} %")
-    return [*accuracies, " / ".join(changes), f"{np.abs(numbers[1] - expected[1]).max():.4f}", " / ".join(agreements)]
+    return [*accuracies, " / ".join(changes), f"{np.abs(output[1] - expected[1]).max():.4f}", " / ".join(agreements)]
 
 
 def main() -> None:
-    """Time, score, print Markdown."""
+    """Time and score every row and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a shipped model, or a bundle's folder")
+    parser.add_argument("model", help="name of a shipped model, or folder of a bundle")
     parser.add_argument("--data", type=Path, help="folder or zip with train/CLASS/IMAGE and test/CLASS/IMAGE")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1000), metavar="N")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each row in each round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each row in each round")
     options = parser.parse_args()
     shipped = ROOT / "models" / "shipped" / options.model / "2"
     bundle = load_bundle(shipped if shipped.is_dir() else Path(options.model))
     recipe = bundle.manifest.input
     if bundle.manifest.exempt_class is not None:
-        raise SystemExit("a model with an exempt class has other predictions than the largest logit; take another one")
+        raise SystemExit(
+            "in a model with an exempt class the largest logit is not the prediction; choose another model"
+        )
     with tempfile.TemporaryDirectory() as folder:
         rows = list(float_rows(bundle))
         test = None
@@ -164,7 +169,7 @@ def main() -> None:
             from training.data.labelled_images import load_images  # noqa: PLC0415
             from training.evaluation.graph_scores import load_test_images  # noqa: PLC0415
 
-            test, _ = load_test_images(options.data, tuple(each.name for each in bundle.manifest.classes), recipe)
+            test, _ = load_test_images(options.data, tuple(info.name for info in bundle.manifest.classes), recipe)
             if importlib.util.find_spec("nncf"):
                 train = load_images(open_class_folders(options.data, "train"), recipe)
                 chosen = np.random.default_rng(0).permutation(len(train.labels))[:CALIBRATION_IMAGES]
@@ -174,7 +179,7 @@ def main() -> None:
         for number in range(options.rounds + 1):
             for what, run in rows:
                 rate = images_per_second(run, batch, options.seconds)
-                if number:  # the first one warms up
+                if number:  # the first round warms up
                     rates[what].append(rate)
         found = [name for name in ("openvino", "nncf") if importlib.util.find_spec(name)]
         extras = ", ".join(f"{name} {version(name)}" for name in found)

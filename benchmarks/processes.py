@@ -1,7 +1,7 @@
-"""A server's processes: started with a mark, found by it, added up, paused, and all ended, however the benchmark ends.
+"""A server's processes: start, find, measure, pause and end all of them, however the benchmark ends.
 
-The mark is a variable in the environment, which children inherit; so it also finds those that detach themselves, as
-Ray's and a JVM's workers do.
+Each server starts with a mark, a variable in its environment. Child processes inherit it, so even processes that detach
+themselves, such as the workers of Ray or a JVM, are found by it.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ MARK = "BENCHMARK_PROCESS_TREE"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 SETTLE_SECONDS = 60.0
-QUIET_CORES = 0.4  # LitServe's workers use 0.2 of a core when nothing is to be done
-PORTS = 5  # as many as TorchServe listens on
+QUIET_CORES = 0.4  # LitServe's idle workers use 0.2 of a core
+PORTS = 5  # TorchServe listens on five
 
 
 class Running:
-    """A server that has given its first answer; a context manager, at whose end none of its processes is left.
+    """A context manager around a server that has given its first answer; on exit all its processes are ended.
 
     Attributes:
-        port, path, body, content_type: where and what to post; `body` is a file.
-        first_answer: text of the first answer.
-        seconds_to_first_answer: since the process was started.
+        port, path, body, content_type: the request to post; `body` is a file.
+        first_answer: the text of the first answer.
+        seconds_to_first_answer: the time from the start of the process to the first answer.
 
     """
 
@@ -51,7 +51,7 @@ class Running:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Start it and wait for its first answer."""
+        """Start the server and wait for its first answer."""
         self._scratch = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         try:
             self._start(Path(self._scratch.name))
@@ -63,7 +63,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """End all processes of the server."""
         self._stop()
 
     def _start(self, folder: Path) -> None:
@@ -100,25 +100,27 @@ class Running:
                 assert self._process is not None  # noqa: S101  `_start` set it
                 if self._process.poll() is not None or time.perf_counter() > until:
                     words = self._log.read_text(errors="replace")[-3000:]
-                    raise SystemExit(f"{self._server.name} gave no answer: {error}; its last words:\n{words}") from None
+                    raise SystemExit(
+                        f"{self._server.name} gave no answer: {error}; the end of its log:\n{words}"
+                    ) from None
                 time.sleep(0.02)
 
     def _stop(self) -> None:
-        """Ask it to end, then end what is left of it."""
+        """Terminate the server, and kill the processes that are left after STOP_SECONDS."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
-            asked = time.monotonic()
+            terminated = time.monotonic()
             while left := self._processes():
-                if time.monotonic() > asked + STOP_SECONDS:
+                if time.monotonic() > terminated + STOP_SECONDS:
                     _signal(left, signal.SIGKILL)
-                self._process.poll()  # takes the exit code, so that it does not stay a zombie
+                self._process.poll()  # reads the exit code, so that the process does not stay a zombie
                 time.sleep(0.05)
             self._process.wait()
         self._scratch.cleanup()
 
     def _processes(self) -> list[int]:
-        """Those whose environment holds the mark; a zombie has none any more."""
+        """Return the processes with the mark in their environment; a zombie has no environment."""
         found = []
         wanted = f"{MARK}={self._mark}".encode()
         for folder in Path("/proc").iterdir():
@@ -130,7 +132,7 @@ class Running:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """All its processes stopped: some poll even when idle, which would take from what is measured meanwhile."""
+        """Pause all processes, because some servers poll even when idle and would disturb a measurement."""
         stopped = self._processes()
         _signal(stopped, signal.SIGSTOP)
         try:
@@ -139,7 +141,7 @@ class Running:
             _signal(stopped, signal.SIGCONT)
 
     def settle(self) -> None:
-        """Wait until it has worked off what it had accepted when the load ended."""
+        """Wait until the server has finished the requests that it had accepted when the load ended."""
         until = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < until:
             before = self.cpu_seconds()
@@ -149,10 +151,10 @@ class Running:
         raise SystemExit(f"{self._server.name} is still busy {SETTLE_SECONDS:g} s after the load")
 
     def memory(self) -> dict[str, float]:
-        """10^6 bytes over all its processes: `pss_mb`, in which shared pages count once, `rss_mb`, and `processes`."""
+        """Return `pss_mb` (counts shared pages once) and `rss_mb` in 10^6 bytes over all processes, and `processes`."""
         sums = {"pss_mb": 0.0, "rss_mb": 0.0, "processes": 0.0}
         for process in self._processes():
-            with contextlib.suppress(OSError):  # one that has just ended
+            with contextlib.suppress(OSError):  # the process has just ended
                 text = Path(f"/proc/{process}/smaps_rollup").read_text()
                 for name in ("Pss", "Rss"):
                     kilobytes = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
@@ -161,7 +163,7 @@ class Running:
         return sums
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its processes so far."""
+        """Return the processor time of all processes so far, in seconds."""
         ticks = 0
         for process in self._processes():
             with contextlib.suppress(OSError):
@@ -171,7 +173,7 @@ class Running:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no server outlives the benchmark."""
+    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no server outlives the benchmark."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Tables of what serve.py measured, from one run or from several together, as Markdown.
+"""Print serve.py's measurements as Markdown tables, from one run or several together.
 
 uv run python benchmarks/report.py FILE [FILE ...]
 """
@@ -18,15 +18,15 @@ Rows = list[dict[str, Any]]
 
 
 def report(runs: list[dict[str, Any]]) -> str:
-    """Return the tables of all rounds of all runs; figures are medians over rounds."""
+    """Return Markdown tables of all runs; figures are medians over all rounds."""
     records = [record for run in runs for record in run["records"]]
     starts = [start for run in runs for start in run["starts"]]
     parts = ["```", *(_about(run) for run in runs), "```"]
     for model in _distinct(records, "model"):
-        mine = [record for record in records if record["model"] == model]
-        parts += ["", f"### {model}", "", _drift(mine), "", *_speed(mine)]
+        rows = [record for record in records if record["model"] == model]
+        parts += ["", f"### {model}", "", _drift(rows), "", *_speed(rows)]
         parts += ["", *_resources([start for start in starts if start["model"] == model])]
-        parts += ["", *_bars(mine, [start for start in starts if start["model"] == model])]
+        parts += ["", *_bars(rows, [start for start in starts if start["model"] == model])]
     return "\n".join(parts)
 
 
@@ -39,10 +39,10 @@ def _about(run: dict[str, Any]) -> str:
 
 
 def _drift(records: Rows) -> str:
-    """How much the machine changed its speed meanwhile."""
+    """Return a sentence about the ceiling and its range during the run."""
     measured = [record[when] for record in records for when in ("before", "after")]
-    ceilings, networks = ([each[key] for each in measured] for key in ("ceiling", "network"))
-    batches = sorted({each["batch"] for each in measured})
+    ceilings, networks = ([figures[key] for figures in measured] for key in ("ceiling", "network"))
+    batches = sorted({figures["batch"] for figures in measured})
     return (
         f"Ceiling (decode and run, 2 callers x 1 thread, best of batch {' and '.join(map(str, batches))}) "
         f"{median(ceilings):.0f} images/s, {min(ceilings):.0f} to {max(ceilings):.0f} over the run; "
@@ -69,17 +69,17 @@ def _speed(records: Rows) -> list[str]:
 
 
 def share(record: dict[str, Any]) -> float:
-    """Requests/s over the ceiling around them."""
+    """Return requests/s divided by the ceiling."""
     return float(record["per_second"] / around(record))
 
 
 def tail(record: dict[str, Any]) -> float:
-    """p99 over the time the ceiling needs for as many pictures as there are connections: 1 would be perfect turns."""
+    """Return p99 divided by the ceiling's time for one picture per connection; 1 means perfect turns."""
     return float(record["p99_ms"] / 1000 * around(record) / record["concurrency"])
 
 
 def around(record: dict[str, Any]) -> float:
-    """The ceiling before and after, their mean."""
+    """Return the mean of the ceilings before and after."""
     return float((record["before"]["ceiling"] + record["after"]["ceiling"]) / 2)
 
 
@@ -99,32 +99,32 @@ def _resources(starts: Rows) -> list[str]:
 
 
 def _bars(records: Rows, starts: Rows) -> list[str]:
-    """Each of ours against the best peer, by ratios to the ceiling; one that refuses requests does not compete."""
+    """Compare each of our servers with the best peer, as ratios to the ceiling; peers with errors do not count."""
     ours = [server for server in _distinct(records, "server") if server.startswith(OURS)]
     if not ours or len(ours) == len(_distinct(records, "server")):
-        return ["Ours against the best peer: not in this run, which lacks ours or has no peer."]
+        return ["This run does not compare our service with peers: one of them is missing."]
     lines = [
         "| ours | connections | best peer by requests/s | ours / it | best peer by p99 | ours / it | ours / ceiling |",
         "|---|--:|---|--:|---|--:|--:|",
     ]
-    for mine in ours:
+    for server in ours:
         for concurrency in sorted(_distinct(records, "concurrency")):
-            lines.append(f"| {mine} | {concurrency} | {_beside_the_best(records, mine, concurrency)} |")
+            lines.append(f"| {server} | {concurrency} | {_beside_the_best(records, server, concurrency)} |")
     return [*lines, "", *_least(starts, ours)]
 
 
-def _beside_the_best(records: Rows, mine: str, concurrency: int) -> str:
+def _beside_the_best(records: Rows, our_server: str, concurrency: int) -> str:
     speeds, tails = (
         {server: _middle(rows, key) for server, rows in _without_errors(records, concurrency).items()}
         for key in (share, tail)
     )
     peers = [server for server in speeds if not server.startswith(OURS)]
-    if mine not in speeds or not peers:
-        return "ours or all the others had errors | | | | "
+    if our_server not in speeds or not peers:
+        return "ours or all peers had errors | | | | "
     best = max(peers, key=speeds.__getitem__)
     calmest = min(peers, key=tails.__getitem__)
-    ratios = speeds[mine] / speeds[best], tails[mine] / tails[calmest]
-    return f"{best} | {ratios[0]:.2f} | {calmest} | {ratios[1]:.2f} | {speeds[mine]:.2f}"
+    ratios = speeds[our_server] / speeds[best], tails[our_server] / tails[calmest]
+    return f"{best} | {ratios[0]:.2f} | {calmest} | {ratios[1]:.2f} | {speeds[our_server]:.2f}"
 
 
 def _least(starts: Rows, ours: list[str]) -> list[str]:
@@ -143,8 +143,8 @@ def _least(starts: Rows, ours: list[str]) -> list[str]:
         values = {server: of(server, read) for server in servers}
         if values:
             least = min(values, key=values.__getitem__)
-            mine = ", ".join(f"{server} {of(server, read):.2f}" for server in ours)
-            lines.append(f"- least {what}: {least} {values[least]:.2f}; {mine}")
+            our_values = ", ".join(f"{server} {of(server, read):.2f}" for server in ours)
+            lines.append(f"- least {what}: {least} {values[least]:.2f}; {our_values}")
     return lines
 
 
@@ -170,9 +170,9 @@ def _middle(rows: Rows, of: Callable[[dict[str, Any]], float]) -> float:
 
 
 def main() -> None:
-    """Print the tables of the files together."""
+    """Print the tables of all files together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help="as of serve.py --json")
+    parser.add_argument("files", nargs="+", type=Path, help="files written by serve.py --json")
     print(report([json.loads(file.read_text()) for file in parser.parse_args().files]))
 
 

@@ -1,15 +1,15 @@
-"""How fast is the service beside the general servers, and beside the bare network? One run, everything taking turns.
+"""Compare the speed of the service with that of general model servers and of the bare network, in interleaved turns.
 
-A round starts each server in turn, one at a time, and loads it at every concurrency; before and after each load comes
-the ceiling (`ceiling.py`), while the server is stopped in its tracks. Servers and concurrencies change places from
-round to round. What is compared is the ratio to the ceiling around it: a machine that changes its speed changes both.
+A round starts each server in turn, one at a time, and loads it at every concurrency. The ceiling (`ceiling.py`) is
+measured before and after each load, while the server is paused. The order of servers and concurrencies changes from
+round to round. Servers are compared by their ratio to the ceiling, because the machine's speed affects both.
 
     uv run python benchmarks/serve.py                                     # everything, about 40 minutes
     uv run python benchmarks/serve.py --models-under-test 32x32 --rounds 1 --first-round 1 --json round-1.json
     uv run python benchmarks/report.py round-*.json                       # tables of all rounds together
-    uv run python benchmarks/serve.py --beside ../before                  # this checkout against another one
+    uv run python benchmarks/serve.py --beside ../before                  # compare with another checkout
 
-docs/explanation/measuring.md says what is in a row, and how the peers are set up.
+docs/explanation/measuring.md explains the rows and how to set up the peers.
 """
 
 import argparse
@@ -41,29 +41,33 @@ MODELS = {  # name -> bundle
 }
 CONCURRENCIES = (1, 8, 64, 256)
 BESIDE_CONCURRENCIES = (8, 64)
-WARM_UP_SECONDS = 2.0  # after the start, and half of it at each concurrency
+WARM_UP_SECONDS = 2.0  # after the start; half of it at each concurrency
 CEILING_SECONDS = 0.8  # of each of its three measurements
-TURNS = 4  # a connection's least number of answers in a measurement, by the ceiling: else the slow ones would not count
-MAX_SECONDS = 60.0  # of a load, where the ceiling was low for a moment
+TURNS = (
+    4  # answers per connection that a load leaves time for, by the ceiling; with fewer, slow answers would not count
+)
+MAX_SECONDS = 60.0  # of a load, in case the ceiling was low for a moment
 
 
 def model_under_test(name: str) -> tuple[Path, bytes]:
-    """Return the bundle and the picture of `32x32` or `224x224`."""
+    """Return the bundle and the encoded picture for `32x32` or `224x224`."""
     bundle = MODELS[name]
     if not bundle.is_dir():
-        raise SystemExit(f"{bundle} is not there; `uv run --group train python benchmarks/make_bundle.py` makes it")
+        raise SystemExit(
+            f"{bundle} does not exist; make it with `uv run --group train python benchmarks/make_bundle.py`"
+        )
     return bundle, (ROOT / "tests" / "images" / "cat.webp").read_bytes() if name == "32x32" else photograph()
 
 
 def about_this_run() -> dict[str, Any]:
-    """What the figures have to say about where they come from."""
+    """Return the origin of the figures: machine, commit, command, time and cache."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     cache = "response cache off" if has_cache() else "no response cache in this version"
     return {"machine": machine(), "commit": commit(), "command": invocation(), "started": when, "cache": cache}
 
 
 class Measurement:
-    """One model's turns; `records` and `starts` hold what was measured."""
+    """The measurements of one model, in `records` (loads) and `starts` (server starts)."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.name = name
@@ -74,7 +78,7 @@ class Measurement:
         self.starts: list[dict[str, Any]] = []
 
     def turn(self, number: int, server: Server) -> None:
-        """Start a server, load it at every concurrency, end it."""
+        """Start a server, load it at every concurrency and stop it."""
         with Running(server, self._bundle, self._picture) as running:
             self._check(server, running.first_answer)
             at_start = running.memory()
@@ -92,10 +96,10 @@ class Measurement:
             self.starts.append(place | seconds | {"at_start": at_start, "after_load": running.memory()})
 
     def _check(self, server: Server, answer: str) -> None:
-        """Refuse to measure a server that answers something else."""
+        """Exit if a server's first answer is wrong."""
         found = re.search(r'"index\\?":\s*(\d+)', answer)
         if found is None or int(found[1]) != self._ceiling.top():
-            raise SystemExit(f"{server.name} should answer class {self._ceiling.top()} first, but says {answer[:300]}")
+            raise SystemExit(f"{server.name} should rank class {self._ceiling.top()} first, but answers {answer[:300]}")
 
     def _load(self, running: Running, concurrency: int, ceiling: float) -> dict[str, float]:
         return load_running(
@@ -143,17 +147,23 @@ def _arguments() -> argparse.Namespace:
     there = measurable()
     parser.add_argument("--servers", nargs="+", default=there, choices=list(known_servers()), metavar="NAME")
     parser.add_argument("--models-under-test", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="SIZE")
-    parser.add_argument("--concurrency", nargs="+", type=int, help="connections (1 8 64 256; with --beside 8 64)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load, at least")
+    parser.add_argument(
+        "--concurrency", nargs="+", type=int, help="connections (default: 1 8 64 256, with --beside 8 64)"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="minimum duration of each load")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--first-round", type=int, default=0, help="its number; decides who starts, for runs in pieces")
-    parser.add_argument("--json", type=Path, help="write what was measured there, for report.py")
+    parser.add_argument(
+        "--first-round", type=int, default=0, help="number of the first round, which sets the order; for runs in parts"
+    )
+    parser.add_argument("--json", type=Path, help="write the measurements to this file, for report.py")
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="compare with the service of another checkout")
-    parser.add_argument("--pairs", type=int, default=10, help="of --beside: interleaved pairs of measurements")
+    parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs of measurements for --beside")
     options = parser.parse_args()
     options.concurrency = options.concurrency or list(CONCURRENCIES if options.beside is None else BESIDE_CONCURRENCIES)
     if missing := [name for name in options.servers if name not in there]:
-        parser.error(f"{', '.join(missing)}: not set up; `uv run python benchmarks/peers/setup.py {' '.join(missing)}`")
+        parser.error(
+            f"{', '.join(missing)}: not set up; run `uv run python benchmarks/peers/setup.py {' '.join(missing)}`"
+        )
     return options
 
 
@@ -175,7 +185,7 @@ def _compare_checkouts(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Measure, and print Markdown; progress goes to stderr."""
+    """Measure and print Markdown; progress goes to stderr."""
     options = _arguments()
     require_wrk()
     end_on_signals()
@@ -190,10 +200,10 @@ def main() -> None:
         for measurement in measurements:
             for server in _rotated(servers, number):
                 measurement.turn(number, server)
-            run["records"] = [record for each in measurements for record in each.records]
-            run["starts"] = [start for each in measurements for start in each.starts]
+            run["records"] = [record for done in measurements for record in done.records]
+            run["starts"] = [start for done in measurements for start in done.starts]
             run["minutes"] = (time.monotonic() - started) / 60
-            if options.json:  # after every turn of a model: a run that is broken off leaves what it had
+            if options.json:  # after every model, so that an interrupted run leaves its measurements
                 options.json.write_text(json.dumps(run, indent=1))
     print(report([run]))
 

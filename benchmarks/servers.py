@@ -1,4 +1,4 @@
-"""How each server is started, and how a picture is sent to it: our service, and the peers in `peers/`."""
+"""The servers that are measured, our service and the peers in `peers/`: how to start each and send it a picture."""
 
 import base64
 import json
@@ -20,12 +20,12 @@ ENVIRONMENTS = ROOT / "benchmarks" / ".peers"  # made by peers/setup.py
 
 @dataclass(frozen=True)
 class Launch:
-    """What a server is started with.
+    """The inputs of a server's start.
 
     Args:
         bundle: the model, NAME/VERSION.
-        ports: free ones on 127.0.0.1; the first is the one that is measured.
-        folder: scratch, its own, removed afterwards.
+        ports: free ports on 127.0.0.1; the first one is measured.
+        folder: a scratch folder for this server, removed afterwards.
 
     """
 
@@ -35,27 +35,27 @@ class Launch:
 
 
 def media_type(picture: bytes) -> str:
-    """JPEG or WebP, by the first bytes."""
+    """Return the media type, JPEG or WebP, by the first bytes."""
     return "image/jpeg" if picture.startswith(b"\xff\xd8") else "image/webp"
 
 
 def raw(picture: bytes) -> tuple[bytes, str]:
-    """The body is the picture."""
+    """Return the picture as the request body, and its media type."""
     return picture, media_type(picture)
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server.
+    """A server to measure.
 
     Args:
-        name: as on the command line.
-        command: what starts it; may prepare files in the scratch folder.
-        path: where pictures are posted; `{name}` is the model's.
-        encode: picture -> request body and its content type.
-        environment: variables it gets; `{port}` and `{folder}` as in its Launch.
-        batches: whether it computes requests together.
-        root: the checkout that our service starts in; a peer starts in its scratch folder.
+        name: its name on the command line.
+        command: returns the command that starts it; may prepare files in the scratch folder.
+        path: the path for pictures; `{name}` is replaced by the model's name.
+        encode: returns the request body of a picture and its content type.
+        environment: its variables; `{port0}`, `{port1}` … and `{folder}` are replaced by those of the Launch.
+        batches: whether it computes several requests as one batch.
+        root: the checkout that our service starts in; None for a peer, which starts in its scratch folder.
 
     """
 
@@ -68,7 +68,7 @@ class Server:
     root: Path | None = None
 
     def launch(self, launch: Launch) -> tuple[list[str], dict[str, str], Path]:
-        """Return the command, the variables it needs, and the folder to start it in."""
+        """Return the command, its variables, and the folder to start it in."""
         ports = {f"port{index}": str(port) for index, port in enumerate(launch.ports)}
         variables = {name: text.format(folder=launch.folder, **ports) for name, text in self.environment.items()}
         if self.root is not None:
@@ -78,12 +78,12 @@ class Server:
 
 
 def longtail(cache_mb: int = 0, precision: str = "float32", root: Path = ROOT) -> Server:
-    """Return our service with its defaults, apart from the response cache and the precision.
+    """Return our service with its default settings, except the response cache and the precision.
 
     Args:
         cache_mb: size of the response cache; 0 turns it off.
         precision: `float32` or `bfloat16`.
-        root: the checkout whose service it is.
+        root: the checkout to take the service from.
 
     """
 
@@ -102,7 +102,7 @@ def longtail(cache_mb: int = 0, precision: str = "float32", root: Path = ROOT) -
 
 
 def has_cache() -> bool:
-    """Whether this version of the service has a response cache to turn off."""
+    """Return whether this version of the service has a response cache."""
     from service.settings import Settings  # noqa: PLC0415  the peers' side of this file needs no service
 
     return "cache_mb" in Settings.model_fields
@@ -148,7 +148,7 @@ def _torchserve(launch: Launch) -> list[str]:
     archive = ["--model-name", "model", "--version", "1.0", "--handler", str(PEERS / "torchserve" / "handler.py")]
     archive += ["--config-file", str(PEERS / "torchserve" / "model-config.yaml"), "--export-path", str(launch.folder)]
     subprocess.run([_tool("torchserve", "torch-model-archiver"), *archive], check=True)
-    path = f"PATH={ENVIRONMENTS}/torchserve/bin:{os.environ['PATH']}"  # it starts its workers as `python`
+    path = f"PATH={ENVIRONMENTS}/torchserve/bin:{os.environ['PATH']}"  # TorchServe starts its workers as `python`
     flags = ["--start", "--foreground", "--ncs", "--disable-token-auth", "--ts-config", str(config)]
     flags += ["--model-store", str(launch.folder), "--models", "model=model.mar"]
     return ["env", path, _tool("torchserve", "torchserve"), *flags]
@@ -176,7 +176,7 @@ _RAY |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"
 
 
 def known_servers() -> dict[str, Server]:
-    """All there are, by name."""
+    """Return all servers by name."""
     servers = (
         longtail(),
         longtail(precision="bfloat16"),
@@ -192,7 +192,7 @@ def known_servers() -> dict[str, Server]:
 
 
 def measurable() -> list[str]:
-    """Names of our service, as far as this machine has the precision, and of the peers whose environment is there."""
+    """Return the names of the servers that can run here: ours in this CPU's precisions, and the installed peers."""
     from engines.openvino import has_bfloat16  # noqa: PLC0415  the peers' side of this file needs no service
 
     names = list(known_servers())

@@ -1,12 +1,12 @@
-"""Does anything grow? The service at full load for a long time: classify, feedback, tuning; memory and disk over time.
+"""Check that memory and disk do not grow while the service is at full load for a long time.
 
-Drives a real `python -m service` on 127.0.0.1: connections that classify without a pause at changing alpha, one that
-sends labels for a share of the results, and one that goes round curve, summary, path, operating points, and tuning from
-feedback and from traffic. Every 10 s it notes resident memory, the database's files, requests/s, p99 and statuses.
+The script runs `python -m service` on 127.0.0.1. Many connections classify without a pause at changing alpha. One sends
+labels for a share of the results. One repeats curve, summary, path, operating points, and tuning from feedback and from
+traffic. Every 10 s the script records resident memory, the size of the database's files, requests/s, p99 and statuses.
 
     uv run python benchmarks/soak.py --minutes 60 --json soak.json --plot soak.svg
 
-Ends by itself; exit code 1 where memory or disk grew after the warm-up, or where an answer was not the one expected.
+The exit code is 1 if memory or disk grew after the warm-up, or if an answer was unexpected.
 """
 
 import argparse
@@ -35,16 +35,16 @@ SAMPLES = ROOT / "tests" / "images"
 DATA = ROOT.parent / "shared" / "data" / "cifar10-lt.zip"
 MODEL = "/v1/models/cifar10-lt"
 ALPHAS = ("0", "balanced", "tail", "label_free", "0.5&alpha=1.25&alpha=2")
-KEEP_FEEDBACK = 20_000  # reached within minutes, so that the run shows what happens at the bound
+KEEP_FEEDBACK = 20_000  # reached within minutes, so that the run covers the time after that
 SAMPLE_SECONDS = 10.0
 LABEL_SHARE = 0.1
-WARM_UP = 0.25  # of the run: caches fill, the bounds are reached
-GROWTH_ALLOWED = 0.05  # of the median, over the rest of the run
-GRACE_SECONDS = 60.0  # for the last answers, and for the service to stop; then it is killed and the run has failed
+WARM_UP = 0.25  # of the run: caches fill and limits are reached
+MAX_GROWTH = 0.05  # of the median, over the rest of the run
+GRACE_SECONDS = 60.0  # for the last answers, and for the service to stop; after that the run fails
 
 
 def pictures() -> list[tuple[bytes, str]]:
-    """Real test pictures with what they show, where the data set is at hand; else the samples, named after it."""
+    """Return test pictures of CIFAR-10 with their labels, or the three samples if the data set is not there."""
     if not DATA.exists():
         return [(path.read_bytes(), path.stem) for path in sorted(SAMPLES.glob("*.webp"))]
     found: dict[str, list[bytes]] = {}
@@ -57,7 +57,7 @@ def pictures() -> list[tuple[bytes, str]]:
 
 
 class Connection:
-    """A keep-alive connection, with the least HTTP/1.1 that does."""
+    """A keep-alive connection with minimal HTTP/1.1."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -65,7 +65,7 @@ class Connection:
         self.writer: asyncio.StreamWriter | None = None
 
     async def send(self, method: str, path: str, body: bytes = b"", media_type: str = "image/webp") -> tuple[int, Any]:
-        """Return status and JSON (or text) of one request."""
+        """Send a request; return the answer's status and its JSON or text."""
         if self.reader is None or self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = (
@@ -80,7 +80,7 @@ class Connection:
 
 
 class Soak:
-    """The load, and what is noted about it."""
+    """The load and its records."""
 
     def __init__(self, port: int, until: float) -> None:
         self.port = port
@@ -92,7 +92,7 @@ class Soak:
         self.labels_sent = 0
 
     async def classify(self, seed: int) -> None:
-        """One connection that classifies without a pause."""
+        """Classify without a pause over one connection."""
         chance = random.Random(seed)
         connection = Connection(self.port)
         while time.monotonic() < self.until:
@@ -105,7 +105,7 @@ class Soak:
                 self.labels.append({"id": answer["results"][0]["id"], "label": label})
 
     async def label(self) -> None:
-        """Send what labels there are, twice a second."""
+        """Send the collected labels twice a second."""
         connection = Connection(self.port)
         while time.monotonic() < self.until:
             await asyncio.sleep(0.5)
@@ -117,12 +117,12 @@ class Soak:
             )
             self.statuses[f"feedback {status}"] += 1
             if status == 200:
-                errors = [each["error"]["code"] for each in answer["results"] if "error" in each]
+                errors = [result["error"]["code"] for result in answer["results"] if "error" in result]
                 self.labels_sent += len(batch) - len(errors)
                 self.statuses.update(f"label {code}" for code in errors)
 
     async def choose(self) -> None:
-        """Go round everything that chooses alpha."""
+        """Repeat all requests that deal with the choice of alpha."""
         connection = Connection(self.port)
         step = 0
         tune = {"objective": "balanced", "constraints": ["overall >= 0.5"], "save_as": "live", "who": "soak"}
@@ -149,12 +149,12 @@ class Soak:
 
 
 def resident_mb(process: int) -> float:
-    """Return a process's resident memory, 10^6 bytes."""
+    """Return a process's resident memory in 10^6 bytes."""
     return status_kb(process, "VmRSS") * 1024 / 1e6
 
 
 def size_mb(database: Path) -> float:
-    """The database with its log, 10^6 bytes."""
+    """Return the size of the database with its log in 10^6 bytes."""
     return sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*")) / 1e6
 
 
@@ -176,12 +176,12 @@ def start(folder: Path, options: Mapping[str, object]) -> tuple["subprocess.Pope
 
 
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Load a service until the time is over and stop it; return the samples and the sums."""
+    """Load a service for the whole run and stop it; return the samples and totals."""
     process, port, database = start(folder, {"--keep-feedback": KEEP_FEEDBACK})
     try:
         return await load(options, process, Soak(port, time.monotonic() + 60 * options.minutes), database)
     except Exception:
-        print(f"the service's last words:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
+        print(f"the end of the service's log:\n{(folder / 'log').read_text()[-3000:]}", file=sys.stderr)
         raise
     finally:
         process.kill()
@@ -191,18 +191,18 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 async def load(
     options: argparse.Namespace, process: "subprocess.Popen[bytes]", soak: Soak, database: Path
 ) -> dict[str, Any]:
-    """Load the service, take samples, and ask it to stop."""
+    """Load the service, take samples and stop the service."""
     clients = [soak.classify(seed) for seed in range(options.concurrency)]
     tasks = [asyncio.create_task(client) for client in (*clients, soak.label(), soak.choose())]
     samples: list[dict[str, float]] = []
     started = last = time.monotonic()
     while not all(task.done() for task in tasks):
         if time.monotonic() > soak.until + GRACE_SECONDS:
-            raise TimeoutError(f"answers are missing {GRACE_SECONDS:g} s after the end of the load")
+            raise TimeoutError(f"answers are still missing {GRACE_SECONDS:g} s after the end of the load")
         await asyncio.wait(tasks, timeout=SAMPLE_SECONDS)
         for task in tasks:
             if task.done():
-                task.result()  # raises what its connection raised
+                task.result()  # raises the connection's error
         now = time.monotonic()
         latencies = sorted(soak.latencies)
         soak.latencies = []
@@ -227,38 +227,38 @@ async def load(
 
 
 def row(sample: dict[str, float]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     size = f"{sample['resident_mb']:7.1f} MB resident  {sample['database_mb']:6.1f} MB database"
     speed = f"{sample['requests_per_second']:5.0f} requests/s  p99 {sample['p99_ms']:6.0f} ms"
     return f"{sample['minutes']:6.1f} min  {size}  {speed}  {sample['labels']:7.0f} labels"
 
 
 def growth(samples: list[dict[str, float]], name: str, warm_up: float = WARM_UP) -> tuple[bool, str]:
-    """Return whether a size stayed as it was after the warm-up, and how much it grew by least squares, in words."""
+    """Return whether a size stayed constant after the warm-up, and a sentence with its growth by least squares."""
     after = samples[int(warm_up * len(samples)) :]
-    minutes = [each["minutes"] for each in after]
-    values = [each[name] for each in after]
+    minutes = [sample["minutes"] for sample in after]
+    values = [sample[name] for sample in after]
     slope = statistics.linear_regression(minutes, values).slope
     third = max(1, len(values) // 3)
     median = statistics.median(values)
     length = minutes[-1] - minutes[0]
-    fine = slope * length < GROWTH_ALLOWED * median
+    fine = slope * length < MAX_GROWTH * median
     first = statistics.fmean(values[:third])
     last = statistics.fmean(values[-third:])
     return fine, (
-        f"median {median:.1f} MB after the warm-up, {60 * slope:+.2f} MB an hour ({slope * length:+.2f} MB over its "
+        f"median {median:.1f} MB after the warm-up, {60 * slope:+.2f} MB an hour ({slope * length:+.2f} MB over "
         f"{length:.0f} min); first third {first:.1f} MB, last third {last:.1f} MB: {'flat' if fine else 'GROWS'}"
     )
 
 
 def picture(samples: list[dict[str, float]]) -> str:
-    """Memory and database size over time, as SVG."""
+    """Return a plot of memory and database size over time as SVG."""
     width = 720
     height = 320
     left = 60
     bottom = 40
     longest = samples[-1]["minutes"]
-    highest = 1.15 * max(each[name] for each in samples for name in ("resident_mb", "database_mb"))
+    highest = 1.15 * max(sample[name] for sample in samples for name in ("resident_mb", "database_mb"))
 
     def place(x: float, y: float) -> tuple[float, float]:
         return left + x / longest * (width - left - 20), height - bottom - y / highest * (height - bottom - 20)
@@ -276,7 +276,7 @@ def picture(samples: list[dict[str, float]]) -> str:
     parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">minutes at full load</text>')
     lines = (("resident_mb", "#4477aa", "resident memory, MB"), ("database_mb", "#cc3344", "database, MB"))
     for name, colour, label in lines:
-        points = " ".join("{:.1f},{:.1f}".format(*place(each["minutes"], each[name])) for each in samples)
+        points = " ".join("{:.1f},{:.1f}".format(*place(sample["minutes"], sample[name])) for sample in samples)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         x, y = place(samples[-1]["minutes"], samples[-1][name])
         parts.append(f'<text x="{x - 4:.1f}" y="{y - 8:.1f}" text-anchor="end" fill="{colour}">{label}</text>')
@@ -284,7 +284,7 @@ def picture(samples: list[dict[str, float]]) -> str:
 
 
 def verdict(figures: dict[str, Any]) -> bool:
-    """Print what grew, and whether that is well."""
+    """Print the growth and the answers; return whether the run passed."""
     fine = figures["exit_code"] == 0
     for name, what in (("resident_mb", "resident memory"), ("database_mb", "database")):
         flat, words = growth(figures["samples"], name)
@@ -292,20 +292,20 @@ def verdict(figures: dict[str, Any]) -> bool:
         print(f"{what}: {words}")
     unexpected = {name: n for name, n in figures["statuses"].items() if not name.endswith(" 200")}
     print(f"answers: {figures['statuses']}")
-    print(f"not as expected: {unexpected or 'none'}; exit code after SIGTERM: {figures['exit_code']}")
+    print(f"unexpected: {unexpected or 'none'}; exit code after SIGTERM: {figures['exit_code']}")
     return fine and not unexpected
 
 
 def main() -> None:
-    """Parse, run, report."""
+    """Run the test and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--concurrency", type=int, default=64, help="connections that classify")
-    parser.add_argument("--json", type=Path, help="write all samples there")
-    parser.add_argument("--plot", type=Path, help="draw memory over time there (.svg)")
+    parser.add_argument("--concurrency", type=int, default=64, help="number of connections that classify")
+    parser.add_argument("--json", type=Path, help="write all samples to this file")
+    parser.add_argument("--plot", type=Path, help="draw memory over time to this file (.svg)")
     options = parser.parse_args()
     if options.minutes < 1:
-        parser.error("give it a minute at least; a slope needs some points")
+        parser.error("--minutes must be at least 1, because a slope needs several samples")
     print(machine())
     with tempfile.TemporaryDirectory(prefix="longtail-soak-") as folder:
         figures = asyncio.run(run(options, Path(folder)))

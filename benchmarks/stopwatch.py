@@ -1,4 +1,4 @@
-"""Seconds of training work: the processor's or the clock's, a GPU's work included."""
+"""Time training work in processor seconds or wall-clock seconds, including work on a GPU."""
 
 import time
 from collections.abc import Callable
@@ -9,23 +9,23 @@ __all__ = ["by_processor", "now", "repeat", "seconds_of", "wait"]
 
 
 def wait(device: torch.device) -> None:
-    """Let a GPU finish what it was given."""
+    """Wait until a GPU has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def now(device: torch.device) -> float:
-    """Seconds: the processor's where one thread does all the work, else the clock's."""
+    """Return seconds: processor time if one thread does all the work, else wall-clock time."""
     return time.process_time() if by_processor(device) else time.perf_counter()
 
 
 def by_processor(device: torch.device) -> bool:
-    """Whether one thread does all the work."""
+    """Return whether one CPU thread does all the work."""
     return device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Time one call."""
+    """Return the seconds that one call takes."""
     wait(device)
     started = now(device)
     work()
@@ -34,6 +34,6 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def repeat(work: Callable[[], object], times: int) -> None:
-    """Do it so often."""
+    """Call `work` `times` times."""
     for _ in range(times):
         work()

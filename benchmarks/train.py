@@ -1,18 +1,19 @@
-"""How fast training is: the real loop beside a plain one, and what the input pipeline takes of it.
+"""Compare the speed of training with that of a plain loop, and measure the input pipeline's share of the time.
 
 uv run --group train python benchmarks/train.py --threads 1
 uv run --group train python benchmarks/train.py --recipe cifar100-lt-strong --rounds 9 --json train.json
 
-A round measures in turn, on the same made-up pictures in memory (their content changes no time):
-- ours: `Trainer.train_epoch`, all that a training does between two evaluations, in the precision `auto` takes here;
-  at the recipe's full size and, where it trains on small pictures first, at the smallest.
-- compiled: the same with `--compile`, where that is given here.
-- plain: the same network in float32, contiguous, the same optimiser, on one batch that is ready: computing only; in a
-  process of its own, with the memory allocator as a program finds it.
-- research: the plain loop as research code has it, one picture after the other through PIL and torchvision first.
-- bare: forward and backward alone, in our precision and memory format, on one batch that is ready.
-Ratios are of one round; printed are their median and range. The parts of the input pipeline are timed on whole chunks.
-With one thread on a CPU seconds are the processor's, which other work on the machine hardly moves; else the clock's.
+A round measures in turn, on the same random images in memory:
+- ours: `Trainer.train_epoch`, everything that training does between two evaluations, in the precision that `auto`
+  chooses; at the recipe's full image size and, if it starts with smaller images, at the smallest.
+- compiled: the same with `train --compile`, if `--compile` is given.
+- plain: the same network and optimiser in float32 and contiguous memory, computing only, on one prepared batch; in its
+  own process with the default memory allocator.
+- research: the plain loop as in most research code, which first transforms each image with PIL and torchvision.
+- bare: forward and backward alone, in our precision and memory format, on one prepared batch.
+Ratios compare measurements of one round; the report shows their median and range. The parts of the input pipeline are
+timed on whole chunks. With one CPU thread, times are processor seconds, which other work on the machine hardly affects;
+otherwise they are wall-clock seconds.
 """
 
 import argparse
@@ -49,14 +50,14 @@ from training.run.device import check_compiling, describe_hardware, keep_memory,
 from training.run.schedule import image_size_at
 from training.run.trainer import Trainer
 
-# the bars
+# required ratios
 FASTER_THAN_PLAIN = 1.9
 INPUT_SHARE = 0.10
 OF_BARE_ON_GPU = 0.60
 
 
 class Ours:
-    """The real training loop; notes how long it waits for its batches."""
+    """The real training loop, which records how long it waits for its batches."""
 
     def __init__(
         self, recipe: Recipe, data: LabelledImages, device: torch.device, precision: torch.dtype, *, compiled: bool
@@ -64,7 +65,7 @@ class Ours:
         self.trainer = Trainer(recipe, data, seed=0, device=device, precision=precision, compiled=compiled)
         self.batches = self.trainer.batches.of_epoch
         self.input_seconds = 0.0
-        self.trainer.batches.of_epoch = self._timed  # type: ignore[method-assign]  # to time it
+        self.trainer.batches.of_epoch = self._timed  # type: ignore[method-assign]  # to measure the time in it
 
     def _timed(self, epoch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         batches = self.batches(epoch, generator)
@@ -80,14 +81,14 @@ class Ours:
             yield batch
 
     def run(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; return images/s and the share of the time that its input took."""
+        """Train one epoch; return images/s and the input's share of the time."""
         self.input_seconds = 0.0
         seconds = seconds_of(lambda: self.trainer.train_epoch(epoch), self.trainer.device)
         return self.trainer.batches.images_per_epoch / seconds, self.input_seconds / seconds
 
 
 def bare(ours: Ours, steps: int, size: tuple[int, int]) -> float:
-    """Return images/s of forward and backward alone, with a batch that is ready."""
+    """Return images/s of forward and backward alone, on one prepared batch."""
     trainer = ours.trainer
     batch = ours.trainer.recipe.batch_size
     images = torch.randn(batch, 3, *size, device=trainer.device).contiguous(memory_format=torch.channels_last)
@@ -104,7 +105,7 @@ def bare(ours: Ours, steps: int, size: tuple[int, int]) -> float:
 
 
 def input_parts(recipe: Recipe, device: torch.device, rounds: int) -> dict[str, float]:
-    """Microseconds an image of every part of the input pipeline, on whole chunks; medians."""
+    """Return the median microseconds per image of every part of the input pipeline, on whole chunks."""
     batch = recipe.batch_size
     pixels_each = recipe.height * recipe.width * 3
     count = max(1, CHUNK_BYTES // pixels_each // batch) * batch
@@ -142,7 +143,7 @@ def input_parts(recipe: Recipe, device: torch.device, rounds: int) -> dict[str, 
 
 
 def measure(name: str, options: argparse.Namespace, device: torch.device, precision: torch.dtype) -> dict[str, Any]:
-    """All rounds of one recipe."""
+    """Measure all rounds of one recipe."""
     recipe = replace(load_recipe(name), imbalance_ratio=None)
     data = made_up(recipe, options.steps * recipe.batch_size)
     ways = {"ours": False} | ({"compiled": True} if options.compile else {})
@@ -153,20 +154,20 @@ def measure(name: str, options: argparse.Namespace, device: torch.device, precis
     rounds: list[dict[str, Any]] = []
     with PlainProcess(recipe, len(data), device) as plain:
         for number in range(options.rounds + 1):
-            one: dict[str, Any] = {"plain": plain.run(options.steps, per_image=False)}
+            measured: dict[str, Any] = {"plain": plain.run(options.steps, per_image=False)}
             for way, ours in trained.items():
                 for size, epoch in epochs.items():
                     figures = zip(("images_per_second", "input_share"), ours.run(epoch), strict=True)
-                    one[f"{way}, {size}"] = dict(figures)
-            one["research"] = plain.run(options.steps, per_image=True)
-            one["bare"] = bare(trained["ours"], options.steps, (recipe.height, recipe.width))
-            if number:  # the first one warms up, and compiles
-                rounds.append(one)
+                    measured[f"{way}, {size}"] = dict(figures)
+            measured["research"] = plain.run(options.steps, per_image=True)
+            measured["bare"] = bare(trained["ours"], options.steps, (recipe.height, recipe.width))
+            if number:  # the first round warms up and compiles
+                rounds.append(measured)
     return {"recipe": name, "rounds": rounds, "input_parts": input_parts(recipe, device, options.rounds)}
 
 
 def spread(values: list[float], form: str) -> str:
-    """Median and range."""
+    """Return the median and range as text."""
     middle = statistics.median(values)
     low = min(values)
     high = max(values)
@@ -174,12 +175,12 @@ def spread(values: list[float], form: str) -> str:
 
 
 def verdict(met: bool, bar: str) -> str:
-    """Whether a bar is met."""
+    """Return a text that says whether a requirement is met."""
     return f"bar {bar}: {'met' if met else 'MISSED'}"
 
 
 def report(result: dict[str, Any], device: torch.device, precision: torch.dtype) -> None:
-    """Print one recipe."""
+    """Print the results of one recipe."""
     rounds = result["rounds"]
     measured = [name for name in rounds[0] if isinstance(rounds[0][name], dict)]
     rates = {name: [each[name]["images_per_second"] for each in rounds] for name in measured}
@@ -212,13 +213,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", nargs="+", default=["cifar10-lt", "cifar10-lt-strong"])
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after one that is not counted")
-    parser.add_argument("--steps", type=int, default=8, help="batches of each measurement")
-    parser.add_argument("--threads", type=int, help="of torch; by default what torch takes")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds, after a warm-up round")
+    parser.add_argument("--steps", type=int, default=8, help="batches in each measurement")
+    parser.add_argument("--threads", type=int, help="torch's threads (default: torch's choice)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--compile", action="store_true", help="measure `train --compile` too")
-    parser.add_argument("--json", type=Path, help="write all rounds there")
+    parser.add_argument("--compile", action="store_true", help="also measure `train --compile`")
+    parser.add_argument("--json", type=Path, help="write all rounds to this file")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -231,7 +232,7 @@ def main() -> None:
         except TrainingError as error:
             parser.error(str(error))
     where = f"{machine()}, torch {version('torch')}, torchvision {version('torchvision')}"
-    clock = "seconds of the processor" if by_processor(device) else "seconds by the clock"
+    clock = "processor seconds" if by_processor(device) else "wall-clock seconds"
     how = f"{describe_hardware(device)}, {str(precision).removeprefix('torch.')}; {clock}"
     print(f"{invocation()}\ncommit {commit()}\n{where}\n{how}", flush=True)
     results = []

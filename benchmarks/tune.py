@@ -1,8 +1,8 @@
-"""How fast, how large and how exact is choosing alpha, on one core, beside a grid search done the ordinary way?
+"""Compare time, memory and accuracy of choosing alpha with those of an ordinary grid search, on one core.
 
-Synthetic long-tailed logits and cosines, seeded. Each size has a process of its own, so that its peak memory is its
-own; inside, rounds of tuning and grid search take turns, so that a machine that changes its speed changes both.
-Seconds are the processor's: one thread, nothing to wait for; the clock, beside them, counts what else the machine does.
+The data are synthetic long-tailed logits and cosines, seeded. Each size runs in its own process, so that its peak
+memory is measured alone. Rounds of tuning and grid search take turns, so that a change of the machine's speed affects
+both. Times are processor seconds of one thread; wall-clock seconds beside them include other work on the machine.
 """
 
 import argparse
@@ -38,10 +38,10 @@ from models.tuning import cross_fitted, curve_points, tune  # noqa: E402
 MAIN_SIZE = (50_000, 1_000)
 SIZES = ((1_000, 10), (10_000, 100), MAIN_SIZE, (50_000, 8_142))
 GRID = np.linspace(*ALPHA_RANGE, 101)
-IN_CACHE = 1 << 16  # numbers of a piece that stays in a core's cache
-MAX_FOR_GRID = 100_000_000  # N x C; beyond it a grid takes minutes a round
-LIMIT_SECONDS = 2.0
-LIMIT_MB = 1000.0
+IN_CACHE = 1 << 16  # logits of a slice that fits into a core's cache
+MAX_FOR_GRID = 100_000_000  # N x C; beyond it a grid search takes minutes a round
+MAX_SECONDS = 2.0
+MAX_MB = 1000.0
 OTHERS = (
     ("harmonic", ()),
     ("worst_class", ()),
@@ -52,7 +52,7 @@ OTHERS = (
 
 @dataclass(frozen=True)
 class Data:
-    """What a network and its bundle give."""
+    """The network output for a test set, with labels and the bundle's constants."""
 
     logits: np.ndarray
     cosine: np.ndarray
@@ -67,7 +67,7 @@ class Data:
 
 
 def synthetic(images: int, classes: int, seed: int = 0) -> Data:
-    """A balanced test set whose logits lean to the classes that training saw often, each image by its own cosines."""
+    """Return a balanced test set whose logits favour frequent classes, each image according to its own cosines."""
     rng = np.random.default_rng(seed)
     counts = np.maximum(1, 1280 * 256.0 ** -np.linspace(0, 1, classes)).astype(np.int64)  # 1280 down to 5
     lean = (np.log(counts) - np.log(counts).mean()).astype(np.float32)
@@ -75,7 +75,7 @@ def synthetic(images: int, classes: int, seed: int = 0) -> Data:
     cosine = rng.uniform(0.2, 0.9, (images, 2)).astype(np.float32)
     labels = np.arange(images) % classes
     logits = rng.standard_normal((images, classes), dtype=np.float32)
-    for start in range(0, images, 1000):  # in pieces, so that making the data is not what takes the memory
+    for start in range(0, images, 1000):  # in slices, so that making the data does not set the peak memory
         rows = slice(start, start + 1000)
         logits[rows] += 1.3 * tde.head_effect(cosine[rows], effect)
     logits[np.arange(images), labels] += np.float32(0.9 + 0.45 * np.log(classes))
@@ -84,9 +84,9 @@ def synthetic(images: int, classes: int, seed: int = 0) -> Data:
 
 
 def grid_search(data: Data, step: int) -> tuple[float, float, list[float]]:
-    """Return the best alpha of the grid, its balanced accuracy, and all of them: argmax again for every alpha.
+    """Return the grid's best alpha, its balanced accuracy, and the balanced accuracy at every alpha.
 
-    `step` images at a time; all at once is how it is usually written.
+    For each alpha it computes an argmax over `step` images at a time; the usual code does all images at once.
     """
     classes = len(data.groups)
     hits = np.zeros((len(GRID), len(data.groups)))
@@ -103,23 +103,23 @@ def grid_search(data: Data, step: int) -> tuple[float, float, list[float]]:
 
 
 def peak_mb() -> float:
-    """Return the largest resident memory since the last `forget_peak`, 10^6 bytes."""
+    """Return the largest resident memory since the last `forget_peak` in 10^6 bytes."""
     return status_kb("self", "VmHWM") * 1024 / 1e6
 
 
 def forget_peak() -> float:
-    """Let the peak begin anew; return resident memory, 10^6 bytes."""
+    """Reset the peak; return the resident memory in 10^6 bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_mb()
 
 
 def tune_data(data: Data, goal: Objective) -> dict[str, Any]:
-    """Choose alpha for a goal, as the service does."""
+    """Choose alpha for an objective, as the service does."""
     return tune(data.scores(), data.counts, goal)
 
 
 def timed(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
-    """Return wall and processor seconds, resident growth and peak, with the result."""
+    """Call a function; return wall-clock and processor seconds, memory growth and peak, and its result."""
     before = forget_peak()
     wall = time.perf_counter()
     processor = time.process_time()
@@ -129,7 +129,7 @@ def timed(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
 
 
 def parts(data: Data) -> dict[str, dict[str, float]]:
-    """What tuning is made of, each alone."""
+    """Measure each part of tuning alone."""
     figures: dict[str, dict[str, float]] = {}
 
     def part(name: str, function: Callable[[], Any]) -> Any:
@@ -150,19 +150,19 @@ def parts(data: Data) -> dict[str, dict[str, float]]:
 
 
 def measure(images: int, classes: int, rounds: int) -> dict[str, Any]:
-    """One size, in a process of its own."""
+    """Measure one size; runs in its own process."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     data = synthetic(images, classes)
     inputs_mb = forget_peak()
     result: dict[str, Any] = {"size": [images, classes], "inputs_mb": inputs_mb, "rounds": [], "objectives": []}
     searches = {"grid, whole arrays": images, "grid, in cache": max(1, IN_CACHE // classes)}
     for _ in range(rounds):
-        one: dict[str, Any] = {}
-        one["tune"], report = timed(partial(tune_data, data, Objective()))
+        measured: dict[str, Any] = {}
+        measured["tune"], report = timed(partial(tune_data, data, Objective()))
         for name, step in searches.items() if images * classes <= MAX_FOR_GRID else ():
-            one[name], result["grid"] = timed(partial(grid_search, data, step))
-        one["parts"] = parts(data)
-        result["rounds"].append(one)
+            measured[name], result["grid"] = timed(partial(grid_search, data, step))
+        measured["parts"] = parts(data)
+        result["rounds"].append(measured)
     result["max_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     result["exact"] = {name: report[name] for name in ("alpha", "value", "interval", "confidence_interval")}
     if "grid" in result:
@@ -176,23 +176,23 @@ def measure(images: int, classes: int, rounds: int) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """Processor, cores, versions."""
+    """Return the processor, the number of cores, and versions."""
     names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) or [platform.processor()]
     cores = f"{os.cpu_count()} cores of which one is used"
     return f"{names[0]}, {cores}; Python {platform.python_version()}, numpy {np.__version__}"
 
 
 def line(name: str, costs: list[dict[str, float]]) -> str:
-    """Median and range of the rounds, by the processor and by the clock, with memory."""
+    """Return one line: median and range of processor seconds, median wall-clock seconds, and memory growth."""
     seconds = sorted(cost["processor_seconds"] for cost in costs)
     clock = statistics.median(cost["seconds"] for cost in costs)
     growth = max(cost["growth_mb"] for cost in costs)
-    spread = f"({seconds[0]:.3f} to {seconds[-1]:.3f}; by the clock {clock:.3f})"
+    spread = f"({seconds[0]:.3f} to {seconds[-1]:.3f}; wall clock {clock:.3f})"
     return f"  {name:<50} {statistics.median(seconds):7.3f} s  {spread}  +{growth:.0f} MB"
 
 
 def report(result: dict[str, Any]) -> None:
-    """Print one size."""
+    """Print the results of one size."""
     (images, classes) = result["size"]
     rounds = result["rounds"]
     print(f"{images:,} images x {classes:,} classes; {result['inputs_mb']:.0f} MB resident with the inputs")
@@ -220,20 +220,20 @@ def report(result: dict[str, Any]) -> None:
     if tuple(result["size"]) == MAIN_SIZE:
         seconds = max(each["tune"]["processor_seconds"] for each in rounds)
         peak = max(each["tune"]["peak_mb"] for each in rounds)
-        verdict = "met" if seconds < LIMIT_SECONDS and peak < LIMIT_MB else "MISSED"
-        print(f"  bar, {LIMIT_SECONDS:g} s of one core and {LIMIT_MB:g} MB, inputs and interpreter included: ", end="")
+        verdict = "met" if seconds < MAX_SECONDS and peak < MAX_MB else "MISSED"
+        print(f"  bar, {MAX_SECONDS:g} s of one core and {MAX_MB:g} MB, inputs and interpreter included: ", end="")
         print(f"{verdict}; slowest round {seconds:.2f} s, peak {peak:.0f} MB")
 
 
 def main() -> None:
-    """Measure every size and print."""
+    """Measure every size and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, nargs=2, metavar=("IMAGES", "CLASSES"), help="only this one")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds; medians are printed")
-    parser.add_argument("--json", type=Path, help="write all rounds there")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("IMAGES", "CLASSES"), help="measure only this size")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
+    parser.add_argument("--json", type=Path, help="write all rounds to this file")
     options = parser.parse_args()
     for library in ("OPENBLAS", "OMP", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"  # for the processes started from this one
+        os.environ[f"{library}_NUM_THREADS"] = "1"  # inherited by the processes started below
     print(machine(), flush=True)
     results = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

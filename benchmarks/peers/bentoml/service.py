@@ -7,12 +7,12 @@ from work import Classifier
 
 @bentoml.service(workers=2, traffic={"timeout": 120})
 class Service:
-    """A batchable API takes a list; a request brings a list of one picture, as a form's file."""
+    """The service. A batchable API takes a list, so a request brings one picture as a form's file."""
 
     def __init__(self) -> None:
         self.classifier = Classifier()
 
     @bentoml.api(batchable=True, max_batch_size=8)
     def classify(self, images: list[Image]) -> list[dict]:
-        """Answer a batch."""
+        """Classify a batch."""
         return self.classifier.answer(images)

@@ -1,4 +1,4 @@
-"""A plain route in two processes: one picture a request, no batching, in FastAPI's thread pool as its pages advise."""
+"""A plain route in two processes, without batching, in FastAPI's thread pool as its documentation advises."""
 
 from typing import Annotated
 
@@ -11,5 +11,5 @@ classifier = Classifier()
 
 @app.post("/classify")
 def classify(picture: Annotated[bytes, Body(media_type="image/*")]) -> dict:
-    """The raw body is the picture."""
+    """Classify the picture in the raw body."""
     return classifier.answer([picture])[0]

@@ -1,4 +1,4 @@
-"""The plain route as it is often written: `async def`, though the work in it blocks the event loop."""
+"""The plain route as it is often written: with `async def`, although its work blocks the event loop."""
 
 from fastapi import FastAPI, Request
 from work import Classifier
@@ -9,5 +9,5 @@ classifier = Classifier()
 
 @app.post("/classify")
 async def classify(request: Request) -> dict:
-    """The raw body is the picture."""
+    """Classify the picture in the raw body."""
     return classifier.answer([await request.body()])[0]

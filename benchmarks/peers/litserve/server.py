@@ -1,4 +1,4 @@
-"""LitServe: two inference workers that batch, and as many HTTP processes, which is its default."""
+"""LitServe: two inference workers that batch, and two HTTP processes, its default for two workers."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime behind adaptive batching and two parallel workers, Open Inference Protocol with base64."""
+"""MLServer: a custom runtime with adaptive batching and two workers, over the Open Inference Protocol with base64."""
 
 import json
 
@@ -9,15 +9,15 @@ from work import Classifier
 
 
 class Runtime(MLModel):
-    """One input of pictures, one output of JSON texts."""
+    """A runtime with one input of pictures and one output of JSON texts."""
 
     async def load(self) -> bool:
-        """In each worker process."""
+        """Load the model; MLServer calls this in each worker process."""
         self.classifier = Classifier()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The payload is a batch that MLServer has merged."""
+        """Classify a batch that MLServer has merged from several requests."""
         pictures = Base64Codec.decode_input(payload.inputs[0])
         texts = [json.dumps(answer) for answer in self.classifier.answer(pictures)]
         return InferenceResponse(model_name=self.name, outputs=[StringCodec.encode_output("answers", texts)])

@@ -1,4 +1,4 @@
-"""Ray Serve: two replicas of one CPU each that batch, behind HAProxy, in its throughput-optimised mode."""
+"""Ray Serve: two batching replicas with one CPU each, behind HAProxy, in throughput-optimised mode."""
 
 import os
 import signal
@@ -11,18 +11,18 @@ from work import Classifier
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=256, ray_actor_options={"num_cpus": 1})
 class Replica:
-    """Decode and compute what has come together."""
+    """A replica that decodes and computes batches."""
 
     def __init__(self) -> None:
         self.classifier = Classifier()
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.001)
     async def answer(self, pictures: list[bytes]) -> list[dict]:
-        """A batch."""
+        """Classify a batch."""
         return self.classifier.answer(pictures)
 
     async def __call__(self, request: Request) -> dict:
-        """The raw body is the picture."""
+        """Classify the picture in the raw body."""
         return await self.answer(await request.body())
 
 

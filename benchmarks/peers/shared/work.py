@@ -1,8 +1,8 @@
-"""What every peer does with a picture, so that only the serving differs: decode, one run of the graph, TDE, top 5.
+"""The work that all peers share, so that only the serving differs: decode, run the graph, TDE, top 5.
 
-Written as most people would write it, with Pillow, ONNX Runtime and numpy; nothing of the project is imported, as a
-peer's environment holds the peer. The bundle comes in PEER_BUNDLE, and PEER_THREADS is ONNX Runtime's thread count (0
-leaves its default).
+It is ordinary code with Pillow, ONNX Runtime and numpy. It imports nothing from the project, because a peer's
+environment does not hold the project. PEER_BUNDLE is the bundle's folder; PEER_THREADS is ONNX Runtime's thread count
+(0 leaves its default).
 """
 
 import io
@@ -22,17 +22,17 @@ TOP_K = 5
 
 
 class Classifier:
-    """A bundle's graph in one ONNX Runtime session, and the arithmetic behind it.
+    """A bundle's graph in an ONNX Runtime session, with the TDE arithmetic.
 
     Args:
-        threads: what PEER_THREADS says where it is set.
+        threads: ONNX Runtime's thread count if PEER_THREADS is not set.
 
     """
 
     def __init__(self, threads: int = 1) -> None:
         bundle = Path(os.environ["PEER_BUNDLE"])
         manifest = json.loads((bundle / "manifest.json").read_text())
-        self.names = [each["name"] for each in manifest["classes"]]
+        self.names = [info["name"] for info in manifest["classes"]]
         self.resize = manifest["input"]["resize"]
         self.side = manifest["input"]["height"]
         self.class_effect = load_file(bundle / "head.safetensors")["class_effect"]
@@ -41,7 +41,7 @@ class Classifier:
         self.session = ort.InferenceSession(bundle / "model.onnx", options, providers=["CPUExecutionProvider"])
 
     def decode(self, picture: bytes | Image.Image) -> np.ndarray:
-        """An encoded picture, or one that Pillow has opened -> (H, W, 3) uint8: shorter side, centre crop."""
+        """Return (H, W, 3) uint8 of an encoded or opened picture: resize its shorter side, then crop the centre."""
         image = picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(picture))
         image = image.convert("RGB")
         width, height = image.size
@@ -54,7 +54,7 @@ class Classifier:
         return np.asarray(image.crop((left, top, left + self.side, top + self.side)))
 
     def classify(self, pixels: list[np.ndarray]) -> list[dict]:
-        """Pictures of one size -> for each, its most probable classes at alpha = 1."""
+        """Return the most probable classes at alpha = 1 for each of several images of one size."""
         logits, head_cosine = self.session.run(["logits", "head_cosine"], {"images": np.stack(pixels)})
         logits = logits - ALPHA * head_cosine @ self.class_effect
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -71,5 +71,5 @@ class Classifier:
         ]
 
     def answer(self, pictures: list[bytes | Image.Image]) -> list[dict]:
-        """Encoded pictures -> answers, as one batch."""
+        """Decode and classify pictures as one batch."""
         return self.classify([self.decode(picture) for picture in pictures])
