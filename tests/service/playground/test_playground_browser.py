@@ -261,7 +261,7 @@ def test_a_late_answer_does_not_replace_a_later_picture(playground: Playground) 
     held: list[Route] = []
     page.route("**/classify*", lambda route: hold(held, route), times=1)
     page.set_input_files("#file", IMAGES / "ship.webp")
-    page.wait_for_selector("#bars:has-text('Looking')")
+    page.wait_for_selector("#bars:has-text('Classifying')")
     page.set_input_files("#file", IMAGES / "cat.webp")
     page.wait_for_selector("#bars li[data-index]")
     late = held[0].fetch()
