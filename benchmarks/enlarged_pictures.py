@@ -6,11 +6,14 @@ OUT/test/CLASS/IMAGE.jpg. Reading, decoding and computing takes as long as for p
 
 import argparse
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from training.data.class_folders import open_class_folders
 from training.data.labelled_files import LabelledFiles
