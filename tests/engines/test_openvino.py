@@ -153,7 +153,7 @@ def test_the_service_does_not_start_on_a_cpu_without_bfloat16(tiny_bundle: Bundl
 
 
 def test_cuda_refuses_bfloat16() -> None:
-    with pytest.raises(SettingsError, match=r"LONGTAIL_PRECISION .*with device cuda only float32"):
+    with pytest.raises(SettingsError, match=r"LONGTAIL_PRECISION .*device cuda computes in float32 only"):
         Settings.read({"LONGTAIL_DEVICE": "cuda", "LONGTAIL_PRECISION": "bfloat16"})
 
 

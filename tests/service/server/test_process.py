@@ -134,7 +134,7 @@ def test_check_names_every_bundle_that_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "tiny version 1: 5 classes" in done.stdout
     assert "error: tiny/2 is refused: bundle tiny/2: model.onnx is not the file that was saved" in done.stderr
-    assert "error: Other is refused: not the name of a model" in done.stderr
+    assert "error: Other is refused: not a model name" in done.stderr
     assert "ok:" not in done.stdout
 
 
