@@ -135,9 +135,8 @@ def test_enlarged_pictures(pictures: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="reads /proc")
 def test_soak(tmp_path: Path) -> None:
     plot = tmp_path / "soak.svg"
-    run(
-        "soak.py", "--minutes", 1, "--concurrency", 4, "--json", tmp_path / "soak.json", "--plot", plot, expected=(0, 1)
-    )
+    files = ["--json", tmp_path / "soak.json", "--plot", plot]
+    run("soak.py", "--minutes", 1, "--concurrency", 4, *files, expected=(0, 1))
     assert plot.read_text().startswith("<svg")
 
 
