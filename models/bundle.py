@@ -124,7 +124,7 @@ def save_bundle(
 
     """
     if directory.exists() or directory.is_symlink():
-        raise BundleExistsError(f"{directory} is there already; delete it, or save as another version")
+        raise BundleExistsError(f"{directory} already exists; delete it, or choose another version")
     directory = directory.resolve()
     tensors: dict[str, NDArray[Any]] = {
         "class_effect": np.ascontiguousarray(class_effect, np.float32),

@@ -140,7 +140,7 @@ def supervise(config: uvicorn.Config, folder: str) -> int:
         folder: an empty folder for the files that the processes share.
 
     """
-    os.environ |= {MULTIPROCESS_VARIABLE: folder, COMMANDS_VARIABLE: f"{folder}/orders.json"}
+    os.environ |= {MULTIPROCESS_VARIABLE: folder, COMMANDS_VARIABLE: f"{folder}/load_commands.json"}
     config.timeout_worker_healthcheck = MAX_SILENT_SECONDS
     multiprocess.Process = _Process  # type: ignore[misc]  # uvicorn creates processes by this name, in four places
     supervisor = _Supervisor(config, sockets=[config.bind_socket()])

@@ -102,7 +102,7 @@ def test_dots_in_a_path_lead_where_they_say(tmp_path: Path) -> None:
 def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
     path = write_tiny_bundle(tmp_path)
     before = {file: file.read_bytes() for file in path.iterdir()}
-    with pytest.raises(BundleExistsError, match="is there already; delete it, or save as another version"):
+    with pytest.raises(BundleExistsError, match="already exists; delete it, or choose another version"):
         write_tiny_bundle(tmp_path, seed=1)
     assert {file: file.read_bytes() for file in path.iterdir()} == before
 
