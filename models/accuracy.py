@@ -1,6 +1,6 @@
 """Accuracy against alpha, exactly: a step function made of one interval per labelled image.
 
-A labelled image is right for alpha in one interval [lo, hi] (`alpha_path.py`). So the accuracy of any set of images, of
+A labelled image is right for alpha in one interval [lo, hi) (`alpha_path.py`). So the accuracy of any set of images, of
 a class, of a group, or any mean of per-class recalls, changes only where an interval begins or ends: N images give at
 most 2N steps, and nothing changes between two of them, so no grid is needed.
 
@@ -8,8 +8,8 @@ most 2N steps, and nothing changes between two of them, so no grid is needed.
     balanced     arithmetic mean of the classes' recalls   worst_class         the lowest recall
     harmonic     C / Σ_c 1/recall_c                        geometric           (Π_c recall_c)^(1/C)
 
-Classes without an image have no recall and count in no mean; a group without such a class has no curve. At a breakpoint
-the value is that of the step to its right. Shapes: N images, C classes, M breakpoints.
+Classes without an image have no recall and count in no mean; a group whose classes have no images has no curve. At a
+breakpoint the value is that of the step to its right. Shapes: N images, C classes, M breakpoints.
 """
 
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ class LabelledIntervals:
             return self._mean_of_recalls(figure, counts)
         weights = self._class_weights(figure)[self.labels]
         weights *= counts
-        return self._events.sums(weights).clip(0.0, 1.0)  # rounding moves sums of exactly 0 or 1
+        return self._events.sums(weights).clip(0.0, 1.0)  # rounding can push a sum just outside 0..1
 
     def recall_curve(self, class_index: int) -> AccuracyCurve:
         """Return one class's recall as an exact function of alpha.

@@ -49,7 +49,7 @@ class LongtailError(Exception):
 
 
 class BundleError(LongtailError):
-    """The folder cannot be vouched for as a bundle."""
+    """The folder is not a valid bundle."""
 
 
 class ManifestError(BundleError):
@@ -65,7 +65,7 @@ class BundleChecksumError(BundleError):
 
 
 class BundleShapeError(BundleError):
-    """The tensors of head.safetensors do not fit together, or not with the manifest."""
+    """The tensors of head.safetensors disagree with each other or with the manifest."""
 
 
 class BundleValueError(BundleError):
@@ -81,7 +81,7 @@ class BundlePathError(BundleError):
 
 
 class BundleGraphError(BundleError):
-    """model.onnx is not ONNX, or has other inputs and outputs than the contract's."""
+    """model.onnx is not ONNX, or has inputs or outputs that the bundle format does not allow."""
 
 
 class BundleExistsError(BundleError):
@@ -109,7 +109,7 @@ class UnreadableImageError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """An image, but of a format we do not take."""
+    """An image in an unsupported format."""
 
 
 class ImageTooLargeError(ImageError):

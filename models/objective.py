@@ -61,7 +61,7 @@ class Objective:
         high: largest alpha.
 
     Raises:
-        TuningError: no such objective, or a range that is none.
+        TuningError: no such objective, or an invalid range.
 
     """
 
@@ -75,8 +75,8 @@ class Objective:
             raise TuningError(f"unknown objective {self.figure[:64]!r}; objectives are {', '.join(OBJECTIVES)}")
         if not -MAX_ALPHA <= self.low <= self.high <= MAX_ALPHA:
             raise TuningError(
-                f"alpha was to be chosen in [{self.low}, {self.high}]; give finite numbers, the lower one first, of at "
-                f"most {MAX_ALPHA:g}"
+                f"the range of alpha is [{self.low}, {self.high}]; give two numbers between -{MAX_ALPHA:g} and "
+                f"{MAX_ALPHA:g}, the lower one first"
             )
 
     def __str__(self) -> str:
@@ -84,7 +84,10 @@ class Objective:
         what = {
             "balanced": "mean per-class recall",
             "overall": "accuracy",
+            "harmonic": "harmonic mean of the recalls",
+            "geometric": "geometric mean of the recalls",
+            "worst_class": "recall of the worst class",
             **{group: f"{group}-shot accuracy" for group in ("many", "medium", "few")},
         }
         rule = "".join(f", {constraint}" for constraint in self.constraints)
-        return f"best {what.get(self.figure, self.figure.replace('_', ' ') + ' recall')}{rule}"
+        return f"best {what[self.figure]}{rule}"

@@ -1,7 +1,7 @@
 """Step functions of alpha, many at once: where intervals begin and end, sums over them, and the lowest of several.
 
 `accuracy.py` is built on these. A bootstrap computes the same sums hundreds of times with different weights, so
-whatever depends on the intervals alone is computed once, and no new memory is allocated: that costs as much as the
+whatever depends on the intervals alone is computed once, and memory is reused: allocating it costs as much as the
 arithmetic. Shapes: N images, C classes, E events (ends of intervals that are finite), M different alphas at which they
 happen.
 """
@@ -104,8 +104,8 @@ class EventsByClass:
 def lowest(begin: Int, end: Int, value: Float64, steps: int) -> Float64:
     """Return (steps,) the lowest of the values whose [begin, end) holds each step.
 
-    A stretch is covered by two, overlapping, whose length is a power of two. From the longest down, all stretches of a
-    length are laid at their beginnings and handed on as two halves.
+    Each interval is covered by two overlapping blocks whose length is a power of two. From the longest blocks down,
+    each block passes its minimum on to its two halves.
     """
     kept = begin < end
     begin = begin[kept]

@@ -60,7 +60,7 @@ def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bun
 
     """
     folder = Path(path).resolve()
-    with _alone(folder):
+    with _exclusive_lock(folder):
         bundle = load_bundle(folder)
         check_updatable(folder)
         revision = revise(bundle)
@@ -74,7 +74,7 @@ def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bun
                 revised = load_bundle(staged)
                 exchange(staged, folder)
         except OSError as error:
-            raise BundleUpdateError(f"{_called(folder)}: could not be replaced: {error}") from error
+            raise BundleUpdateError(f"{_bundle_name(folder)}: could not be replaced: {error}") from error
         sync_folder(folder.parent)
     return dataclasses.replace(revised, path=folder)
 
@@ -90,7 +90,7 @@ def check_updatable(path: Path | str) -> None:
     for needed in (folder, folder.parent):
         if needed.is_dir() and not os.access(needed, os.W_OK | os.X_OK):
             raise BundleUpdateError(
-                f"{_called(folder)}: the folder {needed} cannot be written; copy the bundle, or change its permissions"
+                f"{_bundle_name(folder)}: the folder {needed} cannot be written; copy the bundle or change permissions"
             )
 
 
@@ -117,12 +117,12 @@ def _stage(staged: Path, bundle: Bundle, revision: Revision) -> None:
             shutil.copy2(hidden, staged / hidden.name, follow_symlinks=False)
     for name in (*checksums, MANIFEST):
         old = bundle.path / name
-        _belong_like(staged / name, old if old.exists() else bundle.path / MANIFEST)
-    _belong_like(staged, bundle.path)
+        _copy_owner_and_mode(staged / name, old if old.exists() else bundle.path / MANIFEST)
+    _copy_owner_and_mode(staged, bundle.path)
     sync_folder(staged)
 
 
-def _belong_like(new: Path, old: Path) -> None:
+def _copy_owner_and_mode(new: Path, old: Path) -> None:
     """Give a file or folder the owner, group and permissions of the one it replaces."""
     found = old.stat()
     os.chown(new, found.st_uid, found.st_gid)
@@ -130,12 +130,12 @@ def _belong_like(new: Path, old: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process updates a version of this model; a process that dies stops updating."""
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process updates a version of this model; the lock is released if its process dies."""
     try:
         descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise BundleUpdateError(f"{_called(folder)}: cannot be opened: {error}") from error
+        raise BundleUpdateError(f"{_bundle_name(folder)}: cannot be opened: {error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -143,5 +143,5 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _called(folder: Path) -> str:
+def _bundle_name(folder: Path) -> str:
     return f"bundle {folder.parent.name}/{folder.name}"

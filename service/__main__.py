@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command_line", "main"]
 
-EPILOG = "Every flag is also an environment variable: --max-pixels is LONGTAIL_MAX_PIXELS. Flags win."
+EPILOG = "Every setting is also an environment variable: --max-pixels is LONGTAIL_MAX_PIXELS. Flags win."
 
 
 def command_line() -> argparse.ArgumentParser:

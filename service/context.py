@@ -100,7 +100,7 @@ class Context:
         if not self.lifecycle.ready:
             raise NotReadyError("the server is starting or stopping")
         if not any(self.registry):
-            raise NotReadyError(self.catalog.why_none())
+            raise NotReadyError(self.catalog.why_no_model())
 
     @property
     def is_ready(self) -> bool:

@@ -238,7 +238,7 @@ class DeadlineError(CapacityError, status=504, code="deadline_exceeded"):
 
 
 class ServerError(ServiceError):
-    """The server fails at a request that is correct, or lacks what it asks for."""
+    """The server fails while it handles a correct request, or lacks a feature that the request needs."""
 
 
 class InferenceError(ServerError, status=500, code="inference_failed"):

@@ -77,9 +77,9 @@ class Repeating:
         pause: float | None = self._first_pause
         while True:
             self._wake.wait(pause)
+            self._wake.clear()  # before the check: `close` sets the flag first, so its wake-up is never lost
             if self._closing:
                 break
-            self._wake.clear()
             pause = self._run_step()
         if self._last_step:
             self._run_step()

@@ -58,7 +58,7 @@ class Catalog:
         reconciler.starting = False
         if any(reconciler.registry):
             return
-        why = self.why_none()
+        why = self.why_no_model()
         if not reconciler.watches:
             raise EngineError(
                 f"{reconciler.root}: {why}; export a bundle to NAME/VERSION there, or set LONGTAIL_MODELS"
@@ -111,7 +111,7 @@ class Catalog:
         with self._reconciler.lock:
             return self._reconciler.state.versions_in_folder(name)
 
-    def why_none(self) -> str:
+    def why_no_model(self) -> str:
         """Return why no model is in service, as a sentence."""
         with self._reconciler.lock:
             unloaded = [f"{name} is unloaded" for name in sorted(self._reconciler.state.unloaded)]

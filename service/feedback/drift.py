@@ -87,7 +87,7 @@ class DriftMonitor(Collector):
         self._last = last
         self._interval = interval
         self._latest: Mapping[str, dict[str, Any]] = {}
-        self._storage_failing = False
+        self._failing = False
         self._thread = Repeating("drift-monitor", self._step, failure="drift is not computed", retry_seconds=interval)
 
     def start(self) -> None:
@@ -204,11 +204,15 @@ class DriftMonitor(Collector):
         started = time.perf_counter()
         try:
             self.refresh()
-            self._storage_failing = False
+            self._failing = False
         except StorageUnavailableError as error:
-            if not self._storage_failing:
+            if not self._failing:
                 log.warning("drift is not computed: %s", error)
-            self._storage_failing = True
+            self._failing = True
+        except Exception:  # handled here, so that a slow refresh that fails keeps to its share of the time too
+            if not self._failing:
+                log.exception("drift is not computed")
+            self._failing = True
         return max(self._interval, (time.perf_counter() - started) / MAX_TIME_SHARE)
 
 

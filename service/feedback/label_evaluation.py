@@ -169,7 +169,7 @@ class LabelEvaluator:
     def _missing_result_error(self, result_id: str, known: KnownResults) -> ServiceError:
         if not is_result_id(result_id):
             return UnknownResultError(
-                f"{result_id[:64]!r} is not a result id; send the `id` of a result of classify, 32 hexadecimal digits"
+                f"{result_id[:64]!r} is not the id of a result; send the `id` that classify returned for the picture"
             )
         if not self._keep:
             return UnknownResultError(

@@ -101,10 +101,11 @@ class SlowClients:
         """
         self._metrics.connections.set(len(connections))
         self._metrics.body_bytes.set(self._body_budget.held_bytes)
-        observed = self._observed
-        self._observed = {}  # a new one, so that closed connections are forgotten
-        for connection in list(connections):  # a refusal may close one and so change the set
-            self._observed[connection] = self._check_connection(connection, observed.get(connection), now)
+        watched = list(connections)  # a refusal may close a connection and so change the set
+        # Closed connections are forgotten; the others keep their observation, even if a check raises.
+        self._observed = {each: self._observed[each] for each in watched if each in self._observed}
+        for connection in watched:
+            self._observed[connection] = self._check_connection(connection, self._observed.get(connection), now)
 
     def _check_connection(self, connection: WatchedConnection, seen: Observation | None, now: float) -> Observation:
         """Refuse the client if it is too slow; return the observation to compare the next check with."""

@@ -57,7 +57,7 @@ class _Process(multiprocess.Process):
 
     @override
     def pong(self) -> None:
-        """Answer one health check, unless the event loop hangs: this thread would run on without it."""
+        """Answer one health check, unless the event loop hangs; this thread keeps running even then."""
         self.child_conn.recv()
         if time.monotonic() - self.server.ticked_at < MAX_SILENT_SECONDS:
             self.child_conn.send(self.server.started)

@@ -22,7 +22,16 @@ from service.errors import (
 )
 from service.inference.admission import BodyBudget
 
-__all__ = ["body_chunks", "check_charset", "limited", "media_type_of", "read_body", "read_json", "validated"]
+__all__ = [
+    "body_chunks",
+    "check_charset",
+    "check_content_length",
+    "limited",
+    "media_type_of",
+    "read_body",
+    "read_json",
+    "validated",
+]
 
 Fields = TypeVar("Fields", bound=BaseModel)
 MAX_SHOWN_LENGTH = 64  # characters of a value that an error message quotes
@@ -62,7 +71,7 @@ def limited(request: Request, max_mb: float) -> Request:
         BodyTooLargeError: Content-Length exceeds the limit; raised later if the body itself does.
 
     """
-    _check_content_length(request, max_mb)
+    check_content_length(request, max_mb)
     return Request(request.scope, _limited_receive(request.receive, max_mb))
 
 
@@ -80,7 +89,7 @@ async def read_body(request: Request, max_mb: float, body_budget: BodyBudget) ->
         ClientDisconnectedError: the client disconnected before the body was complete.
 
     """
-    _check_content_length(request, max_mb)
+    check_content_length(request, max_mb)
     parts = []
     received = 0
     more = True
@@ -97,7 +106,7 @@ async def read_body(request: Request, max_mb: float, body_budget: BodyBudget) ->
 
 async def body_chunks(request: Request, max_mb: float, body_budget: BodyBudget) -> AsyncIterator[bytes]:
     """Yield the body as it arrives; see `read_body` for arguments and errors."""
-    _check_content_length(request, max_mb)
+    check_content_length(request, max_mb)
     received = 0
     more = True
     while more:
@@ -171,7 +180,13 @@ def _shown(value: Any) -> str:
     return repr(value[:MAX_SHOWN_LENGTH] if isinstance(value, str) else value)[: MAX_SHOWN_LENGTH + 2]
 
 
-def _check_content_length(request: Request, max_mb: float) -> None:
+def check_content_length(request: Request, max_mb: float) -> None:
+    """Refuse a request whose Content-Length exceeds `max_mb` megabytes (10^6 bytes).
+
+    Raises:
+        BodyTooLargeError: it does.
+
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_mb * 1e6:
         raise _too_large(max_mb)

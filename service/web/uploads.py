@@ -7,7 +7,14 @@ from fastapi import Request
 from service.errors import EmptyBodyError, MultipartError, UnsupportedMediaTypeError
 from service.inference.admission import BodyBudget
 from service.settings import Settings
-from service.web.bodies import MAX_SHOWN_LENGTH, body_chunks, check_charset, media_type_of, read_body
+from service.web.bodies import (
+    MAX_SHOWN_LENGTH,
+    body_chunks,
+    check_charset,
+    check_content_length,
+    media_type_of,
+    read_body,
+)
 from service.web.picture_form import PictureForm
 
 __all__ = ["FIELD", "IMAGE_TYPES", "MULTIPART", "Upload", "read_uploads"]
@@ -64,6 +71,7 @@ async def read_uploads(request: Request, settings: Settings, body_budget: BodyBu
 
 async def _read_form(request: Request, settings: Settings, body_budget: BodyBudget) -> list[Upload]:
     check_charset(request)
+    check_content_length(request, settings.max_body_mb)
     form = PictureForm(request.headers["content-type"], FIELD, settings.max_files)
     await form.parse(body_chunks(request, settings.max_body_mb, body_budget))
     if not form.files or form.has_text:

@@ -145,3 +145,18 @@ def test_closing_does_not_wait_long_for_a_step_that_hangs() -> None:
 
 def test_closing_before_starting_is_allowed() -> None:
     repeating(Steps()).close()
+
+
+def test_a_close_while_the_wake_up_is_cleared_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = repeating(Steps(pause=None))
+    clear = thread._wake.clear
+
+    def close_then_clear() -> None:
+        thread._closing = True  # what `close` does in another thread, at the worst moment
+        thread._wake.set()
+        clear()
+
+    monkeypatch.setattr(thread._wake, "clear", close_then_clear)
+    thread.start()
+    thread._thread.join(PATIENCE)
+    assert not thread._thread.is_alive()

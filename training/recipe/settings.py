@@ -110,8 +110,8 @@ def _check_epochs_come(recipe: Recipe, changed: Collection[str]) -> None:
     affected = set(changed)
     if "schedule" in changed and recipe.schedule == "milestones":
         affected.add("milestones")
-    for field in affected & starts.keys():
-        if late := [start for start in starts[field] if start >= recipe.epochs]:
+    for field, epochs in starts.items():
+        if field in affected and (late := [start for start in epochs if start >= recipe.epochs]):
             raise RecipeError(
                 f"recipe {recipe.name}: {field} {late[0]:g} is never reached; there are {recipe.epochs} epochs"
             )

@@ -221,6 +221,7 @@ class Trainer:
         self.model.train()
         if self.in_second_stage(epoch):
             self.model.backbone.eval()
+        _ = self.network  # built now, outside autocast and the epoch's time
         return self.world.generator(self.seed * 1_000_003 + epoch)
 
     def in_second_stage(self, epoch: int) -> bool:

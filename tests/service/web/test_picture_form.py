@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.requests import Request
 
-from service.errors import MultipartError, ServiceError, TooManyFilesError
+from service.errors import BodyTooLargeError, MultipartError, ServiceError, TooManyFilesError
+from service.inference.admission import BodyBudget
+from service.settings import Settings
 from service.web.picture_form import MAX_TEXT_BYTES, PictureForm
+from service.web.uploads import read_uploads
 
 CONTENT_TYPE = "multipart/form-data; boundary=b"
 END = b"--b--\r\n"
@@ -89,3 +93,10 @@ def test_files_up_to_the_limit_are_accepted() -> None:
 
 def test_a_form_that_ends_early_has_only_its_complete_files() -> None:
     assert parsed(picture("a") + picture("b")[:-5]).files == [("a", b"x")]
+
+
+def test_a_form_that_is_too_large_is_refused_as_such_even_without_a_boundary() -> None:
+    headers = [(b"content-type", b"multipart/form-data"), (b"content-length", b"999999999")]
+    request = Request({"type": "http", "method": "POST", "headers": headers})
+    with pytest.raises(BodyTooLargeError):
+        asyncio.run(read_uploads(request, Settings(), BodyBudget(256.0)))
