@@ -191,22 +191,7 @@ def add_data_arguments(
         type=Path,
         help="folder or zip that the paths of a list are relative to (default: the folder of the list)",
     )
-    add(
-        "--path-column",
-        metavar="NAME",
-        help="column (JSON: field of an image) with the paths (default: the usual names, such as path)",
-    )
-    add(
-        "--label-column",
-        metavar="NAME",
-        help="CSV column with the labels (default: the usual names, such as label; then one-hot columns)",
-    )
-    add("--split-column", metavar="NAME", help="column (JSON: field of an image) with the split: train, val or test")
-    add(
-        "--group-column",
-        metavar="NAME",
-        help="column (JSON: field of an image) with groups that a split keeps whole, such as cameras",
-    )
+    _add_columns(group)
     add(
         "--class-names",
         type=Path,
@@ -227,6 +212,27 @@ def add_data_arguments(
         help=f"share of each class to split off if there are no test pictures (default: {split[0]})",
     )
     add("--split-seed", type=int, metavar="N", help=f"seed of that split (default: {split[1]})")
+
+
+def _add_columns(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that name the columns of a list."""
+    add = group.add_argument
+    add(
+        "--path-column",
+        metavar="NAME",
+        help="column (JSON: field of an image) with the paths (default: the usual names, such as path)",
+    )
+    add(
+        "--label-column",
+        metavar="NAME",
+        help="CSV column with the labels (default: the usual names, such as label; then one-hot columns)",
+    )
+    add("--split-column", metavar="NAME", help="column (JSON: field of an image) with the split: train, val or test")
+    add(
+        "--group-column",
+        metavar="NAME",
+        help="column (JSON: field of an image) with groups that a split keeps whole, such as cameras",
+    )
 
 
 def data_options(namespace: argparse.Namespace) -> DataOptions:
