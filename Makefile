@@ -2,7 +2,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training test-slow docs check check-training format peers proto
+.PHONY: serve test test-training test-slow test-clients docs check check-training format peers proto
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
@@ -15,6 +15,9 @@ test-training: $(UV)  ## training's tests; installs torch first (several GB)
 
 test-slow: $(UV)  ## the slow tests of everything: a real browser, real data, killed runs; installs torch too
 	$(UV) run --group dev --group train --group backbones pytest -m slow $(ARGS)
+
+test-clients: $(UV)  ## other projects' clients and client generators, in environments of their own in .clients/
+	$(UV) run --group dev pytest -m clients tests/clients $(ARGS)
 
 docs: $(UV)  ## the tables of docs/reference from the code, and the site in site/
 	$(UV) run --group dev python -m docs.tools.generate
