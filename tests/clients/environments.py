@@ -1,0 +1,91 @@
+"""Environments for other projects' clients, each with pinned versions in a folder of its own, `.clients/NAME/`.
+
+An environment is made on first use and reused while its pins stay the same. What cannot be had skips the test and says
+why: no uv, no node, no network, no version for this machine.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+__all__ = ["ROOT", "node_environment", "python_environment"]
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / ".clients"
+NEWEST = "2026-11-30"  # what the pins depend on is taken as of this day, so that an environment is the same tomorrow
+INSTALL_SECONDS = 300
+PYTHON = {  # environment -> packages from PyPI
+    "kserve": ("kserve==0.21.0",),
+    "mlserver": ("mlserver==1.7.1",),
+    "open-inference": ("open-inference-openapi==2.0.0.1", "open-inference-grpc==2.0.0"),
+    "perf-analyzer": ("perf-analyzer==2.60.0",),
+    "pytriton": ("nvidia-pytriton==0.7.0",),
+}
+NODE: dict[str, tuple[str, ...]] = {}  # environment -> packages from npm
+
+
+def python_environment(name: str, *, glibc: str | None = None) -> Path:
+    """Return the folder of a virtual environment with the packages of PYTHON[name]; its programs are in `bin/`.
+
+    Args:
+        name: a key of PYTHON.
+        glibc: take wheels for this version of glibc, such as "2.39", even if the machine's is older.
+
+    """
+    packages = PYTHON[name]
+    uv = shutil.which("uv") or shutil.which("uv", path=ROOT / ".uv" / "bin")
+    if uv is None:
+        pytest.skip(f"{name}: uv is neither on the PATH nor in .uv/bin; `make test-clients` fetches it")
+    place = CLIENTS / name
+    if _is_made(place, packages):
+        return place
+    wheels = [] if glibc is None else ["--python-platform", f"{platform.machine()}-manylinux_{glibc.replace('.', '_')}"]
+    install = [uv, "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), "--exclude-newer", NEWEST]
+    _run(name, uv, "venv", "--quiet", "--python", sys.executable, str(place))
+    _run(name, *install, *wheels, *packages)
+    _note(place, packages)
+    return place
+
+
+def node_environment(name: str) -> Path:
+    """Return a folder with the packages of NODE[name] from npm; their programs are in `node_modules/.bin/`."""
+    packages = NODE[name]
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip(f"{name}: npm is not on the PATH; install node, which comes with it")
+    place = CLIENTS / name
+    if _is_made(place, packages):
+        return place
+    place.mkdir(parents=True)
+    _run(name, npm, "install", "--prefix", str(place), "--no-audit", "--no-fund", "--before", NEWEST, *packages)
+    _note(place, packages)
+    return place
+
+
+def _is_made(place: Path, packages: tuple[str, ...]) -> bool:
+    """Tell whether the folder has these packages; if not, remove it, so that it can be made."""
+    note = place / "pins.json"
+    if note.is_file() and json.loads(note.read_text()) == [NEWEST, sys.version, *packages]:
+        return True
+    shutil.rmtree(place, ignore_errors=True)
+    return False
+
+
+def _note(place: Path, packages: tuple[str, ...]) -> None:
+    """Write down what the folder has, once it is complete."""
+    (place / "pins.json").write_text(json.dumps([NEWEST, sys.version, *packages]))
+
+
+def _run(name: str, *command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{name}: cannot be installed: `{' '.join(command)}` took over {INSTALL_SECONDS} s")
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split())[-600:]
+        pytest.skip(f"{name}: cannot be installed: {reason}")
