@@ -14,6 +14,7 @@ from engines.base import EngineError
 from models.errors import LongtailError
 from service.catalog.loader import computes_in_caller, loader
 from service.catalog.preload import Preloader
+from service.kubernetes import is_written_by_kubernetes
 from service.openinference.rpc.start import require_free_port
 from service.settings import Settings, SettingsError
 
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
 
 __all__ = ["command_line", "main"]
 
+log = logging.getLogger("longtail.settings")
 EPILOG = "Every setting is also an environment variable: --max-pixels is LONGTAIL_MAX_PIXELS. Flags win."
 
 
 def command_line() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        usage="%(prog)s [-h] [--check] [--SETTING VALUE ...]",
+        description=__doc__,
+        epilog=EPILOG,
+    )
     parser.add_argument(
         "--check",
         action="store_true",
@@ -54,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     logging.getLogger("longtail").setLevel(settings.log_level.upper())
+    if injected := sorted(name for name, value in os.environ.items() if is_written_by_kubernetes(name, value)):
+        log.info("passed over what Kubernetes writes for its Services: %s", ", ".join(injected))
     return _run(settings, check=check)
 
 

@@ -1,7 +1,7 @@
 """`python -m service.probe [URL]`: check that the service answers 200; for health checks in containers without curl.
 
-It imports only the standard library, so that a check every few seconds is cheap, and ignores proxy variables, because
-the service runs on the same machine.
+It imports little more than the standard library, so that a check every few seconds is cheap. It ignores proxy
+variables, because the service runs on the same machine.
 """
 
 import argparse
@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from service.kubernetes import without_kubernetes
 
 __all__ = ["command_line", "default_url", "main", "problem"]
 
@@ -41,7 +43,10 @@ def default_url(environment: Mapping[str, str]) -> str:
     'http://127.0.0.1:9000/readyz'
     >>> default_url({"LONGTAIL_HOST": "::1"})
     'http://[::1]:8000/readyz'
+    >>> default_url({"LONGTAIL_PORT": "tcp://10.96.0.7:80"})  # from Kubernetes
+    'http://127.0.0.1:8000/readyz'
     """
+    environment = without_kubernetes(environment)
     host = environment.get("LONGTAIL_HOST", "")
     host = "127.0.0.1" if host in ANY_ADDRESS else f"[{host}]" if ":" in host else host
     return f"http://{host}:{environment.get('LONGTAIL_PORT', '8000')}/readyz"

@@ -13,7 +13,8 @@ from engines.fake import FakeEngine
 from service.app import Application, create_app
 from service.catalog.loader import loader
 from service.errors import INTERNAL_ERROR, MODEL_ERRORS, ServiceError
-from service.settings import SHIPPED_MODELS, Settings
+from service.setting_groups import GROUPS, SHIPPED_MODELS
+from service.settings import Settings
 
 __all__ = ["errors_table", "metrics_table", "parameters_table", "routes_table", "settings_table"]
 
@@ -40,12 +41,15 @@ class MetricFamily(NamedTuple):
 
 
 def settings_table() -> str:
-    """Return the table of settings: flag, variable, default, meaning."""
-    rows = [
-        [code(_flag(name)), code(f"LONGTAIL_{name.upper()}"), _default(name, field.default), field.description or ""]
-        for name, field in Settings.model_fields.items()
-    ]
-    return table(["flag", "variable", "default", "meaning"], rows)
+    """Return the tables of settings, one for each group: flag, variable, default, meaning."""
+    parts = []
+    for heading, group in GROUPS.items():
+        rows = [
+            [code(_flag(name)), code(f"LONGTAIL_{name.upper()}"), _default(name, field.default), str(field.description)]
+            for name, field in group.model_fields.items()
+        ]
+        parts.append(f"## {heading.capitalize()}\n\n{table(['flag', 'variable', 'default', 'meaning'], rows)}")
+    return "\n\n".join(parts)
 
 
 def errors_table() -> str:

@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 
+from service.setting_groups import GROUPS
 from service.settings import Settings, SettingsError
 
 
@@ -47,3 +48,15 @@ def test_every_setting_is_a_flag_with_a_description() -> None:
 def test_processes_started_from_this_one_get_the_same_settings() -> None:
     settings = Settings(port=9000, max_body_mb=1.5, device="cpu")
     assert Settings.read(settings.as_environment()) == settings
+
+
+def test_every_setting_is_in_one_group_of_the_help() -> None:
+    assert [name for group in GROUPS.values() for name in group.model_fields] == list(Settings.model_fields)
+    parser = argparse.ArgumentParser()
+    Settings.add_flags(parser)
+    headings = {group.title: [action.dest for action in group._group_actions] for group in parser._action_groups}
+    assert {heading: headings[heading] for heading in GROUPS} == {
+        heading: list(group.model_fields) for heading, group in GROUPS.items()
+    }
+    assert list(GROUPS) == ["network", "models", "computing", "limits", "storage", "access", "ending and log"]
+    assert max(len(group.model_fields) for group in GROUPS.values()) <= 12
