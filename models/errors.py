@@ -14,6 +14,8 @@
     │   └── BundleUpdateError       a bundle that cannot be replaced where it lies
     ├── TuningError                 alpha cannot be chosen: an invalid objective or constraint, or unusable labels
     │   └── InfeasibleError         no alpha meets the constraints
+    ├── ClassNameError              a value that cannot be the name of a class
+    ├── ArchiveNamesError           file names of a zip in an encoding that it does not say
     └── ImageError                  bytes that cannot become an image
         ├── UnreadableImageError    not an image, truncated, damaged, empty
         ├── UnsupportedImageError   an image of another format than JPEG, PNG and WebP
@@ -23,6 +25,7 @@ Each message is one sentence for a person; it says what is wrong, where, and wha
 """
 
 __all__ = [
+    "ArchiveNamesError",
     "BundleChecksumError",
     "BundleError",
     "BundleExistsError",
@@ -33,6 +36,7 @@ __all__ = [
     "BundleUpdateError",
     "BundleValueError",
     "BundleVersionError",
+    "ClassNameError",
     "ImageError",
     "ImageTooLargeError",
     "InfeasibleError",
@@ -98,6 +102,14 @@ class TuningError(LongtailError):
 
 class InfeasibleError(TuningError):
     """No alpha meets the constraints."""
+
+
+class ClassNameError(LongtailError):
+    """The value cannot be the name of a class."""
+
+
+class ArchiveNamesError(LongtailError):
+    """The file names of a zip cannot be read: they are in an encoding that the zip does not say."""
 
 
 class ImageError(LongtailError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models import strict_json
+from models.class_names import MAX_CLASS_NAME_LENGTH, is_class_name
 from models.errors import BundleVersionError, ManifestError
 from models.tde import MAX_ALPHA
 
@@ -181,8 +182,8 @@ def _check_classes(classes: tuple[ClassInfo, ...]) -> None:
     first_index: dict[str, int] = {}
     for index, info in enumerate(classes):
         field = f"classes[{index}]"
-        if not (info.name.strip() and len(info.name) <= 200 and info.name.isprintable()):
-            raise _refuse(f"{field}.name", info.name, "it must be 1 to 200 printable characters")
+        if not is_class_name(info.name):
+            raise _refuse(f"{field}.name", info.name, f"it must be 1 to {MAX_CLASS_NAME_LENGTH} printable characters")
         if info.name in first_index:
             raise _refuse(f"{field}.name", info.name, f"classes[{first_index[info.name]}] has that name already")
         first_index[info.name] = index

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.class_names import ClassIndices
 from models.errors import TuningError
 from models.optimum import go_on
 from models.tde import MAX_ALPHA, softmax
@@ -77,18 +78,30 @@ def target_prior(
     weight_of = {} if isinstance(wanted, str) else wanted
     if not weight_of:
         raise ValueError(f"prior {wanted!r:.64} is neither 'train' nor 'uniform' nor an object of class weights")
-    if unknown := weight_of.keys() - set(class_names):
-        raise ValueError(f"prior: {min(unknown)[:64]!r} is not a class of this model")
-    if missing := [name for name in class_names if name not in weight_of]:
-        raise ValueError(
-            f"prior lacks {len(missing)} of {len(class_names)} classes, such as {missing[0]!r}; give each a weight"
-        )
+    if weight_of.keys() != set(class_names):
+        weight_of = _by_own_names(weight_of, class_names)
     weights = np.array([weight_of[name] for name in class_names], np.float64)
     with np.errstate(over="ignore"):
         total = weights.sum()
     if not (np.isfinite(total) and (weights > 0).all() and (weights / total > 0).all()):
         raise ValueError("prior: every weight must be a finite number above 0, and their sum finite")
     return np.asarray(weights / total)
+
+
+def _by_own_names(weight_of: Mapping[str, float], class_names: Sequence[str]) -> dict[str, float]:
+    """Return the weights by the names as the model holds them; see `class_names.py`."""
+    indices = ClassIndices(class_names)
+    given: dict[str, str] = {}
+    for name in weight_of:
+        if name not in indices:
+            raise ValueError(f"prior: {name[:64]!r} is not a class of this model")
+        if (other := given.setdefault(class_names[indices[name]], name)) != name:
+            raise ValueError(f"prior: {other[:64]!a} and {name[:64]!a} are one class; give it one weight")
+    if missing := [name for name in class_names if name not in given]:
+        raise ValueError(
+            f"prior lacks {len(missing)} of {len(class_names)} classes, such as {missing[0]!r}; give each a weight"
+        )
+    return {name: weight_of[given[name]] for name in class_names}
 
 
 def prior_shift(target: Float64, class_counts: NDArray[np.integer[Any]]) -> Float64:

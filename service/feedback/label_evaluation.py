@@ -197,14 +197,21 @@ def _intervals(served: ServedModel, parts: list[tuple[int, Feedback, KeptResult]
 
 
 def _class_index(served: ServedModel, label: str | int) -> int:
+    """Return the class that a label names. An integer is an index, or the name of a class that is a number."""
     classes = served.bundle.manifest.classes
-    if isinstance(label, int):
-        if not 0 <= label < len(classes):
-            raise UnknownLabelError(f"label {label} is not a class of {served.name}; classes are 0..{len(classes) - 1}")
-        return label
-    index = served.class_indices.get(label)
-    if index is None:
+    named = served.class_indices.get(str(label))
+    if isinstance(label, str):
+        if named is None:
+            raise UnknownLabelError(
+                f"label {label[:64]!r} is not a class of {served.name}; GET /v1/models/{served.name} lists the classes"
+            )
+        return named
+    is_index = 0 <= label < len(classes)
+    if is_index and named not in {None, label}:
         raise UnknownLabelError(
-            f"label {label[:64]!r} is not a class of {served.name}; GET /v1/models/{served.name} lists the classes"
+            f"label {label} has two meanings: class {label} of {served.name} is {classes[label].name!r}, and "
+            f"{classes[named].name!r} is class {named}; send the name as a string"
         )
-    return index
+    if not is_index and named is None:
+        raise UnknownLabelError(f"label {label} is not a class of {served.name}; classes are 0..{len(classes) - 1}")
+    return label if named is None else named

@@ -10,6 +10,7 @@ import orjson
 
 from engines.base import Engine
 from models.bundle import Bundle
+from models.class_names import ClassIndices
 from service.errors import UnknownModelError, UnknownVersionError
 from service.inference.batching import BatchPolicy
 from service.inference.model_statistics import ModelStatistics
@@ -57,9 +58,9 @@ class ServedModel:
         return before, [f',"group":"{info.group}"}}' for info in classes]
 
     @cached_property
-    def class_indices(self) -> dict[str, int]:
-        """Class name -> index."""
-        return {info.name: index for index, info in enumerate(self.bundle.manifest.classes)}
+    def class_indices(self) -> ClassIndices:
+        """Class name, in any form, -> index."""
+        return ClassIndices([info.name for info in self.bundle.manifest.classes])
 
 
 class Registry:

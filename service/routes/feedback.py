@@ -22,6 +22,7 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["feedback"])
 MAX_LAST = 1_000_000
+MAX_INDEX = 2**53  # a larger float may stand for several integers
 _LAST = "How many of the newest labels the optimum is computed from. Default: the setting `drift_labels`."
 _ITEM = FeedbackItem.model_json_schema()
 _ID = _ITEM["properties"]["id"]["examples"][0]
@@ -123,6 +124,8 @@ def _item(entry: Any) -> tuple[str, str | int]:
     label = entry.get("label")
     if not isinstance(result_id, str):
         raise RequestError("a label's `id` must be the id of a result, a string of 32 hexadecimal digits")
+    if isinstance(label, float) and label.is_integer() and abs(label) <= MAX_INDEX:
+        label = int(label)  # how pandas writes an index
     if isinstance(label, bool) or not isinstance(label, str | int):
         raise RequestError("a label's `label` must be the name of a class, a string, or its index, an integer")
     return result_id, label
