@@ -9,11 +9,13 @@ from PIL import Image
 
 from models.errors import UnreadableImageError, UnsupportedImageError
 
-__all__ = ["MAX_SCANS", "count_scans", "unreadable", "webp_size"]
+__all__ = ["MAX_SCANS", "count_scans", "undecodable", "unreadable", "webp_size"]
 
 MAX_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each scan is a pass over the whole picture
 _SCAN = 0xDA
 _END = 0xD9
+_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7)  # lossless, hierarchical, and JPEG-LS
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA, *_OTHER_FRAMES)
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # anything else is data, padding or a restart inside a scan
 _OTHER_FORMATS = (  # offset, first bytes, name
     (0, b"GIF8", "GIF"),
@@ -35,14 +37,63 @@ _OTHER_FORMATS = (  # offset, first bytes, name
 )
 
 
-def unreadable(data: bytes, error: Exception) -> UnreadableImageError | UnsupportedImageError:
-    """Return the error for bytes that Pillow cannot open, naming the format if it is a known one."""
+def unreadable(data: bytes) -> UnreadableImageError | UnsupportedImageError:
+    """Return the error for bytes that Pillow cannot open, naming the format if it is a known one.
+
+    Pillow's own texts speak of Python objects and byte strings, so they are only in the error's cause.
+    """
     for offset, magic, name in _OTHER_FORMATS:
         if data[offset : offset + len(magic)] == magic:
             return UnsupportedImageError(f"the image is a {name} file; send JPEG, PNG or WebP")
-    if data[:3] == b"\xff\xd8\xff" or data[:4] in (b"\x89PNG", b"RIFF"):
-        return UnreadableImageError(f"the image is truncated or damaged: {str(error) or type(error).__name__}")
+    for magic, name in ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"RIFF", "WebP")):
+        if data.startswith(magic) and (name != "WebP" or b"WEBP".startswith(data[8:12])):
+            return _another_jpeg(data) or UnreadableImageError(
+                f"the {name} image is truncated or damaged: its header cannot be read; save or send it again"
+            )
     return UnreadableImageError("these bytes are not an image; send a JPEG, PNG or WebP file")
+
+
+def undecodable(data: bytes, kind: str, error: Exception) -> UnreadableImageError | UnsupportedImageError:
+    """Return the error for a picture whose pixels Pillow cannot decode.
+
+    Args:
+        data: the picture.
+        kind: its format, as Pillow calls it.
+        error: Pillow's.
+
+    >>> str(undecodable(b"...", "PNG", OSError("image file is truncated (3 bytes not processed)")))
+    'the PNG image is truncated or damaged: the file ends before its last pixel; save or send it again'
+
+    """
+    what = "the file ends before its last pixel" if "truncated" in str(error) else "its pixels cannot be decoded"
+    name = "WebP" if kind == "WEBP" else kind
+    return _another_jpeg(data) or UnreadableImageError(
+        f"the {name} image is truncated or damaged: {what}; save or send it again"
+    )
+
+
+def _another_jpeg(data: bytes) -> UnsupportedImageError | None:
+    """Return the error for a JPEG of a kind that no common program shows: not 8 bits, lossless, or odd channels."""
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while marker := _MARKER.search(data, position):
+        kind = marker[1][0]
+        start = marker.end()
+        if kind in _FRAMES:
+            what = ""
+            if kind in _OTHER_FRAMES:
+                what = "is lossless, hierarchical or JPEG-LS"
+            elif len(data) > start + 7 and data[start + 2] != 8:
+                what = f"has {data[start + 2]} bits a channel"
+            elif len(data) > start + 7 and data[start + 7] not in (1, 3, 4):
+                what = f"has {data[start + 7]} channels"
+            sentence = (
+                f"the JPEG image {what}; save it as an ordinary JPEG, of 8 bits and 1, 3 or 4 channels, or as PNG"
+            )
+            return UnsupportedImageError(sentence) if what else None
+        if kind in (_SCAN, _END):
+            return None
+        position = start if kind == 0x01 else start + max(2, int.from_bytes(data[start : start + 2]))
+    return None
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

@@ -11,15 +11,17 @@ import math
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from models.errors import ImageTooLargeError, UnreadableImageError
 from models.manifest import ImageRecipe
-from models.picture_headers import MAX_SCANS, count_scans, unreadable, webp_size
+from models.picture_colours import decode_rgb
+from models.picture_headers import MAX_SCANS, count_scans, undecodable, unreadable, webp_size
+from models.picture_metadata import split_metadata
 
 __all__ = ["Box", "decode_image", "decode_region"]
 
@@ -31,7 +33,7 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_AT_A_TIME = 1 << 18  # pixels
+_JPEG = ("JPEG", "MPO")  # how Pillow calls a JPEG, and one with further pictures behind it
 _SCALED_DOWN_TO = 4  # a scaled JPEG still has this many times the pixels of the resized picture along each side
 _REGION_SCALED_DOWN_TO = 2  # likewise, for a part cut out at random, which has no exact place to keep
 _ORIENTATION_TAG = 0x0112
@@ -63,14 +65,14 @@ def decode_image(data: bytes, recipe: ImageRecipe, *, max_pixels: int = 50_000_0
         ImageTooLargeError: more than `max_pixels`; found out before decoding.
 
     """
-    image = _open(data, max_pixels)
+    image, picture, exif = _open(data, max_pixels)
     size = image.size
     _check_resized(size, recipe.resize, max_pixels)
     box = _scale(image, _SCALED_DOWN_TO * recipe.resize)
-    rgb = _decode(image)
+    rgb = _decode(image, picture)
     if box:
         rgb = rgb.resize(_resized(size, recipe.resize), Image.Resampling.BILINEAR, box)
-    orientation = _orientation(image)
+    orientation = _orientation(exif)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     return np.array(_resize_and_crop(rgb, recipe))
@@ -94,17 +96,17 @@ def decode_region(
         (height, width, 3) uint8 RGB, contiguous.
 
     """
-    image = _open(data, max_pixels)
+    image, picture, exif = _open(data, max_pixels)
     stored = image.size
-    rgb = None if image.format in {"JPEG", "MPO"} else _decode(image)  # a PNG's EXIF is known only after decoding
-    orientation = _orientation(image)
+    rgb = None if image.format in _JPEG else _decode(image, picture)  # only a JPEG's scale depends on the part
+    orientation = _orientation(exif)
     turned = orientation >= 5  # the picture lies on its side: width and height are swapped
     box = _in_stored(region(*(stored[::-1] if turned else stored)), stored, orientation)
     size = (height, width) if turned else (width, height)
     if rgb is None:
         least = [_REGION_SCALED_DOWN_TO * size[i] * stored[i] / (box[i + 2] - box[i]) for i in (0, 1)]
         drafted = image.draft(None, (math.ceil(least[0]), math.ceil(least[1])))
-        rgb = _decode(image)
+        rgb = _decode(image, picture)
         if drafted and image.size != stored:
             across = drafted[1][2] / stored[0]
             down = drafted[1][3] / stored[1]
@@ -129,23 +131,24 @@ def _in_stored(box: Box, stored: tuple[int, int], orientation: int) -> Box:
     return left, top, right, bottom
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header only."""
+def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes, bytes]:
+    """Read the header only; return the image to decode, the bytes without metadata that it reads, and the EXIF data."""
     if not data:
         raise UnreadableImageError("the image is empty (0 bytes); send a JPEG, PNG or WebP file")
     _check_pixels(webp_size(data), max_pixels)
+    picture, exif = split_metadata(data)
     try:
-        image = Image.open(BytesIO(data), formats=_FORMATS)
+        image = Image.open(BytesIO(picture), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:
-        raise unreadable(data, error) from error
+        raise unreadable(data) from error
     _check_pixels(image.size, max_pixels)
-    if image.format in {"JPEG", "MPO"} and count_scans(image, data) > MAX_SCANS:
+    if image.format in _JPEG and count_scans(image, picture) > MAX_SCANS:
         raise UnreadableImageError(
             f"the JPEG image is made of more than {MAX_SCANS} scans, which no camera or program writes; save it again"
         )
-    return image
+    return image, picture, exif
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -168,21 +171,24 @@ def _scale(image: Image.Image, at_least: int) -> tuple[float, float, float, floa
     return drafted[1] if drafted and image.size != size else None
 
 
-def _decode(image: Image.Image) -> Image.Image:
-    """Decode the (first) frame into RGB."""
+def _decode(image: ImageFile, picture: bytes) -> Image.Image:
+    """Decode the (first) frame of what was opened from `picture` into RGB."""
     try:
-        image.load()
-        return _to_rgb(image)
+        return decode_rgb(image, picture)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        raise UnreadableImageError(f"the {image.format} image is truncated or damaged: {error}") from error
+        raise undecodable(picture, str(image.format), error) from error
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(exif: bytes) -> int:
     """Return the EXIF orientation; 1 (upright) if there is none or, as in browsers, if EXIF is unreadable."""
+    if not exif:
+        return 1
+    tags = Image.Exif()
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        tags.load(exif)
+        value = tags.get(_ORIENTATION_TAG, 1)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  # a damaged tag may raise anything
@@ -220,26 +226,3 @@ def _resize_and_crop(rgb: Image.Image, recipe: ImageRecipe) -> Image.Image:
     down = size[1] / height
     in_source = box[0] * across, box[1] * down, min(box[2] * across, size[0]), min(box[3] * down, size[1])
     return rgb.resize((recipe.width, recipe.height), Image.Resampling.BILINEAR, in_source)  # Pillow antialiases it
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I;16", "I"):  # PNG, 16-bit greyscale; RGB of 16 bits arrives here as its upper 8
-        return Image.fromarray(_upper_bits(np.asarray(image), image.info.get("transparency"))).convert("RGB")
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # converting RGB to RGB would copy it
-
-
-def _upper_bits(wide: NDArray[Any], transparent: int | None) -> NDArray[np.uint8]:
-    """Return (H, W) grey values of 16 bits as 8, a transparent one as white; some rows at a time, for the memory."""
-    grey = np.empty(wide.shape, np.uint8)
-    step = max(1, _AT_A_TIME // wide.shape[1])
-    for start in range(0, len(wide), step):
-        rows = wide[start : start + step].astype(np.int32)
-        eight = ((rows + 128) // 257).clip(0, 255)  # to the nearest: there are no ties, 257 is odd
-        if transparent is not None:
-            eight[rows == transparent] = 255
-        grey[start : start + step] = eight
-    return grey

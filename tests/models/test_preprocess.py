@@ -212,9 +212,10 @@ def test_shrinking_averages_instead_of_skipping() -> None:
         (b"", r"the image is empty \(0 bytes\); send a JPEG, PNG or WebP file"),
         (b"hello, I am a text file\n", "these bytes are not an image; send a JPEG, PNG or WebP file"),
         (b"\0" * 1000, "these bytes are not an image"),
-        (b"\xff\xd8\xff", "the image is truncated or damaged"),
-        (b"\x89PNG\r\n\x1a\n", "the image is truncated or damaged"),
-        (b"RIFF\x10\0\0\0WEBP", "the image is truncated or damaged"),
+        (b"\xff\xd8\xff", "the JPEG image is truncated or damaged: its header cannot be read; save or send it again"),
+        (b"\x89PNG\r\n\x1a\n", "the PNG image is truncated or damaged: its header cannot be read"),
+        (b"RIFF\x10\0\0\0WEBP", "the WebP image is truncated or damaged: its header cannot be read"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", "these bytes are not an image"),
     ],
 )
 def test_what_is_no_image_is_told_so(data: bytes, sentence: str) -> None:
@@ -253,7 +254,7 @@ def test_formats_that_we_cannot_even_write_are_named(data: bytes, name: str) -> 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_too_many_pixels_are_refused_before_decoding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def decoded(image: Image.Image) -> None:
+    def decoded(image: Image.Image, picture: bytes) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr("models.preprocess._decode", decoded)
