@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from service.bounded_executor import BoundedExecutor
 from service.errors import StorageUnavailableError
 from service.storage.migrate import DatabaseTooNewError, migrate
-from service.storage.sql_engines import IMMEDIATE, MAX_STATEMENT_SECONDS, make_engine, read_url
+from service.storage.sql_engines import IMMEDIATE, MAX_STATEMENT_SECONDS, begin_limited, make_engine, read_url
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -51,6 +51,7 @@ class Database:
 
     def __init__(self, url: str, *, max_statement_seconds: float = MAX_STATEMENT_SECONDS) -> None:
         self._url = read_url(url)
+        self._max_statement_seconds = max_statement_seconds
         self._engine = make_engine(
             self._url, max_connections=MAX_CONNECTIONS, max_statement_seconds=max_statement_seconds
         )
@@ -143,7 +144,9 @@ class Database:
         return self._translate_errors(run_up_to_twice)
 
     def number(self, query: str) -> int | None:
-        """Return the one number that a query selects. It opens no transaction, so it can run many times a second.
+        """Return the one number that a query selects, at so little cost that it can run many times a second.
+
+        PostgreSQL needs a transaction for the time limit; SQLite needs none.
 
         Raises:
             StorageUnavailableError: the database is unavailable.
@@ -154,6 +157,8 @@ class Database:
             connection = self._engine.raw_connection()
             try:
                 cursor = connection.cursor()
+                if self._engine.dialect.name == "postgresql":
+                    cursor.execute(begin_limited(self._max_statement_seconds))
                 cursor.execute(query)
                 (number,) = cursor.fetchone() or (None,)
                 cursor.close()

@@ -1,11 +1,19 @@
-"""The SQL engine for PostgreSQL: every wait has an end, even if the server hangs with its connections open."""
+"""The SQL engine for PostgreSQL: every wait has an end, even if the server hangs with its connections open.
+
+It works through PgBouncer too, in session and in transaction pooling, where every transaction may run on another
+connection to the server. So nothing may be kept on a connection: the time limit is set in each transaction, no
+statement is prepared on the server, and locks end with their transaction. PgBouncer also refuses the start-up parameter
+`options`.
+"""
 
 import time
 from collections.abc import Generator
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from service.storage.sql_engines import begin_limited
 
 __all__ = ["make_postgresql"]
 
@@ -23,7 +31,8 @@ def make_postgresql(url: URL, max_statement_seconds: float, **options: Any) -> E
     """
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
-        "options": f"-c statement_timeout={round(1000 * max_statement_seconds)} -c timezone=UTC",
+        "autocommit": True,  # SQLAlchemy begins the transactions, not the driver
+        "prepare_threshold": None,
         "application_name": url.query.get("application_name", "longtail"),
     }
     engine = create_engine(url, hide_parameters=True, connect_args=arguments, **options)
@@ -38,6 +47,10 @@ def make_postgresql(url: URL, max_statement_seconds: float, **options: Any) -> E
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, positional: list[Any], named: dict[str, Any]) -> Any:
         return TimedConnection.connect(*positional, **named)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin_limited(max_statement_seconds))
 
     return engine
 

@@ -18,6 +18,7 @@ __all__ = [
     "IMMEDIATE",
     "MAX_STATEMENT_SECONDS",
     "BadDatabaseUrlError",
+    "begin_limited",
     "make_engine",
     "read_url",
     "with_password",
@@ -116,6 +117,15 @@ def make_engine(
     from service.storage.postgresql import make_postgresql  # noqa: PLC0415  the driver takes 0.1 s to import
 
     return make_postgresql(url, max_statement_seconds, poolclass=pool, pool_pre_ping=True, **sizes)
+
+
+def begin_limited(max_statement_seconds: float) -> str:
+    """Return what begins a transaction in PostgreSQL whose statements have a time limit, in one round trip.
+
+    >>> begin_limited(2.5)
+    'BEGIN; SET LOCAL statement_timeout = 2500'
+    """
+    return f"BEGIN; SET LOCAL statement_timeout = {round(1000 * max_statement_seconds)}"
 
 
 def _make_sqlite(url: URL, max_statement_seconds: float, **options: Any) -> Engine:
