@@ -21,7 +21,15 @@ from unicodedata import normalize
 
 from models.errors import ClassNameError
 
-__all__ = ["MAX_CLASS_NAME_LENGTH", "ClassIndices", "class_order", "is_class_name", "read_name", "spelling_key"]
+__all__ = [
+    "MAX_CLASS_NAME_LENGTH",
+    "ClassIndices",
+    "class_order",
+    "is_class_name",
+    "is_number",
+    "read_name",
+    "spelling_key",
+]
 
 MAX_CLASS_NAME_LENGTH = 200  # characters of a read name
 _MAX_EXACT = 2**53  # a larger float may stand for several integers
@@ -65,13 +73,22 @@ def is_class_name(name: str) -> bool:
     return bool(name.strip()) and len(name) <= MAX_CLASS_NAME_LENGTH and name.isprintable()
 
 
+def is_number(name: str) -> bool:
+    """Return whether a read name is a number.
+
+    >>> [is_number(name) for name in ("7", "007", "-7", "2.5", "1e3", "+5")]
+    [True, True, True, True, False, False]
+    """
+    return _NUMBER.fullmatch(name) is not None
+
+
 def class_order(name: str) -> tuple[bool, Decimal, str]:
     """Return the sorting key of a read name: numbers first, in their own order, then text in that of its characters.
 
     >>> sorted(["dog", "10", "2", "cat", "0.5"], key=class_order)
     ['0.5', '2', '10', 'cat', 'dog']
     """
-    return (False, Decimal(name), name) if _NUMBER.fullmatch(name) else (True, Decimal(0), name)
+    return (False, Decimal(name), name) if is_number(name) else (True, Decimal(0), name)
 
 
 def spelling_key(name: str) -> Decimal | str:
@@ -80,7 +97,7 @@ def spelling_key(name: str) -> Decimal | str:
     >>> [spelling_key(name) == spelling_key("7") for name in ("7", "007", "7.00", "-7", "agent 7")]
     [True, True, True, False, False]
     """
-    return Decimal(name) if _NUMBER.fullmatch(name) else name
+    return Decimal(name) if is_number(name) else name
 
 
 class ClassIndices(Mapping[str, int]):

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.class_names import MAX_CLASS_NAME_LENGTH, ClassIndices, is_class_name
 from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions
 from training.errors import DataError
 
-__all__ = ["check_exempt_class", "keep_classes_with_pictures", "note_missing_classes", "renumber_classes"]
-
-MAX_CLASS_NAME_LENGTH = 200  # the limit of the bundle's manifest
+__all__ = [
+    "check_exempt_class",
+    "keep_classes_with_pictures",
+    "note_missing_classes",
+    "number_as_before",
+    "renumber_classes",
+]
 
 
 def renumber_classes(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
@@ -21,7 +26,7 @@ def renumber_classes(files: LabelledFiles, class_names: tuple[str, ...]) -> Labe
         DataError: a picture's class is not in `class_names`.
 
     """
-    number = {name: index for index, name in enumerate(class_names)}
+    number = ClassIndices(class_names)
     counts = files.class_counts
     unknown = [name for name, count in zip(files.classes, counts, strict=True) if count and name not in number]
     if unknown:
@@ -46,12 +51,33 @@ def keep_classes_with_pictures(files: LabelledFiles) -> LabelledFiles:
             f"{files.source}: {len(present)} class has training pictures; a classifier needs two or more (CLASS/IMAGE)"
         )
     for name in (files.classes[index] for index in present):
-        if not (name.strip() and len(name) <= MAX_CLASS_NAME_LENGTH and name.isprintable()):
+        if not is_class_name(name):
             raise DataError(
                 f"{files.source}: the class name {name[:80]!r} must be 1 to {MAX_CLASS_NAME_LENGTH} printable "
                 "characters; rename the class"
             )
     return renumber_classes(files, tuple(files.classes[index] for index in present))
+
+
+def number_as_before(files: LabelledFiles, class_names: tuple[str, ...]) -> LabelledFiles:
+    """Return the training pictures with the class numbers and names of an earlier reading of the same data.
+
+    Earlier versions sorted folders named 0 … 11 as text: 0, 1, 10, 11, 2.
+
+    Raises:
+        DataError: the data have other classes.
+
+    """
+    known = ClassIndices(class_names)
+    new = [name for name in files.classes if name not in known]
+    found = {known[name] for name in files.classes if name in known}
+    gone = [name for index, name in enumerate(class_names) if index not in found]
+    if new or gone:
+        raise DataError(
+            f"{files.source}: the run was started with other classes; only in the data: {first_few(new)}; only in the "
+            f"run: {first_few(gone)}"
+        )
+    return renumber_classes(files, class_names)
 
 
 def note_missing_classes(test: LabelledFiles) -> list[str]:
@@ -72,7 +98,7 @@ def check_exempt_class(options: DataOptions, class_names: tuple[str, ...]) -> No
 
     """
     name = options.exempt_class
-    if name is not None and name not in class_names:
+    if name is not None and name not in ClassIndices(class_names):
         raise DataError(f"--exempt-class {name!r}: no such class; the classes are {first_few(class_names)}")
     if name is not None and len(class_names) < 3:
         raise DataError(f"--exempt-class {name!r}: only one other class; alpha needs two or more to choose between")

@@ -14,9 +14,10 @@ from training.data.classes import (
     check_exempt_class,
     keep_classes_with_pictures,
     note_missing_classes,
+    number_as_before,
     renumber_classes,
 )
-from training.data.formats import read_parts
+from training.data.formats import is_list, read_parts
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions, path_name
 from training.data.split_off import split_off
@@ -43,17 +44,25 @@ class Splits:
     is_split_off: bool = False
 
 
-def open_splits(options: DataOptions) -> Splits:
+def open_splits(options: DataOptions, class_names: tuple[str, ...] | None = None) -> Splits:
     """Open a data set to train on.
 
+    Args:
+        options: of the data set.
+        class_names: the classes in the order in which a run has numbered them; None numbers them anew.
+
     Raises:
-        DataError: the data set is broken or has no training pictures, or an option does not fit it.
+        DataError: the data set is broken or has no training pictures, an option does not fit it, or its classes are
+            not those of the run.
 
     """
     found = _divide(options)
     if found.train is None:
         raise DataError(f"{options.data}: no train part, so there is nothing to train on")
     train = replace(keep_classes_with_pictures(found.train), source=f"{path_name(options.data)}, train split")
+    if class_names is not None:
+        train = number_as_before(train, class_names)
+        train = train if is_list(options.data) else _sort_by_class(train)
     check_exempt_class(options, train.classes)
     test = _sort_by_class(renumber_classes(found.test, train.classes))
     return Splits(train, test, "; ".join([*found.notes, *note_missing_classes(test)]), found.is_split_off)

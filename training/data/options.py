@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from models.class_names import ClassIndices, read_name
+from models.errors import ClassNameError
 from training.data.lists.csv_table import Columns
 from training.errors import DataError
 
@@ -59,7 +61,9 @@ class DataOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the shares."""
+        """Read the exempt class as a name, and check the shares."""
+        if self.exempt_class is not None:
+            object.__setattr__(self, "exempt_class", _exempt_name(self.exempt_class))
         if not 0.0 <= self.max_unreadable < 1.0:
             raise DataError(
                 f"--max-unreadable {self.max_unreadable:g} must be from 0 to below 1; 0.01 allows 1 bad picture in 100"
@@ -102,7 +106,7 @@ class DataOptions:
 
     def exempt_index(self, class_names: tuple[str, ...]) -> int | None:
         """Return the class number of the exempt class, or None if there is none."""
-        return None if self.exempt_class is None else class_names.index(self.exempt_class)
+        return None if self.exempt_class is None else ClassIndices(class_names)[self.exempt_class]
 
     @property
     def columns(self) -> Columns:
@@ -145,6 +149,16 @@ class DataOptions:
             if field.name == "data" or value != field.default:
                 words += [_flag(field.name), path_name(value) if isinstance(value, Path) else str(value)]
         return shlex.join(words)
+
+
+def _exempt_name(text: str) -> str:
+    try:
+        name = read_name(text)
+    except ClassNameError as error:
+        raise DataError(f"--exempt-class {error}") from error
+    if not name:
+        raise DataError(f"--exempt-class {text!r}: this is no name; write that of a class")
+    return name
 
 
 def path_name(path: Path) -> str:

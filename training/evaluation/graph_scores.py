@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models import tde
 from models.bundle import Bundle
+from models.class_names import ClassIndices
 from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe, Manifest
 from models.preprocess import decode_image
@@ -70,7 +71,7 @@ def load_test_images(
 def check_same_exempt(data: DataOptions, manifest: Manifest) -> None:
     """Reject an exempt class other than the bundle's."""
     exempt = None if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
-    if data.exempt_class not in {None, exempt}:
+    if data.exempt_class is not None and data.exempt_class not in ClassIndices([exempt] if exempt else []):
         raise DataError(
             f"--exempt-class {data.exempt_class!r}: the exempt class of this bundle is {exempt or 'none'!r}"
         )

@@ -6,8 +6,11 @@ the last comma or space), or it is a JSON list of {"name": ..., "training_count"
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
+from models.class_names import MAX_CLASS_NAME_LENGTH, is_class_name, read_name, spelling_key
+from models.errors import ClassNameError
 from models.manifest import ClassInfo, group_of
 from models.sentences import first_few
 from training.errors import DataError
@@ -18,7 +21,6 @@ _LINE = re.compile(r"\s*(?P<name>\S|\S.*?\S)\s*[,\s]\s*(?P<count>0|[1-9][0-9]{0,
 _THOUSANDS = re.compile(
     r".*,\s*[0-9]{1,3}(,[0-9]{3})+\s*"
 )  # "cat,1,000": 1,000 cats, or a class "cat,1" with 0 pictures?
-MAX_NAME_LENGTH = 200  # the limit of the bundle's manifest
 _Row = tuple[str, str, int]  # place, name, count
 
 
@@ -58,10 +60,8 @@ def _read_lines(text: str) -> tuple[list[_Row], list[str]]:
             faults.append(f"{place}: {line.strip()[:60]!r} is ambiguous; write the count without commas")
         elif found is None:
             faults.append(f"{place}: {line.strip()[:60]!r} is not `name,training_count`, such as `cat,500`")
-        elif not _is_valid_name(found["name"]):
-            faults.append(_invalid_name(place, found["name"]))
         else:
-            rows.append((place, found["name"], int(found["count"])))
+            _add(rows, faults, place, found["name"], int(found["count"]))
     return rows, faults
 
 
@@ -76,9 +76,9 @@ def _read_json(path: Path, text: str) -> tuple[list[_Row], list[str]]:
     for index, entry in enumerate(entries):
         place = f"entry {index}"
         match entry:
-            case {"name": str(name), "training_count": int(count), **rest} if not rest:
+            case {"name": name, "training_count": int(count), **rest} if not rest:
                 pass
-            case [str(name), int(count)]:
+            case [name, int(count)]:
                 pass
             case _:
                 name = ""
@@ -86,26 +86,31 @@ def _read_json(path: Path, text: str) -> tuple[list[_Row], list[str]]:
         if isinstance(count, bool) or not 0 <= count < 10**15:
             shown = json.dumps(entry, ensure_ascii=False)[:60]
             faults.append(f'{place}: {shown} is neither {{"name": "cat", "training_count": 500}} nor ["cat", 500]')
-        elif not _is_valid_name(name):
-            faults.append(_invalid_name(place, name))
         else:
-            rows.append((place, name, count))
+            _add(rows, faults, place, name, count)
     return rows, faults
 
 
-def _is_valid_name(name: str) -> bool:
-    return bool(name.strip()) and len(name) <= MAX_NAME_LENGTH and name.isprintable()
-
-
-def _invalid_name(place: str, name: str) -> str:
-    return f"{place}: the name {name[:60]!r} must be 1 to {MAX_NAME_LENGTH} printable characters"
+def _add(rows: list[_Row], faults: list[str], place: str, value: object, count: int) -> None:
+    """Add a row, or the fault of its name."""
+    try:
+        name = read_name(value)
+    except ClassNameError as error:
+        faults.append(f"{place}: the name {error}")
+        return
+    if is_class_name(name):
+        rows.append((place, name, count))
+    else:
+        faults.append(
+            f"{place}: the name {value!r:.60} must be 1 to {MAX_CLASS_NAME_LENGTH} printable characters, and not NaN"
+        )
 
 
 def _find_repeated(rows: list[_Row]) -> list[str]:
-    first_place: dict[str, str] = {}
+    first_place: dict[Decimal | str, str] = {}
     faults = []
     for place, name, _ in rows:
-        if name in first_place:
-            faults.append(f"{place}: {first_place[name]} already has the name {name!r}; every class needs its own name")
-        first_place.setdefault(name, place)
+        first = first_place.setdefault(spelling_key(name), place)
+        if first != place:
+            faults.append(f"{place}: {first} already has the name {name!r}; every class needs its own name")
     return faults

@@ -68,7 +68,8 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
             recipe = before.recipe
         device, precision = _pick_place(options, world)
         memory_bytes = MAX_PIXEL_BYTES // world.local_size
-        training_set, test_set, splits = load_splits(data, recipe, memory_bytes=memory_bytes)
+        names = None if before is None else before.data.classes
+        training_set, test_set, splits = load_splits(data, recipe, names, memory_bytes=memory_bytes)
         if before is not None:
             check_same_precision(before.place.precision, precision, options.out)
             check_same_pictures(before.data, data, splits, training_set)
@@ -124,20 +125,25 @@ def _place(options: TrainOptions, world: World, device: torch.device, precision:
 
 
 def load_splits(
-    data: DataOptions, recipe: Recipe, *, memory_bytes: int = MAX_PIXEL_BYTES
+    data: DataOptions,
+    recipe: Recipe,
+    class_names: tuple[str, ...] | None = None,
+    *,
+    memory_bytes: int = MAX_PIXEL_BYTES,
 ) -> tuple[LabelledImages, LabelledImages, Splits]:
     """Read the training and the test part; the training part is cut to the recipe's imbalance ratio.
 
     Args:
         data: what to read.
         recipe: how pictures become images, and the imbalance ratio.
+        class_names: the classes in the order of the run to continue; None for a new run.
         memory_bytes: how many bytes the images of a part may take; larger parts are decoded batch by batch.
 
     Raises:
         DataError: see `open_splits` and `load_images`; or a list is to be cut.
 
     """
-    splits = open_splits(data)
+    splits = open_splits(data, class_names)
     files = splits.train
     if recipe.imbalance_ratio is not None:
         if is_list(data.data):

@@ -1,22 +1,25 @@
 """COCO-style JSON for classification, as in iNaturalist and camera-trap data: `images`, `annotations`, `categories`.
 
-Ids are numbers or strings and need not be consecutive. Classes are in the order of the categories. Several annotations
+Ids are numbers or strings, read as names (`models/class_names.py`), so that 5 and 5.0 are one id; they need not be
+consecutive. Classes are in the order of the categories. Several annotations
 of one category, such as a herd, make one label. Pictures without an annotation and pictures with two different
 categories do not have a single label: they are common in camera traps, so the reader leaves them out and counts them.
 """
 
 import json
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from models.class_names import read_name, spelling_key
+from models.errors import ClassNameError
 from training.data.lists.csv_table import Columns
 from training.data.lists.picture_list import PictureList, Row
 from training.data.lists.text_lines import Faults, check_list
 from training.errors import DataError
 
 __all__ = ["read_coco_json"]
-
-Id = int | str
 
 
 def read_coco_json(path: Path, columns: Columns) -> PictureList:
@@ -34,7 +37,8 @@ def read_coco_json(path: Path, columns: Columns) -> PictureList:
     tree = _parse(path)
     images, annotations, categories = (_objects(path, tree, key) for key in ("images", "annotations", "categories"))
     names = _category_names(path, categories)
-    label_of, ambiguous = _labels(path, images, annotations, names)
+    image_ids = _image_ids(path, images)
+    labels = _labels(path, set(image_ids), annotations, names)
     path_field = columns.path or "file_name"
     rows: list[Row] = []
     without_annotation = 0
@@ -42,17 +46,19 @@ def read_coco_json(path: Path, columns: Columns) -> PictureList:
         name = image.get(path_field)
         if not isinstance(name, str):
             raise DataError(f"{path}: images[{index}]: no string {path_field!r}, the path of the picture")
-        label = label_of.get(image["id"])
+        label = labels.of_image.get(image_ids[index])
         if label is None:
-            without_annotation += image["id"] not in ambiguous
+            without_annotation += image_ids[index] not in labels.ambiguous
             continue
         split, group = (_field_text(path, index, image, field) for field in (columns.split, columns.group))
         rows.append(Row(index, name, label, split, group))
     notes = []
     if without_annotation:
         notes.append(f"left out {without_annotation:,} pictures without an annotation")
-    if ambiguous:
-        notes.append(f"left out {len(ambiguous):,} pictures with two different categories")
+    if labels.ambiguous:
+        notes.append(f"left out {len(labels.ambiguous):,} pictures with two different categories")
+    if labels.without_category:
+        notes.append(f"left out {labels.without_category:,} annotations whose category is null or NaN")
     if not rows:
         raise DataError(f"{path}: no picture has exactly one category" + "".join(f"; {note}" for note in notes))
     return PictureList(
@@ -95,45 +101,72 @@ def _objects(path: Path, tree: dict[str, Any], key: str) -> list[dict[str, Any]]
     return value
 
 
-def _id(path: Path, place: str, item: dict[str, Any], key: str) -> Id:
-    value = item.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise DataError(f"{path}: {place}: {key!r} must be a number or a string")
-    return value
+def _id(path: Path, place: str, item: dict[str, Any], key: str) -> str:
+    found = _name(path, place, item, key)
+    if not found:
+        raise DataError(f"{path}: {place}: no {key!r}; it must be a number or a string")
+    return found
 
 
-def _category_names(path: Path, categories: list[dict[str, Any]]) -> dict[Id, str]:
+def _name(path: Path, place: str, item: dict[str, Any], key: str) -> str:
+    """Return the name in a field, "" if the field is missing, null or NaN."""
+    try:
+        return read_name(item.get(key))
+    except ClassNameError as error:
+        raise DataError(f"{path}: {place}: {key!r} must be a number or a string: {error}") from error
+
+
+def _category_names(path: Path, categories: list[dict[str, Any]]) -> dict[str, str]:
     """Return id -> name in the order of the file; the name defaults to the id."""
-    names: dict[Id, str] = {}
-    first_index: dict[str, int] = {}
+    names: dict[str, str] = {}
+    first_index: dict[Decimal | str, int] = {}
     for index, category in enumerate(categories):
         place = f"categories[{index}]"
         category_id = _id(path, place, category, "id")
         if category_id in names:
-            raise DataError(f"{path}: {place}: another category already has the id {category_id!r}")
-        name = category.get("name", str(category_id))
-        if not isinstance(name, str) or not name.strip():
-            raise DataError(f"{path}: {place}: the name must be a string that is not blank")
-        name = name.strip()
-        if name in first_index:
-            raise DataError(f"{path}: {place}: categories[{first_index[name]}] already has the name {name[:80]!r}")
-        first_index[name] = index
+            raise DataError(f"{path}: {place}: another category already has the id {category_id[:80]}")
+        name = _name(path, place, category, "name")
+        if not name and isinstance(category.get("name"), str):
+            raise DataError(
+                f"{path}: {place}: the name {category['name'][:80]!r} is none; write a string that is not blank"
+            )
+        name = name or category_id
+        if (first := first_index.setdefault(spelling_key(name), index)) != index:
+            raise DataError(f"{path}: {place}: categories[{first}] already has the name {name[:80]!r}")
         names[category_id] = name
     return names
 
 
-def _labels(
-    path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]], names: dict[Id, str]
-) -> tuple[dict[Id, str], set[Id]]:
-    """Return image id -> category name of the images with one category, and the ids of those with several."""
-    image_ids: set[Id] = set()
+def _image_ids(path: Path, images: list[dict[str, Any]]) -> list[str]:
+    ids: dict[str, None] = {}
     for index, image in enumerate(images):
         image_id = _id(path, f"images[{index}]", image, "id")
-        if image_id in image_ids:
-            raise DataError(f"{path}: images[{index}]: another image already has the id {image_id!r}")
-        image_ids.add(image_id)
-    label_of: dict[Id, str] = {}
-    ambiguous: set[Id] = set()
+        if image_id in ids:
+            raise DataError(f"{path}: images[{index}]: another image already has the id {image_id[:80]}")
+        ids[image_id] = None
+    return list(ids)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the annotations say.
+
+    Attributes:
+        of_image: image id -> category name, of the images with one category.
+        ambiguous: the ids of the images with several categories.
+        without_category: the number of annotations whose category is null or NaN.
+
+    """
+
+    of_image: dict[str, str]
+    ambiguous: set[str]
+    without_category: int
+
+
+def _labels(path: Path, image_ids: set[str], annotations: list[dict[str, Any]], names: dict[str, str]) -> _Labels:
+    label_of: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    without_category = 0
     with Faults() as faults:
         for index, annotation in enumerate(annotations):
             try:
@@ -141,30 +174,36 @@ def _labels(
             except DataError as fault:
                 faults.add(str(fault))
                 continue
-            if label_of.setdefault(image_id, name) != name:
+            if not name:
+                without_category += 1
+            elif label_of.setdefault(image_id, name) != name:
                 ambiguous.add(image_id)
-    return {image_id: label for image_id, label in label_of.items() if image_id not in ambiguous}, ambiguous
+    of_image = {image_id: label for image_id, label in label_of.items() if image_id not in ambiguous}
+    return _Labels(of_image, ambiguous, without_category)
 
 
 def _read_annotation(
-    path: Path, place: str, annotation: dict[str, Any], image_ids: set[Id], names: dict[Id, str]
-) -> tuple[Id, str]:
-    """Return the id of the annotated image and the name of its category."""
-    image_id, category_id = (_id(path, place, annotation, key) for key in ("image_id", "category_id"))
+    path: Path, place: str, annotation: dict[str, Any], image_ids: set[str], names: dict[str, str]
+) -> tuple[str, str]:
+    """Return the id of the annotated image and the name of its category, "" if the category is null or NaN."""
+    image_id = _id(path, place, annotation, "image_id")
     if image_id not in image_ids:
-        raise DataError(f"{path}: {place}: no image has the id {image_id!r}")
+        raise DataError(f"{path}: {place}: no image has the id {image_id[:80]}")
+    category_id = _name(path, place, annotation, "category_id")
+    if not category_id and not _is_nothing(annotation, "category_id"):
+        raise DataError(f"{path}: {place}: no 'category_id'; it must be a number or a string")
+    if not category_id:
+        return image_id, ""
     if category_id not in names:
-        raise DataError(f"{path}: {place}: no category has the id {category_id!r}")
+        raise DataError(f"{path}: {place}: no category has the id {category_id[:80]}")
     return image_id, names[category_id]
 
 
+def _is_nothing(item: dict[str, Any], key: str) -> bool:
+    """Return whether a field is there and holds null or NaN, as pandas writes what a table lacks."""
+    return key in item and not isinstance(item[key], str)
+
+
 def _field_text(path: Path, index: int, image: dict[str, Any], field: str | None) -> str:
-    """Return a field of an image as text, "" if the field is missing or not asked for."""
-    if field is None:
-        return ""
-    value = image.get(field)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise DataError(f"{path}: images[{index}]: {field!r} must be a number or a string")
-    return str(value).strip()
+    """Return a field of an image as text, "" if it is missing, null or NaN, or not asked for."""
+    return "" if field is None else _name(path, f"images[{index}]", image, field)

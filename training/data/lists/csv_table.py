@@ -11,8 +11,11 @@ The separator is a comma, a semicolon or a tab: the one that occurs most often i
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
+from models.class_names import read_name, spelling_key
 from models.labelled_paths import IMAGE_SUFFIXES
 from training.data.lists.picture_list import PictureList, Row
 from training.data.lists.text_lines import Faults, read_lines, read_names
@@ -54,8 +57,8 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
     """
     table = _read_rows(path)
     _, header = next(table, (1, []))
-    names = [name.strip() for name in header]
-    found = _find_columns(path, names, columns)
+    names = list(map(_column_name, header))
+    found = _find_columns(path, names, Columns(*(name and _column_name(name) for name in vars(columns).values())))
     one_hot = _OneHot(path, names, found) if found.label is None else None
     if one_hot and class_names is not None:
         raise DataError(f"{class_names}: the columns of {path} already name the classes; drop --class-names")
@@ -110,12 +113,17 @@ class _OneHot:
     def __init__(self, path: Path, names: list[str], columns: Columns) -> None:
         self._path = path
         other_columns = {columns.path, columns.split, columns.group}
-        self._cells = [(cell, name) for cell, name in enumerate(names) if name not in other_columns]
+        self._cells = [(cell, read_name(name)) for cell, name in enumerate(names) if name not in other_columns]
         self.classes = tuple(name for _, name in self._cells)
         if len(self.classes) < 2:
             raise DataError(
                 f"{path}: line 1: no label column found; name it with --label-column ({_list_columns(names)})"
             )
+        first: dict[Decimal | str, int] = {}
+        for cell, name in self._cells:
+            if (other := first.setdefault(spelling_key(name), cell)) != cell:
+                both = f"{names[other][:80]!r} and {names[cell][:80]!r}"
+                raise DataError(f"{path}: line 1: the columns {both} name one class; rename one")
 
     def label_of(self, number: int, values: list[str]) -> str:
         """Return the class whose column holds 1 in line `number`."""
@@ -133,6 +141,11 @@ class _OneHot:
             found = f"the columns {' and '.join(marked[:3])} are 1" if marked else "no column is 1"
             raise DataError(f"{self._path}: line {number}: {found}; a picture has exactly one class")
         return marked[0]
+
+
+def _column_name(text: str) -> str:
+    """Return a column's name in the form in which columns are compared."""
+    return normalize("NFC", text).strip()
 
 
 def _zero_or_one(text: str) -> bool | None:

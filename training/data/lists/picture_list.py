@@ -4,12 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.class_names import class_order, is_number, read_name, spelling_key
+from models.errors import ClassNameError
+from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.lists.text_lines import Faults
 from training.data.picture_store import PictureStore, find_listed_file, open_store
@@ -20,7 +24,6 @@ __all__ = ["PictureList", "Row", "parts_of_list"]
 
 MAX_PATH_LENGTH = 4096
 Result = TypeVar("Result")
-_NUMBER = re.compile(r"[0-9]{1,9}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -78,8 +81,8 @@ def parts_of_list(listed: PictureList, images: Path | None) -> tuple[dict[str, L
     """
     if not listed.rows:
         raise DataError(f"{listed.path}: the list has no pictures")
-    rows = _drop_repeated(_map_rows(listed.rows, lambda row: row._replace(path=_clean_path(listed, row))), listed)
-    notes = list(listed.notes)
+    rows = _drop_repeated(_map_rows(listed.rows, lambda row: _read_row(listed, row)), listed)
+    notes = [*listed.notes, *_note_spellings(listed)]
     if len(rows) < len(listed.rows):
         notes.append(f"{len(listed.rows) - len(rows):,} rows repeat a picture and count once")
     classes, labels = _number_labels(rows, listed)
@@ -115,6 +118,23 @@ def _location(store: PictureStore, name: str) -> str:
         return store.location(find_listed_file(store, name))
     except OSError:
         return store.location(name)  # a missing picture: --max-unreadable may allow it
+
+
+def _read_row(listed: PictureList, row: Row) -> Row:
+    """Return the row with a clean path, and with its label and group read as names."""
+    try:
+        return row._replace(path=_clean_path(listed, row), label=read_name(row.label), group=read_name(row.group))
+    except ClassNameError as error:
+        raise DataError(f"{listed.place_of(row)}: {error}") from error
+
+
+def _note_spellings(listed: PictureList) -> list[str]:
+    """Return a note on labels that are written in several ways and are one class, such as `5` and `5.0`."""
+    spellings: dict[str, set[str]] = {}
+    for label in {row.label for row in listed.rows}:
+        spellings.setdefault(read_name(label), set()).add(label)
+    several = [" and ".join(map(ascii, sorted(found))) for found in spellings.values() if len(found) > 1]
+    return [f"labels that are one class: {first_few(sorted(several), separator='; ')}"] if several else []
 
 
 def _clean_path(listed: PictureList, row: Row) -> str:
@@ -158,31 +178,36 @@ def _number_labels(rows: list[Row], listed: PictureList) -> tuple[tuple[str, ...
     with Faults() as faults:
         for row in rows:
             if not row.label:
-                faults.add(f"{listed.place_of(row)}: {row.path} has no label")
+                faults.add(f"{listed.place_of(row)}: {row.path} has no label; a blank and NaN are none")
     if listed.classes is not None:
         return listed.classes, _number_by_classes(rows, listed, listed.classes)
-    numeric = _NUMBER.fullmatch(rows[0].label) is not None
+    numeric = _is_class_number(rows[0].label)
     kind, other = ("is not a number", "is") if numeric else ("is a number", "is not")
     with Faults() as faults:
         for row in rows:
-            if (_NUMBER.fullmatch(row.label) is not None) != numeric:
+            if _is_class_number(row.label) != numeric:
                 faults.add(
                     f"{listed.place_of(row)}: label {row.label[:80]!r} {kind}, but the label of the first picture "
                     f"{other}; use only numbers or only names, or list the class names with --class-names"
                 )
     if numeric:
         _refuse_two_spellings(rows, listed)
-    names = sorted({row.label for row in rows}, key=int if numeric else None)
+    names = sorted({row.label for row in rows}, key=class_order)
     index = {name: position for position, name in enumerate(names)}
     return tuple(names), [index[row.label] for row in rows]
 
 
+def _is_class_number(label: str) -> bool:
+    """Return whether a label is a number; -1, as some programs write for "no label", is none."""
+    return is_number(label) and not label.startswith("-")
+
+
 def _refuse_two_spellings(rows: list[Row], listed: PictureList) -> None:
     """Refuse a number that is written in two ways, such as 7 and 07."""
-    spelling: dict[int, str] = {}
+    spelling: dict[Decimal | str, str] = {}
     with Faults() as faults:
         for row in rows:
-            known = spelling.setdefault(int(row.label), row.label)
+            known = spelling.setdefault(spelling_key(row.label), row.label)
             if known != row.label:
                 faults.add(
                     f"{listed.place_of(row)}: label {row.label!r} was written {known!r} before; write a class number "

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from models.class_names import is_number, read_name
 from models.sentences import first_few
 from training.errors import DataError
 
@@ -92,20 +93,22 @@ def read_names(path: Path) -> tuple[str, ...]:
             number would be ambiguous: the label 1 could mean the class named "1" or class number 1.
 
     """
-    names = [line.strip() for line in read_lines(path)]
-    while names and not names[-1]:
-        names.pop()
+    lines = [line.strip() for line in read_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    names = list(map(read_name, lines))
     first_line: dict[str, int] = {}
     with Faults() as faults:
         for number, name in enumerate(names, 1):
             if not name:
-                faults.add(f"{path}: line {number}: empty; write one class name a line, line 1 is class 0")
+                what = repr(lines[number - 1]) + " stands for no name" if lines[number - 1] else "empty"
+                faults.add(f"{path}: line {number}: {what}; write one class name a line, line 1 is class 0")
             elif name in first_line:
                 faults.add(
                     f"{path}: line {number}: {name!r} already is the name in line {first_line[name]}; "
                     "every class needs a different name"
                 )
-            elif name.isdecimal() and name != str(number - 1):
+            elif is_number(name) and name != str(number - 1):
                 faults.add(
                     f"{path}: line {number}: the name {name!r} is a number, but this is class number {number - 1}, so "
                     f"the label {name} is ambiguous; rename the class, or drop --class-names if the labels are names"
