@@ -5,7 +5,8 @@ statistics are counts and nanoseconds of one loaded version in one process, for 
 as Triton's perf_analyzer.
 
 Requests count in `success` and `fail`. Everything else counts images, since the images of one request may be computed
-in several batches. Every image waits for its whole batch, so a batch of B images adds B times its duration to
+in several batches. `queue` counts every image, also one whose output is in the cache; the stages count the images that
+are computed. Every image waits for its whole batch, so a batch of B images adds B times its duration to
 `inference_stats`, and once its duration to `batch_stats`.
 """
 
@@ -46,9 +47,20 @@ class ModelStatistics:
         self._add("fail", ns)
 
     def add_cache_hit(self, ns: int) -> None:
-        """Count an image whose output was in the cache, and the duration of the lookup."""
-        self._add("cache_hit", ns)
-        self._last_inference = self._clock()
+        """Count an image whose output was in the cache, and the duration of the lookup; it queued for 0 ns.
+
+        Triton counts so too, and its perf_analyzer finds the version that it measures by the growth of `queue`.
+
+        """
+        now = self._clock()
+        with self._lock:
+            self._last_inference = now
+            _add(self._durations["cache_hit"], 1, ns)
+            _add(self._durations["queue"], 1, 0)
+
+    def add_joined(self) -> None:
+        """Count an image that waits for the same picture of another request; its own wait in the queue is 0 ns."""
+        self._add("queue", 0)
 
     def add_cache_miss(self, ns: int) -> None:
         """Count an image whose output was not in the cache, and the duration of the lookup."""

@@ -151,6 +151,7 @@ class Worker:
         """Add the waiter to the same picture if that is in flight; queue a new picture otherwise."""
         if key is not None and (picture := self._in_flight.get(key)) is not None:
             picture.waiters.append(waiter)
+            served.statistics.add_joined()
             return picture
         data, pixels = (source, NO_PIXELS) if isinstance(source, bytes) else (b"", source)
         picture = Picture(served, data, pixels, key, [waiter], time.perf_counter_ns())

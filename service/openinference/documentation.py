@@ -11,7 +11,8 @@ from service.openinference.signature import INPUTS, OUTPUTS
 from service.schemas.openinference import ProtocolError
 
 __all__ = [
-    "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "SERVER", "STATISTICS", "Responses", "answers", "path_parameters",
+    "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "MODELS", "SERVER", "STATISTICS", "Responses", "answers",
+    "path_parameters",
 ]  # fmt: skip
 
 Responses = dict[int | str, dict[str, Any]]
@@ -107,14 +108,15 @@ INFER = {
     },
 }
 SERVER = {"name": "longtail", "version": "1", "extensions": list(EXTENSIONS)}
+MODELS = {"models": ["cifar10-lt", "cifar100-lt"]}
 MODEL = {
     "name": "cifar10-lt",
     "versions": ["1"],
     "platform": "onnxruntime_onnx",
     "inputs": [
         {"name": "images", "datatype": "UINT8", "shape": [-1, 32, 32, 3]},
-        {"name": "encoded", "datatype": "BYTES", "shape": [-1]},
-        {"name": "alpha", "datatype": "FP32", "shape": [-1]},
+        {"name": "encoded", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "alpha", "datatype": "FP32", "shape": [-1, 1]},
     ],
     "outputs": [
         {"name": "logits", "datatype": "FP32", "shape": [-1, 10]},

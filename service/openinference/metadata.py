@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.catalog.catalog import CatalogEntry
-from service.inference.registry import ServedModel
+from service.inference.registry import Registry, ServedModel
 from service.openinference.signature import TensorSpec, inputs_of, outputs_of
 from service.settings import Settings
 from service.storage.operating_points import PointInForce
 
-__all__ = ["EXTENSIONS", "model_config", "model_metadata", "repository_index", "server_metadata", "statistics_of"]
+__all__ = [
+    "EXTENSIONS", "model_config", "model_metadata", "model_names", "repository_index", "server_metadata",
+    "statistics_of",
+]  # fmt: skip
 
 PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}  # runtime -> Triton's name; the metadata show other runtimes' own names
 EXTENSIONS = (
@@ -28,8 +31,16 @@ def server_metadata(version: str) -> dict[str, Any]:
     return {"name": "longtail", "version": version, "extensions": list(EXTENSIONS)}
 
 
+def model_names(registry: Registry) -> dict[str, Any]:
+    """Return the names of the models in service, as KServe's runtimes list them."""
+    return {"models": [served.name for served in registry]}
+
+
 def model_metadata(served: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
-    """Return a model's inputs and outputs; -1 stands for the batch dimension."""
+    """Return a model's inputs and outputs; -1 stands for the batch dimension.
+
+    The shapes are [-1, *dims] of the configuration, as Triton's are, though `encoded` and `alpha` may also come as [B].
+    """
     manifest = served.bundle.manifest
     return {
         "name": served.name,
@@ -65,6 +76,7 @@ def model_config(served: ServedModel, points: Mapping[str, PointInForce], settin
         },
         "instance_group": [{"name": served.name, "kind": kind, "count": settings.inference_threads}],
         "default_model_filename": served.bundle.model_path.name,
+        "response_cache": {"enable": settings.cache_mb > 0},
         "parameters": {f"alpha.{name}": {"string_value": f"{point.alpha!r}"} for name, point in points.items()},
     }
 
@@ -88,7 +100,7 @@ def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:
 
 
 def _metadata(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.sizes]}
+    return {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *(spec.sizes or (1,))]}
 
 
 def _config(spec: TensorSpec) -> dict[str, Any]:

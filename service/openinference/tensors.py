@@ -9,7 +9,7 @@ Sizes are checked before anything is allocated, so reading a tensor never takes 
 import binascii
 import math
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from service.errors import RequestError, TooManyFilesError
 
-__all__ = ["DTYPES", "Elements", "Tensor", "from_binary", "from_json", "to_binary", "to_json"]
+__all__ = ["DTYPES", "Elements", "Tensor", "from_base64", "from_binary", "from_json", "to_binary", "to_json"]
 
 DTYPES = {"UINT8": "<u1", "FP32": "<f4"}  # BYTES has none; models use no other datatypes
 Elements = NDArray[Any] | list[bytes]
@@ -81,6 +81,9 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Te
                 f"input {name!r}: in JSON every element of BYTES must be a string, the base64 of its bytes"
             )
         return Tensor(name, datatype, shape, [_decoded(name, index, text) for index, text in enumerate(flat)])
+    if datatype == "UINT8" and float in kinds:
+        flat = [int(each) if type(each) is float and each.is_integer() else each for each in flat]
+        kinds = set(map(type, flat))
     if kinds - ({int} if datatype == "UINT8" else {int, float}):
         number = "a whole number" if datatype == "UINT8" else "a number"
         raise RequestError(f"input {name!r}: every element of {datatype} must be {number}")
@@ -91,6 +94,27 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Te
             raise RequestError(f"input {name!r}: every element of UINT8 must be from 0 to 255") from error
     with np.errstate(over="ignore"):  # an overflow becomes infinity, which the check of alpha refuses
         return Tensor(name, datatype, shape, np.array(flat, DTYPES[datatype]).reshape(shape))
+
+
+def from_base64(tensor: Tensor, beginnings: bytes | tuple[bytes, ...] = b"") -> Tensor:
+    """Return a tensor of BYTES with its elements decoded.
+
+    Args:
+        tensor: the tensor.
+        beginnings: decode only the elements that begin so.
+
+    Raises:
+        RequestError: an element is not base64.
+
+    >>> from_base64(Tensor("x", "BYTES", (2,), [b"YQ==", b"b"]), (b"YQ",)).elements
+    [b'a', b'b']
+
+    """
+    elements = [
+        _decoded(tensor.name, index, element) if element.startswith(beginnings) else element
+        for index, element in enumerate(tensor.elements)
+    ]
+    return replace(tensor, elements=elements)
 
 
 def to_binary(tensor: Tensor) -> bytes | memoryview:
@@ -145,7 +169,7 @@ def _flat(name: str, data: Any, depth: int) -> list[Any]:
     return flat
 
 
-def _decoded(name: str, index: int, text: str) -> bytes:
+def _decoded(name: str, index: int, text: str | bytes) -> bytes:
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -104,5 +104,5 @@ async def _read(request: Request, served: ServedModel, settings: Settings, body_
             "the length of the uncompressed body; give the length of its JSON part"
         )
     if json_bytes <= MAX_IN_PLACE_BYTES:
-        return parse_request(body, json_bytes, settings.max_json_mb)
-    return await asyncio.to_thread(parse_request, body, json_bytes, settings.max_json_mb)
+        return parse_request(body, json_bytes, settings.max_json_mb, served.bundle.manifest)
+    return await asyncio.to_thread(parse_request, body, json_bytes, settings.max_json_mb, served.bundle.manifest)

@@ -18,6 +18,7 @@ from service.openinference import documentation as docs
 from service.openinference.metadata import (
     model_config,
     model_metadata,
+    model_names,
     repository_index,
     server_metadata,
     statistics_of,
@@ -73,6 +74,13 @@ async def ready(request: Request) -> Response:
     """The protocol's form of `/readyz`."""
     context_of(request).check_ready()
     return json_response({"ready": True})
+
+
+@router.get("/v2/models", summary="List the models in service", responses=docs.answers(docs.MODELS))
+@router.get("/v2/models/", include_in_schema=False)
+async def list_models(request: Request) -> Response:
+    """Get the models' names, as KServe's runtimes do. `POST /v2/repository/index` also has versions and states."""
+    return json_response(model_names(context_of(request).registry))
 
 
 @router.get("/v2/models/stats", summary="Statistics of all models", responses=docs.answers(docs.STATISTICS))

@@ -6,11 +6,13 @@ from typing import Any
 
 from service.errors import RequestError
 from service.inference.registry import ServedModel
+from service.openinference.parameters import Parameters, parse_parameters
 from service.openinference.requests import (
     InferRequest,
     RequestedOutput,
+    check_request_content_type,
     checked_input,
-    parse_parameters,
+    decoded_input,
     requested_output,
     unique_outputs,
 )
@@ -31,10 +33,11 @@ def read_request(message: Any) -> InferRequest:
 
     """
     outputs = [requested_output(output.name, parameters_of(output), binary=True) for output in message.outputs]
+    parameters = parse_parameters(parameters_of(message))
     return InferRequest(
         message.id or None,
-        parse_parameters(parameters_of(message)),
-        _inputs(message),
+        parameters,
+        _inputs(message, parameters),
         unique_outputs(outputs or [RequestedOutput(name, binary=True) for name in OUTPUTS]),
     )
 
@@ -66,23 +69,25 @@ def parameters_of(message: Any) -> Mapping[str, Any]:
     return parameters
 
 
-def _inputs(message: Any) -> dict[str, Tensor]:
+def _inputs(message: Any, of_request: Parameters) -> dict[str, Tensor]:
     raw = message.raw_input_contents
     tensors = dict[str, Tensor]()
     if raw and len(raw) != len(message.inputs):
         raise RequestError(
             f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; send one for each input, or none"
         )
-    for index, tensor in enumerate(message.inputs):
-        parameters = parameters_of(tensor)
-        name, shape = checked_input(tensor.name, tensor.datatype, list(tensor.shape), parameters, tensors)
-        if parameters:
-            raise RequestError(f"input {name!r}: unknown parameter {min(parameters)[:64]!r}; inputs have no parameters")
+    for index, given in enumerate(message.inputs):
+        parameters = parameters_of(given)
+        name, shape = checked_input(given.name, given.datatype, list(given.shape), parameters, tensors)
+        if raw and given.contents.ByteSize():
+            raise RequestError(f"input {name!r} has both contents and raw_input_contents; send one of them")
         if raw:
-            tensors[name] = from_binary(name, tensor.datatype, shape, memoryview(raw[index]))
+            tensor = from_binary(name, given.datatype, shape, memoryview(raw[index]))
         else:
-            elements = list(getattr(tensor.contents, CONTENTS[tensor.datatype]))
-            tensors[name] = _from_elements(name, tensor.datatype, shape, elements)
+            elements = list(getattr(given.contents, CONTENTS[given.datatype]))
+            tensor = _from_elements(name, given.datatype, shape, elements)
+        tensors[name] = decoded_input(tensor, parameters, of_request)
+    check_request_content_type(of_request, tensors)
     return tensors
 
 

@@ -33,6 +33,7 @@ def test_requests_and_cache_lookups_are_counted_separately() -> None:
     assert {name: pair for name, pair in snapshot["inference_stats"].items() if pair["count"]} == {
         "success": {"count": 3, "ns": 30},
         "fail": {"count": 1, "ns": 4},
+        "queue": {"count": 1, "ns": 0},
         "cache_hit": {"count": 1, "ns": 5},
         "cache_miss": {"count": 1, "ns": 2},
     }

@@ -60,7 +60,7 @@ def test_metadata_and_configuration_of_a_model_agree(client: triton.InferenceSer
     config = client.get_model_config("tiny")
     assert (metadata["name"], metadata["versions"], config["name"]) == ("tiny", ["1"], "tiny")
     assert [(each["name"], each["datatype"], each["shape"]) for each in metadata["inputs"]] == [
-        ("images", "UINT8", [-1, 8, 8, 3]), ("encoded", "BYTES", [-1]), ("alpha", "FP32", [-1]),
+        ("images", "UINT8", [-1, 8, 8, 3]), ("encoded", "BYTES", [-1, 1]), ("alpha", "FP32", [-1, 1]),
     ]  # fmt: skip
     assert {each["name"]: each["shape"] for each in metadata["outputs"]} == {
         "logits": [-1, 5], "head_cosine": [-1, 2], "tde_logits": [-1, 5], "probabilities": [-1, 5],

@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "an alpha too large": (body(IMAGES, ALPHA | {"data": [101]}), 422, "element 0: 101 is outside -100..100"),
     "an alpha beyond numbers": (body(IMAGES, ALPHA | {"data": [1e300]}), 422, "element 0: inf is not a finite number"),
     "an alpha twice": (body(IMAGES, ALPHA, parameters={"alpha": 1}), 422, "as a parameter and as an input"),
-    "an unknown parameter": (params(alfa=1), 422, "unknown parameter 'alfa'; a request has: alpha, prior"),
+    "an unknown parameter": (params(alfa=1), 422, "unknown parameter 'alfa'; did you mean 'alpha'?"),
     "alpha true": (params(alpha=True), 422, "'alpha' is neither a number nor an operating point's name"),
     "alpha a list": (params(alpha=[1]), 422, "'alpha' is neither a number nor"),
     "an unknown point": (params(alpha="night"), 422, "alpha 'night' is neither a finite number nor an operating point"),
@@ -113,7 +113,9 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "shared output": (
         outputs(PROBABILITIES | {"parameters": {"shared_memory_region": "x"}}), 501, "shared memory is not supported",
     ),
-    "an unknown output parameter": (outputs(PROBABILITIES | {"parameters": {"top": 1}}), 422, "unknown field 'top'"),
+    "an unknown output parameter": (
+        outputs(PROBABILITIES | {"parameters": {"top": 1}}), 422, "unknown parameter 'top'; the parameters are: binary",
+    ),
     "too many pictures": (
         body(ENCODED | {"shape": [65], "data": [""] * 65}), 413, "65 pictures; one request may have at most 64",
     ),

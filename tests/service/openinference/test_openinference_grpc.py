@@ -68,7 +68,7 @@ def test_server_and_models_describe_themselves(client: triton.InferenceServerCli
     metadata = client.get_model_metadata("tiny")
     config = client.get_model_config("tiny", "1").config
     assert {each.name: list(each.shape) for each in metadata.inputs} == {
-        "images": [-1, 8, 8, 3], "encoded": [-1], "alpha": [-1],
+        "images": [-1, 8, 8, 3], "encoded": [-1, 1], "alpha": [-1, 1],
     }  # fmt: skip
     assert [each.name for each in config.output] == [each.name for each in metadata.outputs] == OUTPUTS
     assert (config.max_batch_size, config.parameters["alpha.tail"].string_value) == (64, "2.0")
