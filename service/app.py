@@ -36,6 +36,7 @@ from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
 from service.routes.documentation_page import add_documentation
 from service.routes.playground_page import add_playground
+from service.schemas.document import CONTACT, LICENSE, SERVERS, TAGS, finish_document
 from service.server.connection import FLOW_CONTROL
 from service.server.launch import configure_process
 from service.settings import Settings
@@ -72,9 +73,11 @@ class Application(FastAPI):
             self.context.body_budget.give_back(scope)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI description, with the scope that each call needs."""
+        """Return the OpenAPI document, with the scope that each call needs, in the form that generators read."""
         if self.openapi_schema is None:
-            describe_access(super().openapi())
+            document = super().openapi()
+            finish_document(document)
+            describe_access(document)
         return super().openapi()
 
 
@@ -98,6 +101,11 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
         title="Longtail",
         description=DESCRIPTION,
         version="1",
+        license_info=LICENSE,
+        contact=CONTACT,
+        servers=SERVERS,
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,  # the name of a method in a generated client
         lifespan=_lifespan_of(context),
         docs_url=None,
         redoc_url=None,

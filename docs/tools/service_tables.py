@@ -113,12 +113,9 @@ def _summary(operation: dict[str, Any]) -> str:
 
 
 def _scope(operation: dict[str, Any]) -> str:
-    """The scope an API key needs, from the operation's security requirements."""
-    requirements = operation.get("security")
-    if not requirements:
-        return "none"
-    scopes = next(iter(requirements[0].values()))
-    return ", ".join(map(code, scopes)) if scopes else "any"
+    """The scope an API key needs."""
+    scope = operation.get("x-required-scope", "none")
+    return str(scope) if scope in {"any", "none"} else code(scope)
 
 
 def _routes(routes: list[str]) -> str:

@@ -23,8 +23,11 @@ def describe_access(schema: dict[str, Any]) -> None:
     for path, operations in schema.get("paths", {}).items():
         for method, operation in operations.items():
             need = required_scope(method.upper(), path)
-            if need != "open":
-                operation.setdefault("security", [{name: [] if need == "any" else [need]} for name in SCHEMES])
+            if need == "open":
+                operation.setdefault("security", [])
+            else:
+                operation.setdefault("security", [{name: []} for name in SCHEMES])
+                operation.setdefault("x-required-scope", need)
                 for status, answer in _refusals(need, path).items():
                     operation["responses"].setdefault(status, answer)
 

@@ -8,7 +8,7 @@ from typing import Any
 from service.openinference.metadata import EXTENSIONS
 from service.openinference.requests import JSON_LENGTH_HEADER
 from service.openinference.signature import INPUTS, OUTPUTS
-from service.schemas.openinference import ProtocolError
+from service.schemas.openinference import InferResponse, ProtocolError
 
 __all__ = [
     "ANSWER", "CONFIG", "INDEX", "INFER", "MODEL", "MODELS", "SERVER", "STATISTICS", "Responses", "answers",
@@ -39,36 +39,45 @@ _DURATION = {"count": 12, "ns": 3_400_000}
 _STAGES = {"compute_input": _DURATION, "compute_infer": _DURATION, "compute_output": _DURATION}
 
 
-_ANY = {"type": ["object", "null"]}
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_NULL = {"type": "null"}
+_PARAMETERS = {"anyOf": [{"type": "object", "additionalProperties": True}, _NULL]}
 _INPUT = {
+    "title": "InferInput",
     "type": "object",
     "additionalProperties": False,
     "required": ["name", "datatype", "shape"],
     "properties": {
-        "name": {"enum": list(INPUTS)},
-        "datatype": {"enum": sorted(set(INPUTS.values()))},
+        "name": {"type": "string", "enum": list(INPUTS)},
+        "datatype": {"type": "string", "enum": sorted(set(INPUTS.values()))},
         "shape": {"type": "array", "minItems": 1, "maxItems": 8, "items": {"type": "integer", "minimum": 1}},
-        "parameters": _ANY,
-        "data": {"type": ["array", "null"]},
+        "parameters": _PARAMETERS,
+        "data": {"anyOf": [{"type": "array", "items": {}}, _NULL]},
     },
 }
 _OUTPUT = {
+    "title": "InferOutput",
     "type": "object",
     "additionalProperties": False,
     "required": ["name"],
-    "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": _ANY},
+    "properties": {"name": {"type": "string", "enum": list(OUTPUTS)}, "parameters": _PARAMETERS},
 }
 _REQUEST = {
+    "$defs": {"InferInput": _INPUT, "InferOutput": _OUTPUT},
+    "title": "InferRequest",
     "type": "object",
     "additionalProperties": False,
     "required": ["inputs"],
     "properties": {
-        "id": {"type": ["string", "null"]},
+        "id": {"anyOf": [{"type": "string"}, _NULL]},
         "model_name": {},
         "model_version": {},
-        "parameters": _ANY,
-        "inputs": {"type": "array", "minItems": 1, "items": _INPUT},
-        "outputs": {"type": ["array", "null"], "items": _OUTPUT},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "minItems": 1, "items": _reference("InferInput")},
+        "outputs": {"anyOf": [{"type": "array", "items": _reference("InferOutput")}, _NULL]},
     },
 }
 
@@ -93,10 +102,9 @@ INFER = {
         {
             "name": JSON_LENGTH_HEADER,
             "in": "header",
-            "schema": {"type": "integer", "minimum": 0},
+            "schema": {"type": "integer", "minimum": 0, "examples": [0]},
             "description": "The length of the body's JSON part in bytes, before compression; binary tensors follow it. "
             "If it is 0, the body is one picture. Without this header the whole body is JSON.",
-            "examples": {"JSON": {}, "one picture": {"value": 0}},
         }
     ],
     "requestBody": {
@@ -175,12 +183,18 @@ def path_parameters(path: str) -> dict[str, Any]:
     return {"parameters": [parameter for name, parameter in _NAMES.items() if f"{{{name}}}" in path]}
 
 
-def answers(example: Any, *errors: int) -> Responses:
-    """Document a route's responses: an example (None for an empty body), and errors with these statuses."""
-    good: dict[str, Any] = {"description": "Done" if example is None else "Answer"}
-    if example is not None:
-        kind = "array" if isinstance(example, list) else "object"
-        good["content"] = {"application/json": {"schema": {"type": kind}, "example": example}}
-    if example is ANSWER:
+def answers(shape: Any, example: Any, *errors: int) -> Responses:
+    """Document a route's responses.
+
+    Args:
+        shape: the type of the answer's JSON; None for an empty body.
+        example: an answer.
+        errors: the statuses of the errors.
+
+    """
+    good: dict[str, Any] = {"description": "Done" if shape is None else "Answer"}
+    if shape is not None:
+        good |= {"model": shape, "content": {"application/json": {"example": example}}}
+    if shape is InferResponse:
         good["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     return {200: good, **{status: {"model": ProtocolError} for status in errors}}

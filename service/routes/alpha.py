@@ -52,7 +52,7 @@ class PathQuery(NamedTuple):
     openapi_extra=PICTURES_BODY,
     response_class=Response,
 )
-async def path(
+async def read_alpha_path(
     request: Request,
     served: Served,
     from_: PathFrom = None,
@@ -109,7 +109,7 @@ def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQue
     },
     response_class=Response,
 )
-async def curve(
+async def read_accuracy_curve(
     request: Request,
     served: Served,
     source: Annotated[

@@ -12,7 +12,8 @@ from service.feedback.label_evaluation import Feedback
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
-from service.schemas.feedback import FeedbackAnswer, FeedbackAnswers, FeedbackItem, FeedbackSummary
+from service.schemas.document import body_schema
+from service.schemas.feedback import FeedbackRequest, FeedbackResponse, FeedbackSummary
 from service.schemas.parameters import Since
 from service.web.bodies import read_json
 from service.web.json_response import json_response
@@ -24,15 +25,13 @@ router = APIRouter(tags=["feedback"])
 MAX_LAST = 1_000_000
 MAX_INDEX = 2**53  # a larger float may stand for several integers
 _LAST = "How many of the newest labels the optimum is computed from. Default: the setting `drift_labels`."
-_ITEM = FeedbackItem.model_json_schema()
-_ID = _ITEM["properties"]["id"]["examples"][0]
-_NO_ITEM = {"description": "An entry that is not a label gets its own error in the answer."}
+_ID = "01a20dac039c7aa3912d77855a3cfdb1"
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [_ITEM, {"type": "array", "items": {"anyOf": [_ITEM, _NO_ITEM]}}]},
+                "schema": body_schema(FeedbackRequest),
                 "examples": {
                     "one": {"value": {"id": _ID, "label": "truck"}},
                     "several": {"value": [{"id": _ID, "label": "truck"}, {"id": _ID, "label": 9}]},
@@ -47,13 +46,13 @@ _BODY = {
     "/v1/feedback",
     summary="Send labels for one or more results",
     responses={
-        200: {"model": FeedbackAnswer | FeedbackAnswers},
+        200: {"model": FeedbackResponse},
         **{status: {"model": ErrorResponse} for status in (404, 409, 410, 413, 415, 422, 503)},
     },
     openapi_extra=_BODY,
     response_class=Response,
 )
-async def give_feedback(request: Request) -> Response:
+async def send_feedback(request: Request) -> Response:
     """Send `{"id": a result's id, "label": class name or index}`, or a list of these.
 
     The server answers once the label is stored, and says at which alphas the label is the top class. Sending the same
@@ -90,7 +89,7 @@ async def give_feedback(request: Request) -> Response:
     responses={200: {"model": FeedbackSummary}, **{s: {"model": ErrorResponse} for s in (404, 422, 503)}},
     response_class=Response,
 )
-async def describe_feedback(
+async def summarize_feedback(
     request: Request,
     served: Served,
     since: Since = None,

@@ -1,6 +1,7 @@
 """GET /livez, /readyz and /metrics: routes for the systems that monitor the server."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.context import context_of
@@ -13,14 +14,14 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/livez", summary="Is the process alive?", responses={503: {"model": ErrorResponse}})
-async def livez(request: Request) -> Health:
+async def check_liveness(request: Request) -> Health:
     """200 while the event loop runs. 503 if a thread hangs or has died; the process has to be replaced."""
     context_of(request).check_alive()
     return Health(status="ok")
 
 
 @router.get("/readyz", summary="Is the server ready for requests?", responses={503: {"model": ErrorResponse}})
-async def readyz(request: Request) -> Health:
+async def check_readiness(request: Request) -> Health:
     """200 once a model is loaded and warmed up, until the server is told to stop; 503 otherwise.
 
     Other models that are loaded, removed or refused meanwhile make no difference.
@@ -29,7 +30,7 @@ async def readyz(request: Request) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(request: Request) -> Response:
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+async def read_metrics(request: Request) -> Response:
     """Counters and histograms in the Prometheus text format."""
     return Response(context_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -20,6 +20,7 @@ from service.openinference.inference import count_request, infer_outputs
 from service.openinference.paths import find_model
 from service.openinference.requests import JSON_LENGTH_HEADER, InferRequest, parse_request, raw_request
 from service.openinference.responses import encode_response
+from service.schemas.openinference import InferResponse
 from service.schemas.parameters import ModelName
 from service.settings import Settings
 from service.web.bodies import read_body
@@ -38,8 +39,9 @@ Version = Annotated[str, Path(description="A version in service.", openapi_examp
 
 @router.post(
     "/v2/models/{model}/infer",
+    name="infer_model",
     summary="Infer with a model",
-    responses=docs.answers(docs.ANSWER, *_ERRORS),
+    responses=docs.answers(InferResponse, docs.ANSWER, *_ERRORS),
     openapi_extra=docs.INFER,
     response_class=Response,
 )
@@ -51,8 +53,9 @@ async def infer(request: Request, model: ModelName) -> Response:
 
 @router.post(
     "/v2/models/{model}/versions/{version}/infer",
+    name="infer_model_version",
     summary="Infer with a version",
-    responses=docs.answers(docs.ANSWER, *_ERRORS),
+    responses=docs.answers(InferResponse, docs.ANSWER, *_ERRORS),
     openapi_extra=docs.INFER,
     response_class=Response,
 )

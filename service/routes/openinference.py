@@ -25,6 +25,17 @@ from service.openinference.metadata import (
 )
 from service.openinference.paths import find_model, missing_extension, refuse_load_parameters
 from service.routes import infer
+from service.schemas.openinference import (
+    ModelConfig,
+    ModelMetadata,
+    ModelNames,
+    ModelReady,
+    ModelStatistics,
+    RepositoryEntry,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
 from service.web.bodies import read_body
 from service.web.json_response import json_response
 
@@ -35,16 +46,25 @@ ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Endpoint = Callable[..., Any]
 
 
-def _of_model(suffix: str, summary: str, responses: docs.Responses) -> Callable[[Endpoint], Endpoint]:
-    """Register an endpoint under the path of a model and under the path of a version."""
+def _of_model(suffix: str, name: str, summary: str, responses: docs.Responses) -> Callable[[Endpoint], Endpoint]:
+    """Register an endpoint under the path of a model and under the path of a version.
+
+    Args:
+        suffix: the end of both paths.
+        name: the operations' names, `NAME_model` and `NAME_model_version`.
+        summary: the beginning of both summaries.
+        responses: what both answer.
+
+    """
 
     def register(endpoint: Endpoint) -> Endpoint:
-        for path, noun in (("/v2/models/{model}", "a model"), ("/v2/models/{model}/versions/{version}", "a version")):
+        for path, noun in (("/v2/models/{model}", "model"), ("/v2/models/{model}/versions/{version}", "version")):
             router.add_api_route(
                 f"{path}{suffix}",
                 endpoint,
+                name=f"{name}_model" if noun == "model" else f"{name}_model_version",
                 methods=["GET"],
-                summary=f"{summary} {noun}",
+                summary=f"{summary} a {noun}",
                 responses=responses,
                 openapi_extra=docs.path_parameters(path),
             )
@@ -53,14 +73,24 @@ def _of_model(suffix: str, summary: str, responses: docs.Responses) -> Callable[
     return register
 
 
-@router.get("/v2", summary="Describe the server", responses=docs.answers(docs.SERVER))
+@router.get(
+    "/v2",
+    name="read_server_metadata",
+    summary="Describe the server",
+    responses=docs.answers(ServerMetadata, docs.SERVER),
+)
 @router.get("/v2/", include_in_schema=False)
 async def describe_server(request: Request) -> Response:
     """Get the server's name, version, and the extensions of the protocol that it supports."""
     return json_response(server_metadata(request.app.version))
 
 
-@router.get("/v2/health/live", summary="Is the process alive?", responses=docs.answers({"live": True}, 503))
+@router.get(
+    "/v2/health/live",
+    name="check_server_live",
+    summary="Is the process alive?",
+    responses=docs.answers(ServerLive, {"live": True}, 503),
+)
 async def live(request: Request) -> Response:
     """The protocol's form of `/livez`."""
     context_of(request).check_alive()
@@ -68,7 +98,10 @@ async def live(request: Request) -> Response:
 
 
 @router.get(
-    "/v2/health/ready", summary="Is the server ready for requests?", responses=docs.answers({"ready": True}, 503)
+    "/v2/health/ready",
+    name="check_server_ready",
+    summary="Is the server ready for requests?",
+    responses=docs.answers(ServerReady, {"ready": True}, 503),
 )
 async def ready(request: Request) -> Response:
     """The protocol's form of `/readyz`."""
@@ -76,21 +109,31 @@ async def ready(request: Request) -> Response:
     return json_response({"ready": True})
 
 
-@router.get("/v2/models", summary="List the models in service", responses=docs.answers(docs.MODELS))
+@router.get(
+    "/v2/models",
+    name="list_model_names",
+    summary="List the models in service",
+    responses=docs.answers(ModelNames, docs.MODELS),
+)
 @router.get("/v2/models/", include_in_schema=False)
 async def list_models(request: Request) -> Response:
     """Get the models' names, as KServe's runtimes do. `POST /v2/repository/index` also has versions and states."""
     return json_response(model_names(context_of(request).registry))
 
 
-@router.get("/v2/models/stats", summary="Statistics of all models", responses=docs.answers(docs.STATISTICS))
+@router.get(
+    "/v2/models/stats",
+    name="read_statistics",
+    summary="Statistics of all models",
+    responses=docs.answers(ModelStatistics, docs.STATISTICS),
+)
 async def all_statistics(request: Request) -> Response:
     """Get counts and nanoseconds of every loaded version since it was loaded, in the process that answers."""
     registry = context_of(request).registry
     return json_response(statistics_of(version for served in registry for version in registry.versions_of(served.name)))
 
 
-@_of_model("", "Describe the inputs and outputs of", docs.answers(docs.MODEL, 404))
+@_of_model("", "read_metadata_of", "Describe the inputs and outputs of", docs.answers(ModelMetadata, docs.MODEL, 404))
 async def describe_model(request: Request) -> Response:
     """Get names, datatypes and shapes; -1 stands for the batch dimension."""
     registry = context_of(request).registry
@@ -99,7 +142,12 @@ async def describe_model(request: Request) -> Response:
     return json_response(model_metadata(served, versions))
 
 
-@_of_model("/ready", "Check the readiness of", docs.answers({"name": "cifar10-lt", "ready": True}, 404, 503))
+@_of_model(
+    "/ready",
+    "check_readiness_of",
+    "Check the readiness of",
+    docs.answers(ModelReady, {"name": "cifar10-lt", "ready": True}, 404, 503),
+)
 async def model_ready(request: Request) -> Response:
     """200 if it is in service, 404 if not."""
     context = context_of(request)
@@ -108,7 +156,7 @@ async def model_ready(request: Request) -> Response:
     return json_response({"name": served.name, "ready": True})
 
 
-@_of_model("/config", "Triton's configuration of", docs.answers(docs.CONFIG, 404))
+@_of_model("/config", "read_config_of", "Triton's configuration of", docs.answers(ModelConfig, docs.CONFIG, 404))
 async def describe_config(request: Request) -> Response:
     """Get what config.pbtxt would say. The parameters `alpha.NAME` are the operating points in force."""
     context = context_of(request)
@@ -117,7 +165,7 @@ async def describe_config(request: Request) -> Response:
     return json_response(model_config(served, points, context.settings))
 
 
-@_of_model("/stats", "Statistics of", docs.answers(docs.STATISTICS, 404))
+@_of_model("/stats", "read_statistics_of", "Statistics of", docs.answers(ModelStatistics, docs.STATISTICS, 404))
 async def model_statistics(request: Request) -> Response:
     """Get what `/v2/models/stats` has for the versions of one model, or for one version."""
     registry = context_of(request).registry
@@ -126,7 +174,12 @@ async def model_statistics(request: Request) -> Response:
     return json_response(statistics_of(versions))
 
 
-@router.post("/v2/repository/index", summary="List the models folder", responses=docs.answers(docs.INDEX, 413, 422))
+@router.post(
+    "/v2/repository/index",
+    name="list_repository",
+    summary="List the models folder",
+    responses=docs.answers(list[RepositoryEntry], docs.INDEX, 413, 422),
+)
 async def index(request: Request) -> Response:
     """List all versions and why a version is not in service. With `{"ready": true}`, list those in service."""
     context = context_of(request)
@@ -136,8 +189,9 @@ async def index(request: Request) -> Response:
 
 @router.post(
     "/v2/repository/models/{model}/load",
+    name="load_model",
     summary="Load or reload a model",
-    responses=docs.answers(None, 404, 409, 413, 422, 501),
+    responses=docs.answers(None, None, 404, 409, 413, 422, 501),
     openapi_extra=docs.path_parameters("{model}"),
     response_class=Response,
 )
@@ -152,8 +206,9 @@ async def load(request: Request) -> Response:
 
 @router.post(
     "/v2/repository/models/{model}/unload",
+    name="unload_model",
     summary="Take a model out of service",
-    responses=docs.answers(None, 404, 413, 422),
+    responses=docs.answers(None, None, 404, 413, 422),
     openapi_extra=docs.path_parameters("{model}"),
     response_class=Response,
 )

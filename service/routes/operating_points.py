@@ -8,12 +8,12 @@ from service.context import context_of
 from service.inference.registry import ServedModel
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse, LineOf100, LineOf500
+from service.schemas.document import body_schema
 from service.schemas.operating_points import (
     OperatingPointDetail,
-    OperatingPointHistory,
     OperatingPointList,
     OperatingPointOrder,
-    OperatingPointPast,
+    OperatingPointRecord,
     OperatingPointRemoved,
 )
 from service.schemas.parameters import PointName
@@ -26,13 +26,12 @@ from service.web.query_parameters import check_alpha_range
 __all__ = ["router"]
 
 router = APIRouter(tags=["operating points"])
-_ORDER = OperatingPointOrder.model_json_schema()
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": _ORDER,
+                "schema": body_schema(OperatingPointOrder),
                 "examples": {
                     "a number": {"value": {"alpha": 1.2}},
                     "with its reason": {
@@ -60,7 +59,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     responses={200: {"model": OperatingPointList}, **_errors(404, 422)},
     response_class=Response,
 )
-async def list_points(request: Request, served: Served) -> Response:
+async def list_operating_points(request: Request, served: Served) -> Response:
     """List every name that `alpha` accepts, with its value in force: the bundle's own, or a stored one."""
     context = context_of(request)
     points = context.operating_points.of(served.bundle.manifest)
@@ -71,10 +70,10 @@ async def list_points(request: Request, served: Served) -> Response:
 @router.get(
     "/v1/models/{model}/operating-points/{name}",
     summary="Describe an operating point",
-    responses={200: {"model": OperatingPointHistory | OperatingPointPast}, **_errors(404, 422, 503)},
+    responses={200: {"model": OperatingPointRecord}, **_errors(404, 422, 503)},
     response_class=Response,
 )
-async def describe_point(request: Request, served: Served, name: PointName) -> Response:
+async def describe_operating_point(request: Request, served: Served, name: PointName) -> Response:
     """Get the value in force and the history, newest change first: who, when, why, and the alpha before.
 
     A point that was removed has only a history, and `in_force` is null.
@@ -95,7 +94,7 @@ async def describe_point(request: Request, served: Served, name: PointName) -> R
     openapi_extra=_BODY,
     response_class=Response,
 )
-async def set_point(request: Request, served: Served, name: PointName) -> Response:
+async def set_operating_point(request: Request, served: Served, name: PointName) -> Response:
     """Set the alpha of a name, new or the bundle's own, for every later request.
 
     The server answers once the change is stored and every process and replica that shares the database has had time to
@@ -118,7 +117,7 @@ async def set_point(request: Request, served: Served, name: PointName) -> Respon
     responses={200: {"model": OperatingPointRemoved}, **_errors(404, 409, 422, 503)},
     response_class=Response,
 )
-async def remove_point(
+async def remove_operating_point(
     request: Request,
     served: Served,
     name: PointName,

@@ -26,6 +26,7 @@ from service.jobs.job import Progress, Report, Work
 from service.routes.jobs import describe_job
 from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
+from service.schemas.document import body_schema
 from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
 from service.settings import Settings
 from service.storage.operating_points import OperatingPoints
@@ -45,6 +46,9 @@ MAX_WAIT_SECONDS = 30.0
 MAX_UPLOAD_SECONDS = 600.0
 MAX_ARCHIVE_NAME_LENGTH = 100
 _WAIT = "Seconds to wait for the result. If it takes longer, the answer is 202 with a job to poll."
+_ON_RESULTS = """Choose alpha on earlier results: those with labels (`feedback`), or recent ones without (`traffic`).
+
+`POST …/alpha/tune` takes the same JSON."""
 _FORM: dict[str, Any] = {
     "archive": {
         "type": "string",
@@ -59,12 +63,25 @@ _FORM: dict[str, Any] = {
     "who": {"type": "string", "description": "who asks for it, for the history", "example": "ada"},
     "why": {"type": "string", "description": "the reason, for the history", "example": "more night pictures"},
 }
-_BODY = {
+# Each kind of body has an address of its own in the document, because most client generators write a method for one
+# kind only. The server takes both kinds at both addresses.
+_FORM_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            MULTIPART: {
+                "schema": {"title": "TuneForm", "type": "object", "required": ["archive"], "properties": _FORM},
+                "encoding": {"constraint": {"style": "form", "explode": True}},  # one form field for each constraint
+            }
+        },
+    }
+}
+_JSON_BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": TuneRequest.model_json_schema(),
+                "schema": body_schema(TuneRequest),
                 "examples": {
                     "feedback": {
                         "value": {"source": "feedback", "constraints": ["overall >= 0.7"], "save_as": "today"}
@@ -76,28 +93,35 @@ _BODY = {
                         "value": {"source": "traffic", "target": "estimated", "since": 3600}
                     },
                 },
-            },
-            MULTIPART: {
-                "schema": {"type": "object", "required": ["archive"], "properties": _FORM},
-                "encoding": {"constraint": {"style": "form", "explode": True}},  # one form field for each constraint
-            },
+            }
         },
     }
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": TuneReport},
+    202: {
+        "model": JobAnswer,
+        "description": "The result takes longer than `wait`: a job to poll at the address in `Location`",
+        "headers": {"Location": {"description": "The job's address", "schema": {"type": "string"}}},
+    },
+    **{status: {"model": ErrorResponse} for status in (400, 404, 408, 409, 413, 415, 422, 500, 503)},
 }
 
 
 @router.post(
+    "/v1/models/{model}/alpha/tune-on-results",
+    name="tune_alpha_on_results",
+    summary="Choose alpha on feedback or traffic",
+    description=_ON_RESULTS,
+    responses=_ANSWERS,
+    openapi_extra=_JSON_BODY,
+    response_class=Response,
+)
+@router.post(
     "/v1/models/{model}/alpha/tune",
-    summary="Choose alpha for your data",
-    responses={
-        200: {"model": TuneReport},
-        202: {
-            "model": JobAnswer,
-            "description": "The result takes longer than `wait`: a job to poll at the URL in `Location`",
-        },
-        **{status: {"model": ErrorResponse} for status in (400, 404, 409, 413, 415, 422, 500, 503)},
-    },
-    openapi_extra=_BODY,
+    summary="Choose alpha on labelled pictures",
+    responses=_ANSWERS,
+    openapi_extra=_FORM_BODY,
     response_class=Response,
 )
 async def tune_alpha(
@@ -105,7 +129,7 @@ async def tune_alpha(
     served: Served,
     wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
 ) -> Response:
-    """Send a zip file of class folders (`archive`), or JSON: `{"source": "feedback"}` or `{"source": "traffic"}`.
+    """Send a form with a zip file of class folders, `archive`. This address takes the JSON of `tune-on-results`, too.
 
     The alpha is exact: accuracy against alpha is a step function with one interval per picture, and the server returns
     the middle of its best step. `save_as` stores it as an operating point. Pictures that cannot be read are listed; if

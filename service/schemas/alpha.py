@@ -1,13 +1,14 @@
 """The shapes of alpha paths and accuracy curves."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from service.schemas.classify import ImageFailure
-from service.schemas.common import Group
+from service.schemas.common import Bounds, Group
 
-__all__ = ["AlphaPathResponse", "Curve", "CurveResponse", "PathResult", "PathStep"]
+__all__ = ["AlphaPathResponse", "Curve", "CurveOptimum", "CurveResponse", "PathOutcome", "PathResult", "PathStep"]
 
 
 class PathStep(BaseModel):
@@ -30,13 +31,16 @@ class PathResult(BaseModel):
     path: list[PathStep]
 
 
+PathOutcome = TypeAliasType("PathOutcome", PathResult | ImageFailure)
+
+
 class AlphaPathResponse(BaseModel):
     """The answer to an alpha-path request."""
 
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     id: str = Field(description="the request's id")
-    results: list[PathResult | ImageFailure] = Field(description="one per picture, in the order of the request")
+    results: list[PathOutcome] = Field(description="one per picture, in the order of the request")
 
 
 class Curve(BaseModel):
@@ -49,12 +53,18 @@ class Curve(BaseModel):
     )
 
 
+class CurveOptimum(BaseModel):
+    """The alpha with the highest balanced accuracy."""
+
+    alpha: float = Field(examples=[1.2])
+    interval: Bounds = Field(description="the interval of alpha with the same accuracy", examples=[[1.1, 1.3]])
+    value: float = Field(description="balanced accuracy at this alpha, 0 to 1", examples=[0.83])
+
+
 class CurveResponse(Curve):
     """A model's accuracy against alpha."""
 
     source: Literal["bundle", "feedback"]
     images: int = Field(description="number of labelled pictures", examples=[10000])
     data: str | None = Field(description="where the pictures come from", examples=["cifar10-lt.zip, test split"])
-    optimum: dict[str, Any] | None = Field(
-        description="the `alpha` with the highest balanced accuracy, its `interval` and `value`; null for a bundle's"
-    )
+    optimum: CurveOptimum | None = Field(description="null for a bundle's curve")

@@ -1,10 +1,11 @@
 """The shapes of the answer to classify."""
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from service.schemas.common import ErrorBody, Group
 
-__all__ = ["ClassPrediction", "ClassifyResponse", "ImageFailure", "ImageResult", "Prediction"]
+__all__ = ["ClassPrediction", "ClassifyResponse", "ImageFailure", "ImageOutcome", "ImageResult", "Prediction"]
 
 
 class ClassPrediction(BaseModel):
@@ -46,10 +47,13 @@ class ImageFailure(BaseModel):
     error: ErrorBody
 
 
+ImageOutcome = TypeAliasType("ImageOutcome", ImageResult | ImageFailure)  # the alias is its name in the document
+
+
 class ClassifyResponse(BaseModel):
     """The answer to a classify request."""
 
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     id: str = Field(description="the request's id")
-    results: list[ImageResult | ImageFailure] = Field(description="one per picture, in the order of the request")
+    results: list[ImageOutcome] = Field(description="one per picture, in the order of the request")

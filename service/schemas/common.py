@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-__all__ = ["ErrorBody", "ErrorResponse", "Group", "LineOf100", "LineOf500"]
+__all__ = ["Bounds", "ErrorBody", "ErrorResponse", "Group", "Interval", "LineOf100", "LineOf500"]
 
 Group = Literal["many", "medium", "few"]
+# Lists of two and no tuples: many client generators cannot read `prefixItems`.
+Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
+Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
 
 def _printable(text: str) -> str:

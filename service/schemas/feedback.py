@@ -1,10 +1,17 @@
 """The shapes of feedback: labels sent for results, and their summary."""
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-from service.schemas.common import ErrorBody, Group
+from service.schemas.common import Bounds, ErrorBody, Group, Interval
 
-__all__ = ["FeedbackAnswer", "FeedbackAnswers", "FeedbackFailure", "FeedbackItem", "FeedbackSummary"]
+__all__ = [
+    "FeedbackAnswer", "FeedbackAnswers", "FeedbackEntry", "FeedbackFailure", "FeedbackItem", "FeedbackOutcome",
+    "FeedbackRequest", "FeedbackResponse", "FeedbackSummary",
+]  # fmt: skip
+
+
+ClassLabel = TypeAliasType("ClassLabel", str | int)
 
 
 class FeedbackItem(BaseModel):
@@ -13,7 +20,14 @@ class FeedbackItem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(description="the id of a result of classify", examples=["01a20dac039c7aa3912d77855a3cfdb1"])
-    label: str | int = Field(description="the name of the class, or its index", examples=["truck"])
+    label: ClassLabel = Field(description="the name of the class, or its index", examples=["truck"])
+
+
+class FeedbackEntry(FeedbackItem):
+    """A label in a list; an entry that is not a label gets an error of its own in the answer."""
+
+
+FeedbackRequest = TypeAliasType("FeedbackRequest", FeedbackItem | list[FeedbackEntry])
 
 
 class Label(BaseModel):
@@ -30,7 +44,7 @@ class FeedbackAnswer(BaseModel):
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     label: Label
-    interval: tuple[float | None, float | None] | None = Field(
+    interval: Interval | None = Field(
         description="the alphas at which the label is the top class, null for an unbounded end; null if there are none",
         examples=[[0.31, None]],
     )
@@ -43,19 +57,23 @@ class FeedbackFailure(BaseModel):
     error: ErrorBody
 
 
+FeedbackOutcome = TypeAliasType("FeedbackOutcome", FeedbackAnswer | FeedbackFailure)
+
+
 class FeedbackAnswers(BaseModel):
     """The answer to a list of labels."""
 
-    results: list[FeedbackAnswer | FeedbackFailure] = Field(description="one per label, in the order of the request")
+    results: list[FeedbackOutcome] = Field(description="one per label, in the order of the request")
+
+
+FeedbackResponse = TypeAliasType("FeedbackResponse", FeedbackAnswer | FeedbackAnswers)
 
 
 class FeedbackOptimum(BaseModel):
     """The alpha at which mean per-class recall is highest."""
 
     alpha: float = Field(examples=[1.2])
-    interval: tuple[float, float] = Field(
-        description="the interval of alpha with the same recall", examples=[[1.1, 1.3]]
-    )
+    interval: Bounds = Field(description="the interval of alpha with the same recall", examples=[[1.1, 1.3]])
     balanced: float = Field(description="mean per-class recall at this alpha, 0 to 1", examples=[0.83])
 
 

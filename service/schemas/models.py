@@ -57,10 +57,15 @@ class OperatingPoint(BaseModel):
     since: str | None = Field(description="when it was set; null for the model's own", examples=[None])
 
 
+def _open(schema: dict[str, Any]) -> None:
+    """Let the document allow further fields: a client made from it must accept the answers of a later version."""
+    del schema["additionalProperties"]
+
+
 class ModelDetail(BaseModel):
     """A full description of a model; docs/reference/bundle-format.md explains the fields of the bundle."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_open)
 
     name: str
     version: int

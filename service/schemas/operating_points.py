@@ -1,13 +1,14 @@
 """The shapes of operating points and their history."""
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from service.schemas.common import LineOf100, LineOf500
 from service.schemas.models import OperatingPoint
 
 __all__ = [
     "OperatingPointChange", "OperatingPointDetail", "OperatingPointHistory",
-    "OperatingPointList", "OperatingPointOrder", "OperatingPointPast", "OperatingPointRemoved",
+    "OperatingPointList", "OperatingPointOrder", "OperatingPointPast", "OperatingPointRecord", "OperatingPointRemoved",
 ]  # fmt: skip
 
 
@@ -67,8 +68,11 @@ class OperatingPointPast(BaseModel):
     model: str = Field(examples=["cifar10-lt"])
     version: int = Field(examples=[1])
     name: str = Field(examples=["night-shift"])
-    in_force: None = Field(description="null: the name has no operating point")
+    in_force: OperatingPoint | None = Field(description="always null: the name has no operating point")
     history: list[OperatingPointChange] = Field(description="newest change first, at most 1,000")
+
+
+OperatingPointRecord = TypeAliasType("OperatingPointRecord", OperatingPointHistory | OperatingPointPast)
 
 
 class OperatingPointRemoved(BaseModel):

@@ -23,7 +23,7 @@ ModelVersion = Annotated[
     int | None,
     Query(
         description="A version of the model; `GET /v1/models` lists those in service. Default: the highest.",
-        openapi_examples={"the highest": {}, "the first": {"value": 1}},
+        examples=[1],
     ),
 ]
 PointName = Annotated[
@@ -59,32 +59,28 @@ PathFrom = Annotated[
     Query(
         alias="from",
         description="The alpha at which the path begins. Default: unbounded.",
-        openapi_examples={"unbounded": {}, "the plain classifier": {"value": 0}},
+        examples=[0],
     ),
 ]
 PathTo = Annotated[
     float | None,
     Query(
         description="The alpha at which the path ends. Default: unbounded.",
-        openapi_examples={"unbounded": {}, "twice the head effect": {"value": 2}},
+        examples=[2],
     ),
 ]
 Since = Annotated[
     str | None,
     Query(
         description="For feedback: only labels since a time (UTC without an offset) or a number of seconds ago.",
-        openapi_examples={
-            "all labels": {},
-            "the last hour": {"value": "3600"},
-            "a time": {"value": "2026-11-23T12:00:00Z"},
-        },
+        examples=["3600", "2026-11-23T12:00:00Z"],
     ),
 ]
 TimeoutMs = Annotated[
     float | None,
     Query(
         description="Milliseconds allowed for the answer. After that it is 504, and queued pictures are dropped.",
-        openapi_examples={"no limit": {}, "half a second": {"value": 500}},
+        examples=[500],
         json_schema_extra={"exclusiveMinimum": 0},
     ),
 ]

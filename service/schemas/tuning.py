@@ -1,14 +1,15 @@
 """The shapes of tuning: requests, reports and jobs."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.objective import ALPHA_RANGE, OBJECTIVES
 from service.schemas.alpha import Curve
-from service.schemas.common import ErrorBody, LineOf100, LineOf500
+from service.schemas.common import ErrorBody, Interval, LineOf100, LineOf500
 
 __all__ = [
+    "EXAMPLES",
     "JobAnswer",
     "JobDescription",
     "LogitAdjustment",
@@ -18,7 +19,6 @@ __all__ = [
     "UnreadableImage",
 ]
 
-Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 Figures = dict[str, float | None]
 _FIGURES = "overall, many, medium, few, balanced, harmonic, geometric, worst_class; from pictures also macro_f1 and ece"
 
@@ -72,6 +72,8 @@ _JOB: dict[str, Any] = {
     "created": "2026-11-26T09:18:42.041Z",
     "finished": None,
 }
+
+EXAMPLES = {"TuneReport": _REPORT, "JobDescription": _JOB}
 
 
 class TuneOrder(BaseModel):
@@ -130,8 +132,6 @@ class UnreadableImage(BaseModel):
 class TuneReport(BaseModel):
     """The chosen alpha, how certain it is, and what it gains and costs."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _REPORT})
-
     model: str
     version: int
     source: Literal["archive", "feedback", "traffic"]
@@ -165,8 +165,6 @@ class TuneReport(BaseModel):
 
 class JobDescription(BaseModel):
     """The state of a job."""
-
-    model_config = ConfigDict(json_schema_extra={"example": _JOB})
 
     id: str
     model: str

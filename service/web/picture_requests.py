@@ -31,6 +31,7 @@ MAX_LINES = 250_000  # in an answer to several pictures, about 20 MB
 _PICTURE = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 _FORM = {
     "schema": {
+        "title": "PicturesForm",
         "type": "object",
         "required": [FIELD],
         "properties": {FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}},

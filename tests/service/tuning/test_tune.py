@@ -76,11 +76,10 @@ async def test_the_report_and_the_pages_example_have_the_documented_fields(runni
     async with running(real=True) as service:
         report = (await send(service, zipped(labelled()))).json()
         schemas = (await service.client.get("/openapi.json")).json()["components"]["schemas"]
-    example = schemas["TuneReport"]["example"]
+    (example,) = schemas["TuneReport"]["examples"]
     for shown in (report, example):
         TuneReport.model_validate(shown)
-    nulls = dict.fromkeys(("result", "error", "finished"))  # which FastAPI leaves out of examples
-    JobDescription.model_validate(nulls | schemas["JobDescription"]["example"])
+    JobDescription.model_validate(*schemas["JobDescription"]["examples"])
     assert report.keys() == example.keys() - {"target", "label_free_alpha"}
 
 
@@ -210,6 +209,16 @@ async def labelled_traffic(service: Service, images: int = 40) -> None:
     results = [answer.json()["results"][0] for answer in answers]
     labels = [{"id": r["id"], "label": r["predictions"][1]["classes"][0]["index"]} for r in results]
     assert (await service.client.post("/v1/feedback", json=labels)).status_code == 200
+
+
+async def test_both_addresses_take_both_bodies(running: Running) -> None:
+    async with running(real=True) as service:
+        await labelled_traffic(service)
+        asked = [await ask(service, end + "?wait=30", source="feedback") for end in ("", "-on-results")]
+        sent = [await send(service, zipped(labelled()), end + "?wait=30") for end in ("", "-on-results")]
+    assert [answer.status_code for answer in (*asked, *sent)] == [200] * 4
+    assert [answer.json()["source"] for answer in (*asked, *sent)] == ["feedback"] * 2 + ["archive"] * 2
+    assert asked[0].json()["alpha"] == asked[1].json()["alpha"]
 
 
 async def test_tuning_on_feedback_finds_the_alpha_of_its_labels(running: Running) -> None:
