@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service.access.authorization import Access
@@ -44,6 +45,7 @@ from service.storage.database import Database, StorageUnavailableError
 from service.storage.operating_points import OperatingPoints
 from service.web.direct_route import DirectRoute
 from service.web.middleware import RequestEnvelope, add_error_handlers
+from service.web.request_form import as_application_sees_it
 
 __all__ = ["app_from_environment", "create_app"]
 
@@ -60,9 +62,12 @@ class Application(FastAPI):
 
     context: Context
     envelope: RequestEnvelope
+    methods_of_paths: dict[str, set[str]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] == "http":
+            scope = as_application_sees_it(scope)
         scope["app"] = self
         scope["longtail.context"] = self.context
         try:
@@ -110,6 +115,7 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
     )
     app.context = app.state.context = context
     features = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models)
@@ -119,7 +125,11 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
     add_documentation(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
-    direct_routes = [route for module in modules for route in module.router.routes if isinstance(route, DirectRoute)]
+    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
+    app.methods_of_paths = {each.path: set() for each in routes if each.include_in_schema}
+    for route in routes:
+        app.methods_of_paths.get(route.path, set()).update(route.methods or ())
+    direct_routes = [route for route in routes if isinstance(route, DirectRoute)]
     app.envelope = RequestEnvelope(super(Application, app).__call__, context.access, context.metrics, direct_routes)
     return app
 

@@ -3,7 +3,7 @@
     ServiceError
     ├── ClientError     4xx: the request has to change
     ├── CapacityError   503 and 504: the same request may work later
-    └── ServerError     500 and 501: the server fails at the request, or cannot do what it asks
+    └── ServerError     500, 501 and 505: the server fails at the request, or cannot do what it asks
 
 `models` raises errors of its own; `MODEL_ERRORS` gives those that a request can cause a status and a code. Any other
 exception is an internal error. The rest of the code raises errors and never names a status.
@@ -48,7 +48,7 @@ class MultipartError(ClientError, status=400, code="bad_multipart"):
 
 
 class MalformedRequestError(ClientError, status=400, code="malformed_request"):
-    """The bytes received are not HTTP/1.1; the server closes the connection."""
+    """The request is not valid HTTP/1.1, or its address is not percent-encoded; the server closes the connection."""
 
 
 class UnauthenticatedError(ClientError, status=401, code="unauthenticated", headers={"WWW-Authenticate": "Bearer"}):
@@ -149,6 +149,10 @@ class UnsupportedMediaTypeError(ClientError, status=415, code="unsupported_media
     """
 
 
+class ExpectationError(ClientError, status=417, code="expectation_failed"):
+    """The request's `Expect` header asks for something other than `100-continue`."""
+
+
 class RequestError(ClientError, status=422, code="invalid_request"):
     """A parameter has the wrong type, or the body is not the JSON that the route expects."""
 
@@ -246,7 +250,11 @@ class InferenceError(ServerError, status=500, code="inference_failed"):
 
 
 class NotSupportedError(ServerError, status=501, code="not_supported"):
-    """A request under `/v2` needs an extension of the protocol that this server does not have."""
+    """A request needs an extension of the protocol `/v2`, a transfer coding or a method that this server lacks."""
+
+
+class HttpVersionError(ServerError, status=505, code="http_version_not_supported"):
+    """The request is neither HTTP/1.1 nor HTTP/1.0; the server closes the connection."""
 
 
 class ModelError(NamedTuple):

@@ -45,6 +45,13 @@ class Network(Group):
         le=1024,
         description="maximum size of a request's head (request line and headers) in kilobytes (1000 bytes)",
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=86_400,
+        description="seconds for which a connection may be idle between two requests; set it higher than the idle time "
+        "of a proxy in front of the server",
+    )
     head_seconds: float = Field(10.0, gt=0, le=3600, description="seconds within which a request's head must arrive")
     body_seconds: float = Field(
         20.0,

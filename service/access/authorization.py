@@ -17,7 +17,7 @@ __all__ = ["Access", "RequiredScope", "required_scope"]
 
 RequiredScope = Literal["open", "any", "predict", "tune", "admin"]  # `open` needs no key, `any` a key of any scope
 Headers = Iterable[tuple[bytes, bytes]]
-_OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
+_OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/", "/openapi.json"})
 _OPEN_FOLDERS = ("/playground/", "/docs/assets/")
 _PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

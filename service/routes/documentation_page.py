@@ -25,6 +25,10 @@ def add_documentation(app: FastAPI) -> None:
     page = PageFiles(FOLDER, POLICY, package=("fastapi_swagger", "resources"))
     app.mount("/docs/assets", page, name="docs-assets")
 
-    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
+
+    @app.get("/docs/", include_in_schema=False)
+    async def docs_with_slash() -> Response:
+        return Response(status_code=308, headers={"Location": "../docs"})  # relative: behind a prefix and TLS too

@@ -22,6 +22,6 @@ def add_playground(app: FastAPI) -> None:
     page = PageFiles(FOLDER, POLICY)
     app.mount("/playground", page, name="playground")
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def root(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)

@@ -5,35 +5,34 @@ request. This connection cancels the request's task itself (see `service/web/dis
 
 uvicorn limits neither the number of connections, nor the size of a request's head, nor the number of pipelined
 requests, nor the time a client may take. This connection enforces the first three and exposes what `slow_clients.py`
-needs for the fourth. Bytes that are not HTTP are answered with the same JSON as any other error, and the connection is
-closed.
+needs for the fourth. What is not a request by the standard is answered with the same JSON as any other error, after the
+requests before it, and the connection is closed.
 """
 
 import asyncio
 from typing import Any, cast
 
-import orjson
+from httptools import HttpParserError, HttpParserUpgrade
 from typing_extensions import override
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.context import Context
-from service.errors import HeadTooLargeError, MalformedRequestError, OverloadedError, ServiceError, describe
-from service.result_ids import new_request_id
+from service.errors import ErrorAnswer, HeadTooLargeError, OverloadedError, ServiceError, describe
 from service.server.connection_phase import Phase
+from service.server.ignored_upgrade import body_headers, body_parser
+from service.server.malformed import explain, target_in
+from service.server.refusal import refusal
+from service.server.request_head import checked_target
 from service.server.single_write import SingleWriteTransport
 from service.web.disconnect import DISCONNECT, ClientDisconnect
-from service.web.error_body import error_body
 
 __all__ = ["FLOW_CONTROL", "Connection"]
 
 FLOW_CONTROL = "longtail.flow_control"  # the scope key of uvicorn's FlowControl; its drain() waits for the client
 MAX_PIPELINED = 16  # requests waiting behind the one in work, per connection
 MAX_SURPLUS_FACTOR = 1.25  # times max_connections; beyond it, a connection is refused before it sends anything
-_REFUSAL_HEADERS = (
-    b"content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\nx-content-type-options: nosniff\r\n"
-    b"content-security-policy: default-src 'none'\r\ncache-control: no-store\r\ncontent-length: "
-)
+MAX_DISCARDED_BYTES = 1_000_000  # read after a refusal, so that the client is not cut off before it reads the answer
 
 
 class Connection(HttpToolsProtocol):
@@ -54,20 +53,24 @@ class Connection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # the request in work; `cycle` is the newest one
         self._surplus = False
         self._refused = False
+        self._last_answer: bytes | None = None  # a refusal that waits for the answers to earlier requests
+        self._discarded = 0
         self._write_paused = False
+        self._head_begun = False
+        self._body_follows: list[tuple[bytes, bytes]] = []  # its framing, if the parser would not read the body
 
     @property
     def phase(self) -> tuple[RequestResponseCycle | None, Phase]:
         """The newest request, None before the first, and what the connection is doing."""
         cycle = self.cycle
-        if self._refused or self.transport.is_closing():
+        if self.transport.is_closing() or (self._refused and self._last_answer is None):
             return cycle, Phase.CLOSING
         if self._write_paused:
             return cycle, Phase.ANSWER
         if self._surplus:
             return cycle, Phase.SURPLUS
         if cycle is None or (cycle.response_complete and not cycle.more_body):
-            return cycle, Phase.HEAD
+            return cycle, Phase.HEAD if cycle is None or self._head_begun else Phase.IDLE
         if cycle.more_body:
             return cycle, Phase.REFUSED_BODY if cycle.response_complete else Phase.BODY
         return cycle, Phase.WORK
@@ -86,8 +89,15 @@ class Connection(HttpToolsProtocol):
         """Close the connection without sending what is buffered."""
         self.transport.abort()
 
+    def close_if_idle(self) -> None:
+        """Close the connection if it is between two requests."""
+        if self.phase[1] is Phase.IDLE:
+            self.transport.close()
+
     def refuse(self, error: ServiceError) -> None:
-        """Answer with an error, unless the client could take it for part of another answer, and close the connection.
+        """Answer with an error, after the answers to earlier requests, and close the connection.
+
+        The connection is closed without an answer if the client could take it for part of another one.
 
         Args:
             error: what to answer.
@@ -99,25 +109,27 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         answer = describe(error)
         self._context.metrics.errors.labels(answer.code).inc()
-        pipelined = self._running is not None and self._running is not cycle and not self._running.response_complete
-        unanswered = phase in {Phase.HEAD, Phase.SURPLUS} or (
+        running = self._running
+        waits = phase is Phase.BODY and running is not cycle  # the refused request, behind others
+        if waits or phase is Phase.WORK:
+            self._last_answer = self._bytes_of(answer)
+            if waits:
+                dropped, _ = self.pipeline.popleft()
+                cast("dict[str, Any]", dropped.scope)[DISCONNECT].notify()
+                self.cycle = cast("RequestResponseCycle", running)
+        elif phase in {Phase.HEAD, Phase.IDLE, Phase.SURPLUS} or (
             phase is Phase.BODY and cycle is not None and not cycle.response_started
-        )
-        if pipelined or not unanswered:
+        ):
+            self._send_and_close(self._bytes_of(answer))
+        elif phase is Phase.REFUSED_BODY:
+            self._send_and_close(b"")
+        else:
             self.transport.abort()
-            return
-        body = orjson.dumps(error_body(self.url.decode("latin-1"), answer.code, answer.message, new_request_id()))
-        self.transport.write(b"%b%b%d\r\n\r\n%b" % (STATUS_LINE[answer.status], _REFUSAL_HEADERS, len(body), body))
-        self.transport.close()
 
     def refuse_surplus(self) -> None:
         """Refuse this connection because the server has too many."""
         max_connections = self._context.settings.max_connections
         self.refuse(OverloadedError(f"all {max_connections} connections are in use; try again in a second"))
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self.refuse(MalformedRequestError(msg))
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -142,40 +154,74 @@ class Connection(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED_BYTES:
+                self.transport.pause_reading()
             return
         if self._surplus:
             self.refuse_surplus()
             return
         self._unparsed += len(data)
-        super().data_received(data)
+        while data:
+            data = self._parse(data)
         if self._unparsed > self._max_head_bytes:
             self._refuse_head()
+
+    def _parse(self, data: bytes) -> bytes:
+        """Read requests; return what follows a request whose wish to upgrade is ignored."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if self._body_follows:
+                self.parser = body_parser(self, self._body_follows)
+                self._body_follows = []
+            return data[upgrade.args[0] :]
+        except HttpParserError as error:
+            if not self._refused:
+                self.url = self.url or target_in(data)
+                self.refuse(explain(error, data))
+        return b""
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._unset_keepalive_if_required()
+        self._head_begun = True
         scope = cast("dict[str, Any]", self.scope)
         scope[DISCONNECT] = ClientDisconnect()
         scope[FLOW_CONTROL] = self.flow
 
     @override
     def on_headers_complete(self) -> None:
-        """Start answering the request, if its head and the pipeline are within their limits."""
+        """Start answering the request, if its head and the pipeline are as they should be."""
+        if self._refused:
+            return
         if self._unparsed > self._max_head_bytes:  # part of the body may have arrived in the same read
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
             if size > self._max_head_bytes:
                 self._refuse_head()
+                return
         self._unparsed = 0
-        if len(self.pipeline) >= MAX_PIPELINED:
-            self.refuse(
-                OverloadedError(
+        try:
+            parser = self.parser
+            self.url = checked_target(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+            if len(self.pipeline) >= MAX_PIPELINED:
+                raise OverloadedError(
                     f"{MAX_PIPELINED} requests are already waiting on this connection; read their answers before "
                     "sending more"
                 )
-            )
-        if not self._refused:
-            super().on_headers_complete()
+        except ServiceError as error:
+            self.refuse(error)
+            return
+        self._head_begun = False
+        self._unset_keepalive_if_required()
+        if parser.should_upgrade():
+            self._body_follows = body_headers(self.headers)
+        super().on_headers_complete()
+        if self._context.lifecycle.draining:
+            self.cycle.keep_alive = False
+        if not self.cycle.keep_alive:
+            self._promise_nothing()
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -187,7 +233,7 @@ class Connection(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._unparsed = 0
-        if self._refused:
+        if self._refused or self._body_follows:
             return
         super().on_message_complete()
         if self.cycle.response_complete:  # answered before its body had arrived; uvicorn would never call it idle
@@ -200,9 +246,22 @@ class Connection(HttpToolsProtocol):
     @override
     def on_response_complete(self) -> None:
         """Start the next pipelined request; read on only if none is left, so that the pipeline cannot grow."""
+        was_last = not self.pipeline
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()
+        elif was_last and self._last_answer is not None and not self.transport.is_closing():
+            self._send_and_close(self._last_answer)
+            self._last_answer = None
+
+    @override
+    def shutdown(self) -> None:
+        """Close the connection, at once or after the requests that have begun to arrive."""
+        if self.phase[1] is Phase.HEAD and self._head_begun:
+            return  # the server is draining, so the answer will close the connection
+        super().shutdown()
+        if self.cycle is not None:
+            self._promise_nothing()
 
     @override
     def pause_writing(self) -> None:
@@ -218,6 +277,23 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _promise_nothing(self) -> None:
+        """Leave the Keep-Alive header out of the newest answer, because the connection closes after it."""
+        self.cycle.default_headers = [each for each in self.cycle.default_headers if each[0] != b"keep-alive"]
+
+    def _bytes_of(self, answer: ErrorAnswer) -> bytes:
+        headers = self.headers or []
+        is_head = bool(self.url) and self.parser.get_method() == b"HEAD"
+        return refusal(answer, self.url.decode("latin-1"), headers, body=not is_head)
+
+    def _send_and_close(self, data: bytes) -> None:
+        """Write the last bytes of this connection; close it once the client has closed its side, or soon."""
+        self.transport.write(data)
+        if self._surplus:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
 
     def _refuse_head(self) -> None:
         kilobytes = self._max_head_bytes / 1000

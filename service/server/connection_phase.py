@@ -10,6 +10,7 @@ class Phase(StrEnum):
 
     Attributes:
         SURPLUS: nothing yet; the server has more connections than it allows and will refuse this one.
+        IDLE: between two requests; a timer closes the connection after `keep_alive_seconds`.
         HEAD: waiting for a request's head to arrive.
         BODY: waiting for the rest of a request's body.
         REFUSED_BODY: reading the rest of a body whose request has already been answered with an error.
@@ -20,6 +21,7 @@ class Phase(StrEnum):
     """
 
     SURPLUS = "surplus"
+    IDLE = "idle"
     HEAD = "head"
     BODY = "body"
     REFUSED_BODY = "refused_body"

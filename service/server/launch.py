@@ -14,14 +14,16 @@ from service.server.graceful_server import Server
 from service.server.supervisor import supervise
 from service.settings import Settings
 
-__all__ = ["configure_process", "serve", "serve_in_processes"]
+__all__ = ["configure_process", "serve", "serve_in_processes", "server_config"]
+
+KEEP_ALIVE_MARGIN_SECONDS = 1  # a client that uses a connection for exactly as long as announced finds it open
 
 
 def serve(app: FastAPI, settings: Settings) -> int:
     """Serve in this process until a signal arrives; return the exit code."""
     configure_process()
     raise_file_limit(settings.max_connections)
-    server = Server(_config(app, settings))
+    server = Server(server_config(app, settings))
     server.run()
     server.exit_if_failed()
     return 0
@@ -32,7 +34,7 @@ def serve_in_processes(settings: Settings) -> int:
     raise_file_limit(settings.max_connections)
     with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
         os.environ |= settings.as_environment()
-        return supervise(_config("service.app:app_from_environment", settings), folder)
+        return supervise(server_config("service.app:app_from_environment", settings), folder)
 
 
 def configure_process() -> None:
@@ -53,7 +55,14 @@ def configure_process() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+def server_config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration.
+
+    Args:
+        app: the application, or the name of a function that makes it.
+        settings: the service's settings.
+
+    """
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -64,6 +73,8 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        headers=[("keep-alive", f"timeout={settings.keep_alive_seconds}")],
+        timeout_keep_alive=settings.keep_alive_seconds + KEEP_ALIVE_MARGIN_SECONDS,
         http=Connection,
         ws="none",
         timeout_graceful_shutdown=settings.drain_seconds,

@@ -37,6 +37,11 @@ class SingleWriteTransport:
             self._held = data
             self._loop.call_soon(self._flush)
 
+    def write_eof(self) -> None:
+        """Write what is held, then send no more; data may still arrive."""
+        self._flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Write what is held, then close."""
         self._flush()

@@ -3,6 +3,9 @@
 Once a second, every connection is checked. The server refuses one whose request head does not arrive in time, whose
 body or answer moves too slowly, or which does not close when it should. Time that the server itself takes does not
 count against the client. The hot path only counts bytes.
+
+A timer closes a connection that has been idle for `keep_alive_seconds`. If all connections are in use, those that have
+been idle for longest are closed earlier, so that clients which keep connections open do not keep others out.
 """
 
 import math
@@ -21,8 +24,8 @@ __all__ = ["SlowClients", "WatchedConnection"]
 BODY_BYTES_PER_SECOND = 10_000
 ANSWER_BYTES_PER_SECOND = 1_000
 ANSWER_SECONDS = 60.0
-IDLE_SECONDS = 5.0  # uvicorn closes an idle connection after this time; a head may begin just before
 CLOSING_SECONDS = 5.0  # for data still in flight to the client
+FREE_SHARE = 1 / 8  # of max_connections, freed by closing idle connections once all are in use
 
 
 class WatchedConnection(Protocol):
@@ -45,6 +48,9 @@ class WatchedConnection(Protocol):
 
     def refuse_surplus(self) -> None:
         """Refuse a connection because there are too many."""
+
+    def close_if_idle(self) -> None:
+        """Close the connection if it is between two requests."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -80,10 +86,11 @@ class SlowClients:
     def __init__(self, settings: Settings, metrics: Metrics, body_budget: BodyBudget) -> None:
         self._metrics = metrics
         self._body_budget = body_budget
+        self._max_connections = settings.max_connections
         # phase: seconds it may take, and bytes a second that extend it; a phase that is missing has no limit
         self._limits = {
             Phase.SURPLUS: (0.0, math.inf),
-            Phase.HEAD: (settings.head_seconds + IDLE_SECONDS, math.inf),
+            Phase.HEAD: (settings.head_seconds, math.inf),
             Phase.BODY: (settings.body_seconds, BODY_BYTES_PER_SECOND),
             Phase.REFUSED_BODY: (settings.body_seconds, math.inf),
             Phase.ANSWER: (ANSWER_SECONDS, ANSWER_BYTES_PER_SECOND),
@@ -106,6 +113,14 @@ class SlowClients:
         self._observed = {each: self._observed[each] for each in watched if each in self._observed}
         for connection in watched:
             self._observed[connection] = self._check_connection(connection, self._observed.get(connection), now)
+        if len(watched) >= self._max_connections:
+            self._close_idle(math.ceil(len(watched) - self._max_connections * (1 - FREE_SHARE)))
+
+    def _close_idle(self, count: int) -> None:
+        """Close up to this many idle connections, the longest idle first."""
+        idle = [each for each, seen in self._observed.items() if seen.phase is Phase.IDLE]
+        for connection in sorted(idle, key=lambda each: self._observed[each].at)[:count]:
+            connection.close_if_idle()
 
     def _check_connection(self, connection: WatchedConnection, seen: Observation | None, now: float) -> Observation:
         """Refuse the client if it is too slow; return the observation to compare the next check with."""

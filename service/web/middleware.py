@@ -1,7 +1,6 @@
 """The middleware around every request: ids, access checks, metrics, security headers, and one form for all errors."""
 
 import logging
-import re
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -19,24 +18,14 @@ from service.access.cross_site import refuse_other_sites
 from service.context import request_id_of
 from service.errors import ErrorAnswer, RequestError, ServiceError, describe
 from service.metrics import Metrics
-from service.result_ids import new_request_id
+from service.web.answer_headers import add_headers, request_id_from
 from service.web.direct_route import DirectRoute
 from service.web.error_body import error_body
+from service.web.request_form import method_of
 
 __all__ = ["RequestEnvelope", "add_error_handlers", "error_answer"]
 
 log = logging.getLogger("longtail.request")
-_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_ID_HEADER = b"x-request-id"
-_POLICY_HEADER = b"content-security-policy"
-_CACHE_HEADER = b"cache-control"
-_SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-_STRICT_POLICY = (_POLICY_HEADER, b"default-src 'none'; frame-ancestors 'none'")
-_NO_STORE = (_CACHE_HEADER, b"no-store")
 
 
 class RequestEnvelope:
@@ -66,8 +55,7 @@ class RequestEnvelope:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        client_id = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"")
-        request_id = client_id.decode() if _VALID_ID.fullmatch(client_id) else new_request_id()
+        request_id = request_id_from(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
         request = Request(scope, receive)
         try:
@@ -80,7 +68,7 @@ class RequestEnvelope:
         if response is None:
             await self._pass_on(scope, receive, send, started)
             return
-        _add_headers(response.raw_headers, request_id)
+        add_headers(response.raw_headers, request_id)
         self._count(scope, response.status_code, started)
         await response(scope, receive, send)
 
@@ -97,7 +85,7 @@ class RequestEnvelope:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_headers(message["headers"], scope["state"]["request_id"])
+                add_headers(message["headers"], scope["state"]["request_id"])
                 self._count(scope, message["status"], started)
             await send(message)
 
@@ -106,16 +94,6 @@ class RequestEnvelope:
     def _count(self, scope: Scope, status: int, started: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.count_answer(route, status, time.perf_counter() - started)
-
-
-def _add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
-    """Add the headers of every answer, except a policy or a cache lifetime that the answer sets itself, as pages do."""
-    names = {name for name, _ in headers}
-    headers += ((_ID_HEADER, request_id.encode()), *_SECURITY_HEADERS)
-    if _POLICY_HEADER not in names:
-        headers.append(_STRICT_POLICY)
-    if _CACHE_HEADER not in names:
-        headers.append(_NO_STORE)
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
@@ -147,16 +125,24 @@ def error_answer(request: Request, error: Exception, metrics: Metrics) -> Respon
 def _describe_http(request: Request, error: HTTPException) -> ErrorAnswer:
     """Return the answer to an error of the router, such as an unknown path."""
     phrase = HTTPStatus(error.status_code).phrase.lower()
-    message = f"{request.method} {request.url.path[:128]}: {phrase}; see /docs"
-    headers = dict(error.headers or {}) | _allowed(request, error.status_code)
+    message = f"{method_of(request.scope)} {request.scope['path'][:128]}: {phrase}; see /docs"
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request, headers.get("Allow", "GET"))
     return ErrorAnswer(error.status_code, phrase.replace(" ", "_"), message, headers)
 
 
-def _allowed(request: Request, status: int) -> dict[str, str]:
-    """Return the Allow header of a 405 answer; the router's own names only the methods of the path's first route."""
+def _allowed(request: Request, said: str) -> str:
+    """Return the Allow header of a 405 answer; the router's own names only the methods of the path's first route.
+
+    Args:
+        request: the request.
+        said: the methods that the error names, for what is not in the API's description: pages and unknown paths.
+
+    """
     path = getattr(request.scope.get("route"), "path", None)
-    methods = request.app.openapi()["paths"].get(path) if status == HTTPStatus.METHOD_NOT_ALLOWED else None
-    return {"Allow": ", ".join(sorted(map(str.upper, methods)))} if methods else {}
+    methods: set[str] = request.app.methods_of_paths.get(path, set(said.split(", ")))
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def _problem(problem: Any) -> str:

@@ -44,6 +44,7 @@ CONTRACT: dict[str, tuple[int, dict[str, str]]] = {
     "too_many_labels": (413, {}),
     "unsupported_image": (415, {}),
     "unsupported_media_type": (415, {}),
+    "expectation_failed": (417, {}),
     "alpha_invalid": (422, {}),
     "alpha_out_of_range": (422, {}),
     "bad_archive": (422, {}),
@@ -68,6 +69,7 @@ CONTRACT: dict[str, tuple[int, dict[str, str]]] = {
     "overloaded": (503, {"Retry-After": "1"}),
     "storage_unavailable": (503, {"Retry-After": "1"}),
     "deadline_exceeded": (504, {}),
+    "http_version_not_supported": (505, {}),
 }
 
 
@@ -154,7 +156,9 @@ async def test_a_wrong_method_is_answered_with_the_allowed_ones(running: Running
     async with running() as service:
         point = await service.client.post("/v1/models/tiny/operating-points/balanced")
         infer = await service.client.get("/v2/models/tiny/infer")
-    assert [(a.status_code, a.headers["Allow"]) for a in (point, infer)] == [(405, "DELETE, GET, PUT"), (405, "POST")]
+    assert [(a.status_code, a.headers["Allow"]) for a in (point, infer)] == [
+        (405, "DELETE, GET, HEAD, PUT"), (405, "POST"),
+    ]  # fmt: skip
 
 
 async def test_an_unknown_model_is_answered_with_the_known_ones(running: Running) -> None:
@@ -205,7 +209,11 @@ def test_no_two_errors_share_a_code() -> None:
 
 
 def test_each_branch_of_the_tree_has_its_own_statuses() -> None:
-    statuses = {errors.ClientError: range(400, 500), errors.CapacityError: (503, 504), errors.ServerError: (500, 501)}
+    statuses = {
+        errors.ClientError: range(400, 500),
+        errors.CapacityError: (503, 504),
+        errors.ServerError: (500, 501, 505),
+    }
     assert all(kind.status in statuses[kind.__bases__[0]] for kind in error_classes())
 
 

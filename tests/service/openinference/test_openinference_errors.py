@@ -185,7 +185,7 @@ def test_an_invalid_request_gets_a_message_that_says_what_is_wrong(
     ("method", "path", "status"),
     [
         ("GET", "/v2/nothing", 404),
-        ("GET", "/v2/health/live/", 404),
+        ("GET", "/v2/health/live//", 404),
         ("GET", "/v2//models", 404),
         ("DELETE", "/v2", 405),
         ("POST", "/v2/health/ready", 405),

@@ -29,6 +29,9 @@ class Connection:
     def refuse_surplus(self) -> None:
         self.refused.append("surplus")
 
+    def close_if_idle(self) -> None:
+        self.refused.append("closed")
+
     def abort(self) -> None:
         self.refused.append("aborted")
 
@@ -56,7 +59,7 @@ def receives(size: int) -> Callable[[Connection], None]:
     ("phase", "seconds", "message"),
     [
         (Phase.SURPLUS, 1, "surplus"),
-        (Phase.HEAD, 16, "the request's head did not arrive within 16 s"),
+        (Phase.HEAD, 11, "the request's head did not arrive within 11 s"),
         (Phase.BODY, 21, "0 bytes of the body arrived in 21 s; send at least 10000 bytes a second on average"),
         (Phase.REFUSED_BODY, 21, "0 bytes of the body arrived in 21 s; send at least 10000 bytes a second on average"),
         (Phase.ANSWER, 61, "the client read 0 bytes of the answer in 61 s"),
@@ -68,8 +71,33 @@ def test_a_slow_client_is_refused_and_not_a_second_too_early(phase: Phase, secon
     assert check(Connection(phase), seconds) == [message]
 
 
-def test_work_has_no_time_limit() -> None:
-    assert check(Connection(Phase.WORK), 10_000) == []
+@pytest.mark.parametrize("phase", [Phase.WORK, Phase.IDLE])
+def test_neither_work_nor_an_idle_connection_has_a_time_limit_here(phase: Phase) -> None:
+    assert check(Connection(phase), 10_000) == []
+
+
+def test_a_head_may_take_as_long_after_an_idle_time_as_on_a_new_connection() -> None:
+    connection = Connection(Phase.IDLE)
+    request = connection.phase[0]
+    seconds: list[int] = []
+
+    def begin_at_fifty(each: Connection) -> None:
+        each.phase = (request, Phase.HEAD if len(seconds) >= 50 else Phase.IDLE)
+        seconds.append(1)
+
+    assert check(connection, 60, begin_at_fifty) == []
+    seconds.clear()
+    assert check(connection, 61, begin_at_fifty) == ["the request's head did not arrive within 11 s"]
+
+
+def test_the_longest_idle_connections_make_room_once_all_are_in_use() -> None:
+    slow_clients = SlowClients(Settings(max_connections=16), Metrics(), BodyBudget(1.0))
+    connections = [Connection(Phase.WORK) for _ in range(8)] + [Connection(Phase.IDLE) for _ in range(8)]
+    for count in range(8, 16):
+        slow_clients.check(connections[:count], float(count))
+        assert not any(each.refused for each in connections)
+    slow_clients.check(connections, 16.0)
+    assert [each.refused for each in connections] == [[]] * 8 + [["closed"]] * 2 + [[]] * 6
 
 
 def test_another_request_starts_a_new_time_limit() -> None:

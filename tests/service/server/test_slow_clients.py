@@ -19,8 +19,19 @@ from tests.service.server.test_process import server
 
 pytestmark = pytest.mark.slow
 HEAD = b"POST /v1/models/tiny/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-FLAGS = ("--head-seconds", "0.5", "--body-seconds", "1", "--max-connections", "20", "--max-head-kb", "4")
-MAX_SECONDS = 15.0  # until any slow client is refused with these flags, with the idle time and the check's interval
+FLAGS = (
+    "--keep-alive-seconds",
+    "3",
+    "--head-seconds",
+    "0.5",
+    "--body-seconds",
+    "1",
+    "--max-connections",
+    "20",
+    "--max-head-kb",
+    "4",
+)
+MAX_SECONDS = 15.0  # until any slow client is refused with these flags, with the check's interval
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +150,7 @@ def test_a_large_body_does_not_count_towards_the_head(address: tuple[str, int]) 
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "text", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n"]
-)
+@pytest.mark.parametrize("text", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
 def test_bytes_that_are_not_http_get_an_error_message(address: tuple[str, int], text: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(text)
@@ -183,7 +192,7 @@ def test_a_low_file_limit_is_raised_as_far_as_possible() -> None:
 def test_endless_pipelined_requests_are_refused(address: tuple[str, int]) -> None:
     """Each waiting request takes memory, whatever it asks for."""
     sent = 0
-    flood = b"GET /livez HTTP/1.1\r\n\r\n" * 1000
+    flood = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
     with socket.create_connection(address) as connection:
         connection.settimeout(MAX_SECONDS)
         try:

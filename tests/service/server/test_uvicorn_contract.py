@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httptools
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -28,7 +29,6 @@ from uvicorn.server import ServerState
 from uvicorn.supervisors import multiprocess
 
 from service.server.graceful_server import TICKS_PER_SECOND
-from service.server.slow_clients import IDLE_SECONDS
 from service.server.uvicorn_internals import BEHAVIOURS, INTERNALS, Internal
 
 SERVER_PACKAGE = Path(__file__).parents[3] / "service" / "server"
@@ -82,9 +82,6 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.calls.append(f"headers {len(self.headers)} {self.url.decode()}")
         super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self.calls.append(f"400 {bool(msg)}")
 
     async def finish(self) -> None:
         while self.tasks:
@@ -259,13 +256,34 @@ def test_the_scope_exists_before_the_head_is_complete() -> None:
     assert asyncio.run(main()) == ["begin dict", "headers 1 /"]
 
 
-def test_bytes_that_are_not_http_reach_send_400_response() -> None:
+def test_the_parser_reports_to_the_connection() -> None:
     async def main() -> list[str]:
         connection = HttpConnection()
-        connection.data_received(b"hello\r\n\r\n")
+        connection.parser.feed_data(GET)
+        assert (connection.parser.get_method(), connection.parser.get_http_version()) == (b"GET", "1.1")
+        await connection.finish()
+        with pytest.raises(httptools.HttpParserError):
+            connection.parser.feed_data(b"hello\r\n\r\n")
+        connection._unset_keepalive_if_required()
         return connection.calls
 
-    assert asyncio.run(main())[-1] == "400 True"
+    assert asyncio.run(main())[:2] == ["begin dict", "headers 1 /"]
+
+
+def test_an_upgrade_without_websockets_is_answered() -> None:
+    head = GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n")
+
+    async def main() -> list[bytes]:
+        connection = HttpConnection()
+        with pytest.raises(httptools.HttpParserUpgrade) as raised:
+            connection.parser.feed_data(head + b"[]")
+        assert raised.value.args == (len(head),)
+        assert connection.parser.should_upgrade()
+        await connection.finish()
+        connection._unset_keepalive_if_required()
+        return connection.memory.written
+
+    assert asyncio.run(main())[0].startswith(b"HTTP/1.1 200 OK")
 
 
 def test_pipelined_requests_wait_in_the_pipeline() -> None:
@@ -299,21 +317,44 @@ def test_a_body_after_its_answer_is_ignored() -> None:
     asyncio.run(main())
 
 
-def test_idle_connections_close_after_five_seconds() -> None:
+def test_idle_connections_close_after_the_configured_time() -> None:
     async def main() -> None:
-        connection = HttpConnection()
+        connection = HttpConnection(timeout_keep_alive=76)
         connection.data_received(GET)
         await connection.finish()
-        assert connection.timeout_keep_alive == IDLE_SECONDS
+        assert connection.timeout_keep_alive == 76
         timer = connection.timeout_keep_alive_task
         assert timer is not None
-        assert timer.when() - connection.loop.time() == pytest.approx(IDLE_SECONDS, abs=1)
+        assert timer.when() - connection.loop.time() == pytest.approx(76, abs=1)
         connection.timeout_keep_alive_handler()
         assert connection.memory.closed
         connection._unset_keepalive_if_required()
         assert timer.cancelled()
+        for idle in (HttpConnection(), HttpConnection()):
+            idle.shutdown()
+            assert idle.memory.closed
 
     asyncio.run(main())
+
+
+def test_configured_headers_are_in_every_answer() -> None:
+    server = IdleServer()
+    server.config = uvicorn.Config(answer, port=0, lifespan="off", proxy_headers=False, headers=[("keep-alive", "x")])
+    server.run()
+    assert [name for name, _ in server.server_state.default_headers] == [b"date", b"server", b"keep-alive"]
+
+    async def main(*, keep_alive: bool) -> bytes:
+        connection = HttpConnection()
+        connection.data_received(GET)
+        connection.cycle.default_headers = [(b"keep-alive", b"x")]
+        connection.cycle.keep_alive = keep_alive
+        await connection.finish()
+        connection._unset_keepalive_if_required()
+        assert connection.memory.closed is not keep_alive
+        return connection.memory.written[0]
+
+    assert asyncio.run(main(keep_alive=True)).partition(b"\r\n")[2] == b"keep-alive: x\r\ncontent-length: 5\r\n\r\n"
+    assert b"connection: close\r\n" in asyncio.run(main(keep_alive=False))
 
 
 def test_the_loaded_app_is_the_application() -> None:
