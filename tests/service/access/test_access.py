@@ -24,7 +24,8 @@ NEEDS: dict[RequiredScope, set[str]] = {
     "predict": {
         *(f"POST {MODEL}/classify", f"POST {MODEL}/alpha-path", f"GET {MODEL}/alpha/curve", f"GET {MODEL}/feedback"),
         *("GET /v1/models", f"GET {MODEL}", f"GET {MODEL}/operating-points", f"GET {MODEL}/operating-points/{{name}}"),
-        *("POST /v1/feedback", "GET /v2", "GET /v2/", "GET /v2/models/stats", "POST /v2/repository/index"),
+        *("POST /v1/feedback", "GET /v2", "GET /v2/", "GET /v2/models", "GET /v2/models/"),
+        *("GET /v2/models/stats", "POST /v2/repository/index"),
         *(f"GET {path}{part}" for path in (INFERENCE, VERSION) for part in ("", "/ready", "/config", "/stats")),
         *(f"POST {path}/infer" for path in (INFERENCE, VERSION)),
         *(f"{method} /v2/{{rest:path}}" for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")),
