@@ -16,6 +16,7 @@
     │   └── InfeasibleError         no alpha meets the constraints
     ├── ClassNameError              a value that cannot be the name of a class
     ├── ArchiveNamesError           file names of a zip in an encoding that it does not say
+    ├── LabelledPathsError          folders of labelled pictures that cannot be read as classes and splits
     └── ImageError                  bytes that cannot become an image
         ├── UnreadableImageError    not an image, truncated, damaged, empty
         ├── UnsupportedImageError   an image of another format than JPEG, PNG and WebP
@@ -40,6 +41,7 @@ __all__ = [
     "ImageError",
     "ImageTooLargeError",
     "InfeasibleError",
+    "LabelledPathsError",
     "LongtailError",
     "ManifestError",
     "TuningError",
@@ -110,6 +112,10 @@ class ClassNameError(LongtailError):
 
 class ArchiveNamesError(LongtailError):
     """The file names of a zip cannot be read: they are in an encoding that the zip does not say."""
+
+
+class LabelledPathsError(LongtailError):
+    """Folders of labelled pictures cannot be read as classes and splits."""
 
 
 class ImageError(LongtailError):

@@ -133,7 +133,8 @@ async def tune_alpha(
 
     The alpha is exact: accuracy against alpha is a step function with one interval per picture, and the server returns
     the middle of its best step. `save_as` stores it as an operating point. Pictures that cannot be read are listed; if
-    they are more than a tenth, the request fails. If an archive has `train` and `test` folders, only `test` is used.
+    they are more than a tenth, the request fails. Of an archive with split folders, only `test` is used, or without it
+    `val`, and never `train`; `data_note` says what was left out.
     """
     context = context_of(request)
     refuse_exempt(served)

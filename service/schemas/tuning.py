@@ -53,6 +53,7 @@ _REPORT: dict[str, Any] = {
         "cross_fitted": {"strength": 1.2275, "overall": 0.8591, "balanced": 0.8591, "strengths": [1.2328, 1.2222]},
     },
     "images": 10000,
+    "data_note": "the test split of the archive; its train split (20,431 pictures) is not used",
     "classes_without_images": 0,
     "unreadable": [],
     "unreadable_images": 0,
@@ -155,6 +156,7 @@ class TuneReport(BaseModel):
     curve: Curve
     logit_adjustment: LogitAdjustment | None = Field(description="null if only labels are known, not pictures")
     images: int = Field(description="number of pictures or labels that alpha was chosen on")
+    data_note: str = Field("", description="archive only: which of its pictures are used, and what is left out and why")
     classes_without_images: int = Field(description="number of classes without a picture, which no figure includes")
     unreadable: list[UnreadableImage] = Field(description="the first 100 pictures that could not be read")
     unreadable_images: int = Field(description="number of pictures that could not be read")

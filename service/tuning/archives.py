@@ -8,13 +8,14 @@ cut off.
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
-from models.errors import UnreadableImageError
-from models.labelled_paths import class_folder, is_picture, to_choose_on
+from models.choosing_paths import pictures_to_choose_on
+from models.errors import LabelledPathsError, UnreadableImageError
+from models.labelled_paths import class_folder, is_hidden, is_picture, is_zip_link
 from service.errors import ArchiveError, TooManyFilesError
 
 __all__ = ["LabelledArchive", "open_archive"]
@@ -41,6 +42,7 @@ class LabelledArchive:
         labels: N class indices.
         max_image_bytes: the size of the largest picture that is read.
         zip: the open archive; several threads may read from it.
+        note: which pictures of the archive these are, and what is left out.
 
     """
 
@@ -48,6 +50,7 @@ class LabelledArchive:
     labels: tuple[int, ...]
     max_image_bytes: int
     zip: zipfile.ZipFile
+    note: str
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -89,8 +92,8 @@ def open_archive(
         max_image_bytes: the size of the largest picture that may be read.
 
     Raises:
-        ArchiveError: the file is not a zip file or has no pictures, or an entry has a path outside of the archive, a
-            folder that is not a class, or an implausible compression ratio.
+        ArchiveError: the file is not a zip file; an entry is a link, or has a path outside of the archive or an
+            implausible compression ratio; or see `models.choosing_paths.pictures_to_choose_on`.
         TooManyFilesError: there are more entries than allowed.
 
     """
@@ -110,42 +113,37 @@ def open_archive(
     entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > max_files:
         raise _too_many(max_files)
-    pictures = [(entry, path) for entry in entries if (path := _picture_path(entry)) is not None]
-    for_choosing = set(to_choose_on(path for _, path in pictures))
-    if not pictures:
-        raise ArchiveError("the archive has no pictures; put them into class folders, such as CLASS/IMAGE.jpg")
-    chosen: dict[str, tuple[zipfile.ZipInfo, int]] = {}
-    for entry, path in pictures:
-        folder = class_folder(path)
-        if path not in for_choosing:
-            continue
-        if folder not in class_indices:
-            fault = f"its folder {folder[:64]!r} is not a class" if folder else "it is not in the folder of a class"
-            raise ArchiveError(f"{str(path)[:MAX_NAME_LENGTH]}: {fault} of the model")
-        if entry.filename in chosen:
-            raise ArchiveError(f"{entry.filename[:MAX_NAME_LENGTH]}: two files in the archive have this name")
-        chosen[entry.filename] = entry, class_indices[folder]
-    chosen_entries, labels = zip(*chosen.values(), strict=True)
+    by_path = _by_path(entries)
+    try:
+        found = pictures_to_choose_on(by_path, class_indices.keys(), "the archive")
+    except LabelledPathsError as error:
+        raise ArchiveError(str(error)) from error
+    chosen_entries = tuple(by_path[path] for path in found.pictures)
+    labels = tuple(class_indices[class_folder(path)] for path in found.pictures)
     if sum(entry.compress_size for entry in chosen_entries) > file.seek(0, 2):
         raise ArchiveError(
             "the archive's pictures are larger than the archive, so several share their bytes; pack the archive again"
         )
-    return LabelledArchive(chosen_entries, labels, max_image_bytes, archive)
+    return LabelledArchive(chosen_entries, labels, max_image_bytes, archive, found.described("the archive"))
 
 
-def _picture_path(entry: zipfile.ZipInfo) -> PurePosixPath | None:
-    """Return the path of a picture, or None for another file."""
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
+def _by_path(entries: Iterable[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Return the entries by their paths; refuse paths and pictures that no honest archive has."""
+    by_path: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for entry in entries:
+        path = PurePosixPath(entry.filename.replace("\\", "/"))
         name = entry.filename[:MAX_NAME_LENGTH]
-        raise ArchiveError(f"the path {name!r} leads out of the archive; use paths inside of it")
-    if not is_picture(path):
-        return None
-    if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
-        raise ArchiveError(
-            f"{entry.filename[:MAX_NAME_LENGTH]}: unpacks to more than {MAX_RATIO} times its size, as no picture does"
-        )
-    return path
+        if path.is_absolute() or ".." in path.parts:
+            raise ArchiveError(f"the path {name!r} leads out of the archive; use paths inside of it")
+        if is_zip_link(entry) and not is_hidden(path):
+            raise ArchiveError(f"{name}: a link, which is not followed in an archive; pack the files themselves")
+        if is_picture(path):
+            if entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+                raise ArchiveError(f"{name}: unpacks to more than {MAX_RATIO} times its size, as no picture does")
+            if path in by_path:
+                raise ArchiveError(f"{name}: two files in the archive have this name")
+        by_path[path] = entry
+    return by_path
 
 
 def _check_contents_size(file: IO[bytes], max_files: int) -> None:

@@ -64,7 +64,7 @@ async def tune_on_archive(
         return tune(scoring.scores(), served.bundle.class_counts, objective, progress.check)
 
     unreadable = {"unreadable": scoring.unreadable[:MAX_LISTED], "unreadable_images": len(scoring.unreadable)}
-    return await compute(choose) | unreadable
+    return await compute(choose) | unreadable | {"data_note": archive.note}
 
 
 class _Scoring:

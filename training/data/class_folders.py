@@ -3,103 +3,120 @@
 Classes are in alphabetical order, and the files of a class in the order of their names. The long-tail cut
 (`long_tail.py`) keeps the first files in this order, so the order must be the same on every machine. A folder that
 wraps everything, as zip programs and downloads often add, is ignored.
+
+Every picture is used, or counted in a note, or the data are refused: a folder beside the splits that is none of them
+could be a test part under another name, and training would then go on with a part that it split off itself.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from models.labelled_paths import IMAGE_SUFFIXES, is_picture
+from models.errors import LabelledPathsError
+from models.labelled_paths import (
+    IMAGE_SUFFIXES,
+    check_unlabelled_case,
+    is_hidden,
+    is_unlabelled,
+    looks_like_split,
+    note_unlabelled,
+    sort_files,
+)
 from training.data.labelled_files import LabelledFiles
+from training.data.linked_files import count_once
 from training.data.options import path_name
 from training.data.picture_store import PictureStore, open_store
-from training.data.split_names import split_of
+from training.data.split_folders import FolderTree, check_class_names, check_top, find_root, find_splits
 from training.errors import DataError
 
-__all__ = ["class_folder_parts", "open_class_folders"]
+__all__ = ["class_folder_parts", "class_folder_split", "open_class_folders"]
 
-MAX_KINDS_SHOWN = 5
 _ClassFiles = dict[str, list[str]]  # class -> names of its pictures
 
 
 def open_class_folders(path: Path, split: str) -> LabelledFiles:
+    """Find the pictures of one split as `class_folder_split` does, without the notes."""
+    return class_folder_split(path, split)[0]
+
+
+def class_folder_split(path: Path, split: str) -> tuple[LabelledFiles, list[str]]:
     """Find the pictures of one split, `train`, `val` or `test`, ordered by class and name.
+
+    Returns:
+        The pictures, and notes on the files that are left out.
 
     Raises:
         DataError: there is no such split; see also `class_folder_parts`.
 
     """
-    parts, _ = class_folder_parts(path)
+    parts, notes = class_folder_parts(path)
     if split not in parts:
         raise DataError(f"{path}/{split}: found 0 class folders; a classifier needs two or more (SPLIT/CLASS/IMAGE)")
-    return parts[split]
+    return parts[split], notes
 
 
 def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Find the pictures of a folder or zip by split.
 
     Returns:
-        `train`, `val` or `test` ("" if there are no splits) -> pictures, and notes on the files that are ignored.
+        `train`, `val` or `test` ("" if there are no splits) -> pictures, and notes on the files that are left out.
 
     Raises:
-        DataError: the path does not exist, has fewer than two classes, an empty class, or a picture outside the class
-            folders.
+        DataError: the path does not exist, has fewer than two classes, an empty class, a picture outside the class
+            folders, or a folder that is neither a class nor a split.
 
     """
     store = open_store(path)
-    files = [name for name in map(PurePosixPath, store.files()) if not _is_hidden(name)]
-    pictures = list(filter(is_picture, files))
-    folders = [name for name in map(PurePosixPath, store.folders()) if not _is_hidden(name)]
-    root = _find_root(pictures, folders)
-    parts: dict[str, _ClassFiles] = {}
-    splits = _split_folders(root, folders)
-    for folder, split in splits.items():
-        if split in parts:
-            raise DataError(f"{path}: two folders hold the {split} split; keep one of {', '.join(map(str, splits))}")
-        parts[split] = _classes_below(path, folder, pictures, folders)
-    in_classes = [file for file in files if file.parent.parent in splits and file.parent not in splits]
-    others = [file for file in in_classes if not is_picture(file)]
+    found = sort_files(map(PurePosixPath, store.files()), path_name(path))
+    unlabelled = [picture for picture in found.pictures if any(map(is_unlabelled, picture.parts[:-1]))]
+    pictures = sorted(set(found.pictures).difference(unlabelled))
+    visible = [folder for folder in map(PurePosixPath, store.folders()) if not is_hidden(folder)]
+    folders = [folder for folder in visible if not any(map(is_unlabelled, folder.parts))]
+    notes = [*found.notes, *note_unlabelled(unlabelled), *store.notes()]
+    tree = FolderTree.of(pictures, found.others, folders)
+    try:
+        root = find_root(tree)
+        splits = find_splits(tree, root)
+        notes += check_top(tree, root, splits) if root not in splits else []
+        parts = {split: _classes_below(folder, tree) for folder, split in splits.items()}
+        notes += check_class_names(list(parts.get("", {})))
+    except LabelledPathsError as error:
+        raise DataError(f"{path}: {error}") from error
     labelled = {split: _label_files(path, split, classes, store) for split, classes in parts.items()}
-    return labelled, _note_ignored(path, others)
+    labelled, repeated = count_once(path, labelled, store)
+    return labelled, [*notes, *repeated]
 
 
-def _find_root(pictures: list[PurePosixPath], folders: list[PurePosixPath]) -> PurePosixPath:
-    """Return the folder of the splits or classes, below any folders that only wrap another one."""
-    root = PurePosixPath()
-    while True:
-        inside = [folder for folder in folders if folder.parent == root]
-        if len(inside) != 1 or split_of(inside[0].name) or any(picture.parent == root for picture in pictures):
-            return root
-        if not any(folder.parent == inside[0] for folder in folders):
-            return root  # a single class folder: a mistake to report, rather than a wrapper
-        root = inside[0]
-
-
-def _split_folders(root: PurePosixPath, folders: list[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """Return folder -> split, or {root: ""} if no folder that is named after a split has subfolders."""
-    with_folders = {folder.parent for folder in folders}
-    named = [folder for folder in folders if folder.parent == root and split_of(folder.name)]
-    splits = {folder: split_of(folder.name) for folder in sorted(named) if folder in with_folders}
-    return splits or {root: ""}
-
-
-def _classes_below(
-    path: Path, base: PurePosixPath, pictures: list[PurePosixPath], folders: list[PurePosixPath]
-) -> _ClassFiles:
+def _classes_below(base: PurePosixPath, tree: FolderTree) -> _ClassFiles:
     classes: _ClassFiles = defaultdict(list)
-    for folder in folders:
-        if folder.parent == base:
-            classes[folder.name] = []
+    for folder in tree.children.get(base, []):
+        check_unlabelled_case(folder)
+        classes[folder.name] = []
     depth = len(base.parts)
-    for picture in pictures:
+    for picture in tree.pictures:
         if picture.parts[:depth] != base.parts:
             continue
-        if picture.parent.parent != base or picture.parent == base:
-            what = "is not in a class folder" if picture.parent == base else "is deeper than CLASS/IMAGE"
-            raise DataError(f"{path}: {picture} {what}; the folder of a picture names its class, {base}/CLASS/IMAGE")
+        if picture.parent == base:
+            raise LabelledPathsError(
+                f"{picture} is not in a class folder; the folder of a picture names its class, {base}/CLASS/IMAGE"
+            )
+        if picture.parent.parent != base:
+            raise LabelledPathsError(_too_deep(picture, base))
         classes[picture.parent.name].append(str(picture))
     return classes
+
+
+def _too_deep(picture: PurePosixPath, base: PurePosixPath) -> str:
+    """Return the sentence on a picture below a class folder."""
+    inner = picture.relative_to(base)
+    sentence = f"{picture} is deeper than CLASS/IMAGE; the folder of a picture names its class, {base}/CLASS/IMAGE"
+    outer, name = inner.parts[:2]
+    if looks_like_split(name):
+        return f"{sentence}. If {name!r} is a split, it goes above the classes: {name}/{outer}/{inner.name}"
+    if looks_like_split(outer):
+        return f"{sentence}. If {outer!r} is a split, name it 'train', 'val' or 'test'"
+    return sentence
 
 
 def _label_files(path: Path, split: str, class_files: _ClassFiles, store: PictureStore) -> LabelledFiles:
@@ -119,18 +136,3 @@ def _label_files(path: Path, split: str, class_files: _ClassFiles, store: Pictur
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(class_files[name]) for name in classes])
     names = tuple(file for name in classes for file in sorted(class_files[name]))
     return LabelledFiles(source, classes, names, labels, store.read, location=store.location, split=split)
-
-
-def _note_ignored(path: Path, others: list[PurePosixPath]) -> list[str]:
-    """Count the ignored files in class folders by suffix, such as BMP files."""
-    if not others:
-        return []
-    kinds = Counter(other.suffix.lower() or "without suffix" for other in others).most_common(MAX_KINDS_SHOWN)
-    shown = [f"{count:,} {kind}" for kind, count in kinds]
-    if more := len(others) - sum(count for _, count in kinds):
-        shown.append(f"{more:,} others")
-    return [f"ignored in the class folders of {path_name(path)}, not JPEG, PNG or WebP by suffix: {', '.join(shown)}"]
-
-
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

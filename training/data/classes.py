@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.class_names import MAX_CLASS_NAME_LENGTH, ClassIndices, is_class_name
+from models.labelled_paths import counted
 from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions
@@ -12,6 +13,7 @@ from training.errors import DataError
 
 __all__ = [
     "check_exempt_class",
+    "describe_classes",
     "keep_classes_with_pictures",
     "note_missing_classes",
     "number_as_before",
@@ -88,6 +90,11 @@ def note_missing_classes(test: LabelledFiles) -> list[str]:
     return [
         f"{len(missing)} of {len(test.classes)} classes have no test pictures and are not scored: {first_few(missing)}"
     ]
+
+
+def describe_classes(files: LabelledFiles) -> str:
+    """Return a sentence with the number of pictures and the first of their classes, so that a wrong class is seen."""
+    return f"{files.source}: {counted(len(files))} of {len(files.classes):,} classes ({first_few(files.classes)})"
 
 
 def check_exempt_class(options: DataOptions, class_names: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.labelled_paths import counted
 from training.data.classes import (
     check_exempt_class,
     keep_classes_with_pictures,
@@ -23,7 +24,7 @@ from training.data.options import DataOptions, path_name
 from training.data.split_off import split_off
 from training.errors import DataError
 
-__all__ = ["Splits", "TestPart", "check_test_part", "fingerprint", "open_splits", "open_test"]
+__all__ = ["Splits", "TestPart", "check_test_part", "fingerprint", "open_given_test", "open_splits", "open_test"]
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,25 @@ def open_test(options: DataOptions, class_names: tuple[str, ...]) -> TestPart:
 
     """
     if options.test is not None:
-        test, notes = _read_test(options.test, options)
-        found = _Divided(None, replace(test, source=path_name(options.test)), notes, is_split_off=False)
-    else:
-        found = _divide(options)
+        test, notes = open_given_test(options, options.test, class_names)
+        return TestPart(test, "; ".join([_describe_test(test, options.test), *notes]), is_split_off=False)
+    found = _divide(options)
     test = _sort_by_class(renumber_classes(found.test, class_names))
     return TestPart(test, "; ".join(found.notes), found.is_split_off)
+
+
+def open_given_test(options: DataOptions, path: Path, class_names: tuple[str, ...]) -> tuple[LabelledFiles, list[str]]:
+    """Open the test or val split of the data set `path`, or all its pictures, for a model that knows `class_names`.
+
+    Returns:
+        The pictures, ordered by class, and notes on what is left out.
+
+    Raises:
+        DataError: see `open_test`.
+
+    """
+    test, notes = _read_test(path, options)
+    return _sort_by_class(renumber_classes(test, class_names)), notes
 
 
 def fingerprint(files: LabelledFiles) -> str:
@@ -150,13 +164,13 @@ def _divide(options: DataOptions) -> _Divided:
             raise DataError(f"{options.data} already has a test part; drop --test {options.test}")
         test, more = _read_test(options.test, options)
         _check_apart(options, train, test)
-        notes += [f"test part: {path_name(options.test)}", *more, *_note_unused_val(parts)]
+        notes += [_describe_test(test, options.test), *more, *_note_unused(parts, "train", "")]
         notes += _note_shared_groups(train, test, options)
-        return _Divided(train, replace(test, source=path_name(options.test)), notes, is_split_off=False)
+        return _Divided(train, test, notes, is_split_off=False)
     for split in ("test", "val"):
         if split in parts:
             notes.append(f"test part: the {split} split of {name}")
-            notes += _note_unused_val(parts) if split == "test" else []
+            notes += _note_unused(parts, "train", split)
             test = replace(parts[split], source=f"{name}, {split} split")
             notes += _note_shared_groups(train, test, options)
             return _Divided(train, test, notes, is_split_off=False)
@@ -174,9 +188,11 @@ def _divide(options: DataOptions) -> _Divided:
 def _read_test(path: Path, options: DataOptions) -> tuple[LabelledFiles, list[str]]:
     """Return the test or val split of the data set that --test names, or all its pictures, and notes for the user."""
     parts, notes = read_parts(path, options)
+    name = path_name(path)
     for split in ("test", "val", ""):
         if split in parts:
-            return parts[split], notes
+            test = replace(parts[split], source=f"{name}, {split} split" if split else name)
+            return test, [*notes, *_note_unused(parts, split)]
     raise DataError(f"{path}: only a train part; name a file or folder of test pictures with --test")
 
 
@@ -198,8 +214,15 @@ def _check_apart(options: DataOptions, train: LabelledFiles | None, test: Labell
         )
 
 
-def _note_unused_val(parts: dict[str, LabelledFiles]) -> list[str]:
-    return [f"its val split ({len(parts['val']):,} pictures) is not used"] if "val" in parts else []
+def _describe_test(test: LabelledFiles, path: Path) -> str:
+    return f"test part: {f'the {test.split} split of ' if test.split else ''}{path_name(path)}"
+
+
+def _note_unused(parts: dict[str, LabelledFiles], *used: str) -> list[str]:
+    """Return a note on every split that is neither trained on nor scored."""
+    return [
+        f"its {split} split ({counted(len(files))}) is not used" for split, files in parts.items() if split not in used
+    ]
 
 
 def _note_shared_groups(train: LabelledFiles | None, test: LabelledFiles, options: DataOptions) -> list[str]:

@@ -2,13 +2,14 @@
 
 import os
 import zipfile
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from typing_extensions import override
 
-from models.labelled_paths import IMAGE_SUFFIXES
+from models.labelled_paths import IMAGE_SUFFIXES, is_hidden, is_zip_link
+from training.data.folder_contents import FolderContents, read_folder
 from training.errors import DataError
 
 __all__ = ["MAX_PICTURE_BYTES", "PictureStore", "find_listed_file", "open_store"]
@@ -38,6 +39,12 @@ class PictureStore(Protocol):
                 too large.
 
         """
+
+    def has_links(self) -> bool:
+        """Return whether there are links, so that two names may be of one file."""
+
+    def notes(self) -> list[str]:
+        """Return notes for the user on what is left out."""
 
     def location(self, name: str) -> str:
         """Return the absolute path of a file with links resolved: two names of one file have the same location."""
@@ -83,17 +90,31 @@ def find_listed_file(store: PictureStore, name: str) -> str:
 
 
 class _FolderStore(PictureStore):
+    """A folder. Links to folders and files are followed, but for those that lead to a folder around them."""
+
     def __init__(self, root: Path) -> None:
         self._root = root
         self._real_path = lru_cache(4096)(os.path.realpath)
 
+    @cached_property
+    def _contents(self) -> FolderContents:
+        return read_folder(self._root)
+
     @override
     def files(self) -> list[str]:
-        return [file.relative_to(self._root).as_posix() for file in self._root.rglob("*") if file.is_file()]
+        return self._contents.files
 
     @override
     def folders(self) -> list[str]:
-        return [entry.relative_to(self._root).as_posix() for entry in self._root.rglob("*") if entry.is_dir()]
+        return self._contents.folders
+
+    @override
+    def has_links(self) -> bool:
+        return self._contents.has_links
+
+    @override
+    def notes(self) -> list[str]:
+        return self._contents.notes
 
     @override
     def has_file(self, name: str) -> bool:
@@ -121,16 +142,40 @@ class _ZipStore(PictureStore):
         self._path = path.resolve()
         self._archive = archive
         plain = [(entry, entry.filename.replace("\\", "/")) for entry in archive.infolist()]
-        self._entries = {str(PurePosixPath(name)): entry for entry, name in plain if not name.endswith("/")}
+        self._entries: dict[str, zipfile.ZipInfo] = {}
+        for entry, name in plain:
+            if not name.endswith("/"):
+                self._add(path, entry, PurePosixPath(name))
         parents = {parent for name in self._entries for parent in PurePosixPath(name).parents}
         named = {PurePosixPath(name) for _, name in plain if name.endswith("/")}
         self._folders = sorted(str(folder) for folder in parents | named if folder.name)
         tops = {name.partition("/")[:2] for name in self._entries if not name.startswith((".", _FINDER_FOLDER))}
         self._wrapper = "".join(next(iter(tops))) if len(tops) == 1 and next(iter(tops))[1] else ""
 
+    def _add(self, path: Path, entry: zipfile.ZipInfo, name: PurePosixPath) -> None:
+        """Add a file; refuse what cannot be read as it was packed."""
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(f"{path}: the path {entry.filename[:200]!r} leads out of the zip; pack it again")
+        if is_zip_link(entry) and not is_hidden(name):
+            raise DataError(
+                f"{path}: {entry.filename[:200]} is a link, which is not followed in a zip; pack the files themselves "
+                "(zip without --symlinks)"
+            )
+        if str(name) in self._entries:
+            raise DataError(f"{path}: {entry.filename[:200]}: two files in the zip have this name; pack it again")
+        self._entries[str(name)] = entry
+
     @override
     def files(self) -> list[str]:
         return list(self._entries)
+
+    @override
+    def has_links(self) -> bool:
+        return False
+
+    @override
+    def notes(self) -> list[str]:
+        return []
 
     @override
     def folders(self) -> list[str]:

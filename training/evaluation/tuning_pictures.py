@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.manifest import Manifest
-from training.data.data_set import fingerprint, open_test
+from training.data.data_set import fingerprint, open_given_test, open_test
+from training.data.files_to_choose_on import find_labelled_files
 from training.data.formats import is_list
-from training.data.labelled_files import LabelledFiles, find_labelled_files, lies_below
+from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions, path_name
 from training.data.split_names import split_of
 from training.data.split_off import split_count
@@ -50,22 +51,17 @@ def pictures_to_tune_on(
     if options.test is None and (kept := _kept_part(options, manifest, names, given)):
         return kept
     if is_list(path):
-        part = open_test(replace(options, test=path), names)
-        files = part.files
-        notes = [part.note]
-        if files.split:
-            files = replace(files, source=f"{files.source}, {files.split} split")
+        files, notes = open_given_test(options, path, names)
     else:
-        files = find_labelled_files(path, names)
-        notes = [""]
+        files, notes = find_labelled_files(path, names)
     if files.split:
-        notes.append(f"test part: the {files.split} split of {path_name(path)}")
+        used = f"test part: the {files.split} split of {path_name(path)}"
     elif options.test is not None:
-        notes.append(f"test part: {path_name(path)}")
+        used = f"test part: {path_name(path)}"
     else:
         _refuse_trained_on(path, files, manifest)
-        notes.append(f"all {len(files):,} pictures of {path_name(path)}; the model must not have been trained on any")
-    return files, "; ".join(filter(None, notes))
+        used = f"all {len(files):,} pictures of {path_name(path)}; the model must not have been trained on any"
+    return files, "; ".join([used, *notes])
 
 
 def _kept_part(
@@ -115,12 +111,10 @@ def _refuse_trained_on(path: Path, files: LabelledFiles, manifest: Manifest) -> 
             f"{path}: the model was trained on data of this name, but the part kept from training cannot be split off "
             f"these; give the data and options of the training again, or {NEW_PICTURES}"
         )
-    in_train = [picture for picture in files.names if not is_list(path) and lies_below(picture, "train")]
-    if in_train or split_of(Path(name).stem) == "train":
-        reason = f"{in_train[0]} lies in a train folder" if in_train else "its name is that of a train split"
+    if split_of(Path(name).stem) == "train":
         raise DataError(
-            f"{path}: {reason}, and alpha must not be chosen on pictures the model was trained on; add a test folder "
-            f"beside it, or {NEW_PICTURES}"
+            f"{path}: its name is that of a train split, and alpha must not be chosen on pictures the model was "
+            f"trained on; add a test folder beside it, or {NEW_PICTURES}"
         )
     counts = files.class_counts.tolist()
     split = _split_as_trained(_DEFAULT, manifest)

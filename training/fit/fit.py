@@ -24,7 +24,7 @@ from models.objective import ALPHA_RANGE
 from models.scores import Scores
 from models.sentences import first_few
 from training.bundles.bundle_folders import new_bundle_folder
-from training.data.classes import check_exempt_class
+from training.data.classes import check_exempt_class, describe_classes
 from training.data.data_set import Splits, fingerprint, open_splits
 from training.data.labelled_files import LabelledFiles
 from training.data.labelled_images import LabelledImages, check_no_class_lost
@@ -111,7 +111,8 @@ def fit(options: FitOptions) -> Bundle:
     weights = weights_of(options.backbone, options.weights)
     splits = open_splits(options.data)
     check_exempt_class(options.data, splits.train.classes)
-    console.print(splits.note, markup=False, soft_wrap=True)
+    for line in (describe_classes(splits.train), splits.note):
+        console.print(line, markup=False, soft_wrap=True)
     num_classes = len(splits.train.classes)
     frozen = open_frozen(options.backbone, weights, options.head, options.changed_input or {}, num_classes)
     train, test = _features(options, splits, frozen, device, console)

@@ -21,7 +21,7 @@ from models.manifest import ClassInfo, ImageRecipe, OperatingPoint
 from models.sentences import first_few
 from models.tde import MAX_ALPHA
 from training.bundles.bundle_folders import new_bundle_folder
-from training.data.class_folders import open_class_folders
+from training.data.class_folders import class_folder_split
 from training.data.labelled_images import LabelledImages, load_images
 from training.data.options import path_name
 from training.errors import CheckpointError, DataError, RecipeError
@@ -98,9 +98,11 @@ def import_official(options: ImportOptions) -> Bundle:
         names = tuple(info.name for info in classes)
         images, part = load_test_images(options.data, names, recipe.image_recipe)
         source = part.files.source
+        console.print(part.note, soft_wrap=True, highlight=False, markup=False)
     points = _points(options, preset, has_images=images is not None)
     if options.train_data:
-        train_images = _training_images(options.train_data, classes, recipe.image_recipe)
+        train_images, note = _training_images(options.train_data, classes, recipe.image_recipe)
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
         points["label_free"] = _label_free(
             model.to(device), checkpoint.mean_feature, train_images, path_name(options.train_data)
         )
@@ -165,9 +167,9 @@ def _points(options: ImportOptions, preset: Preset, *, has_images: bool) -> dict
     return dict.fromkeys(names, OperatingPoint(alpha, words))
 
 
-def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRecipe) -> LabelledImages:
-    """Return the first training_count images by name of every class in the `train` split."""
-    files = open_class_folders(path, "train")
+def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRecipe) -> tuple[LabelledImages, str]:
+    """Return the first training_count images by name of every class in the `train` split, and a note on the others."""
+    files, notes = class_folder_split(path, "train")
     if unknown := sorted(set(files.classes) - {info.name for info in classes}):
         raise DataError(f"{files.source}: --classes lacks {len(unknown)} of these classes: {first_few(unknown)}")
     available = dict(zip(files.classes, files.class_counts.tolist(), strict=True))
@@ -180,7 +182,8 @@ def _training_images(path: Path, classes: tuple[ClassInfo, ...], recipe: ImageRe
     start = np.cumsum([0, *files.class_counts])
     position = {name: index for index, name in enumerate(files.classes)}
     chosen = [np.arange(info.training_count) + start[position[info.name]] for info in classes if info.training_count]
-    return load_images(files.part(np.concatenate(chosen)), recipe)
+    images = load_images(files.part(np.concatenate(chosen)), recipe)
+    return images, "; ".join([f"{files.source}: the first {len(images):,} of {len(files):,} pictures by name", *notes])
 
 
 def _label_free(model: Classifier, mean_feature: Tensor, images: LabelledImages, source: str) -> OperatingPoint:

@@ -41,6 +41,7 @@ def test_the_folder_of_a_picture_is_its_class(root: str) -> None:
 def test_if_there_is_a_test_folder_only_its_pictures_count() -> None:
     archive = opened(zipped({"train/cat/1.png": b"a", "test/dog/1.png": b"b", "train/cow/1.png": b"c"}))
     assert (archive.name(0), archive.labels) == ("test/dog/1.png", (1,))
+    assert archive.note == "the test split of the archive; its train split (2 pictures) is not used"
 
 
 def test_files_that_are_not_pictures_are_ignored() -> None:
@@ -49,13 +50,58 @@ def test_files_that_are_not_pictures_are_ignored() -> None:
     assert (len(archive), archive.name(0)) == (1, "cat/1.png")
 
 
+@pytest.mark.parametrize("split", ["val", "valid", "validation"])
+def test_without_a_test_folder_the_val_folder_counts_and_never_train(split: str) -> None:
+    archive = opened(zipped({"set/train/cat/1.png": b"a", "set/train/dog/1.png": b"b", f"set/{split}/dog/2.png": b"c"}))
+    assert (archive.name(0), archive.labels) == (f"set/{split}/dog/2.png", (1,))
+    assert archive.note == "the val split of the archive; its train split (2 pictures) is not used"
+
+
+def test_what_an_archive_holds_besides_is_counted_in_the_note() -> None:
+    extra = ("cat/2.bmp", "cat/.3.png", "cat/._1.png", "no_label/4.png", "__MACOSX/cat/5.png", "2026/dog/6.png")
+    archive = opened(zipped({"cat/1.png": b"a"} | dict.fromkeys(extra, b"x")))
+    assert archive.labels == (0, 1)
+    assert archive.note == (
+        "all 2 pictures of the archive; ignored in the archive, not JPEG, PNG or WebP by suffix: 1 .bmp, such as "
+        "cat/2.bmp; ignored in the archive, hidden by a dot before the name: 1 picture, cat/.3.png; left out 1 picture "
+        "without a label: 1 in no_label; taken together from 2 folders: the top folder (1), 2026 (1)"
+    )
+
+
+def test_a_link_in_an_archive_is_refused() -> None:
+    link = zipfile.ZipInfo("dog")
+    link.create_system = 3
+    link.external_attr = 0o120777 << 16
+    file = io.BytesIO(zipped({"cat/1.png": b"a"}))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(link, "../store/dog")
+    with pytest.raises(ArchiveError, match="dog: a link, which is not followed in an archive; pack the files"):
+        opened(file.getvalue())
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, "no pictures; put them into class folders"),
-        ({"notes.txt": b""}, "no pictures"),
-        ({"1.png": b""}, "is not in the folder of a class of the model"),
-        ({"cow/1.png": b""}, "its folder 'cow' is not a class of the model"),
+        (["train/cat/1.png"], "all pictures lie in a train folder, such as train/cat, and alpha must not be chosen on"),
+        (["Test/cat/1.png", "train/cat/2.png"], "Test differs from the split 'test' only in case; rename it to 'test'"),
+        (["test_images/cat/1.png", "train_images/cat/2.png"], "images' looks like the t.* split; rename it to 't"),
+        (["test/cat/1.png", "fox/2.png"], "the pictures in fox lie in no split, but others lie in test"),
+        (["Cat/1.png"], "'Cat' differs from 'cat' only in case: rename the folder"),
+        (["dog/cat/1.png"], "lie below two classes, 'dog' and 'cat'"),
+    ],
+)
+def test_an_archive_whose_parts_cannot_be_told_is_refused(files: list[str], sentence: str) -> None:
+    with pytest.raises(ArchiveError, match=sentence):
+        opened(zipped(dict.fromkeys(files, b"")))
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "no pictures found; put them into class folders"),
+        ({"notes.txt": b""}, "no pictures found; .*; ignored in the archive, not JPEG, PNG or WebP by suffix: 1 .txt"),
+        ({"1.png": b""}, "1.png is not in a class folder"),
+        ({"cow/1.png": b""}, "does not know 1 of these classes: cow; it knows cat, dog.* as in cow/1.png"),
         ({"../cat/1.png": b""}, "leads out of the archive"),
         ({"/cat/1.png": b""}, "leads out of the archive"),
         ({"cat\\..\\..\\1.png": b""}, "leads out of the archive"),

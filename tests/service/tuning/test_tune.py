@@ -72,6 +72,16 @@ async def test_an_archive_is_tuned_as_on_the_command_line(running: Running) -> N
     assert (report["unreadable"], report["saved_as"]) == ([], None)
 
 
+async def test_training_pictures_in_an_archive_are_not_tuned_on_and_the_report_says_so(running: Running) -> None:
+    files = {name.replace("set/", "set/valid/"): data for name, data in labelled().items()}
+    pooled = files | {name.replace("valid", "train"): picture(7) for name in files}
+    async with running(real=True) as service:
+        alone = (await send(service, zipped(files))).json()
+        report = (await send(service, zipped(pooled))).json()
+    assert report["data_note"] == "the val split of the archive; its train split (30 pictures) is not used"
+    assert (report["images"], report["alpha"], report["after"]) == (30, alone["alpha"], alone["after"])
+
+
 async def test_the_report_and_the_pages_example_have_the_documented_fields(running: Running) -> None:
     async with running(real=True) as service:
         report = (await send(service, zipped(labelled()))).json()

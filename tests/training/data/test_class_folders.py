@@ -37,7 +37,12 @@ def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper
     path = made(tmp_path, kind, *names)
     parts, notes = class_folder_parts(path)
     assert list(parts) == [""]
-    assert notes == [f"ignored in the class folders of {path.name}, not JPEG, PNG or WebP by suffix: 1 .txt"]
+    first = min(f"{wrapper}.thumbs/cat/1.png", f"{wrapper}dog/.2.png")
+    second = max(f"{wrapper}.thumbs/cat/1.png", f"{wrapper}dog/.2.png")
+    assert notes == [
+        f"ignored in {path.name}, not JPEG, PNG or WebP by suffix: 1 .txt, such as {wrapper}dog/notes.txt",
+        f"ignored in {path.name}, hidden by a dot before the name: 2 pictures, {first}, {second}",
+    ]
     files = parts[""]
     assert (files.classes, files.labels.tolist()) == (("cat", "dog"), [0, 0, 1])
     assert [files.read(name).decode() for name in files.names] == [wrapper + n for n in PLAIN[:3]]
@@ -45,7 +50,7 @@ def test_folders_without_a_split_are_one_part(tmp_path: Path, kind: str, wrapper
 
 @both_kinds
 def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Path, kind: str) -> None:
-    names = [f"set/{split}/{name}/1.png" for split in ("Training", "validation", "test") for name in ("a", "b")]
+    names = [f"set/{split}/{name}/1.png" for split in ("training", "validation", "test") for name in ("a", "b")]
     path = made(tmp_path, kind, *names, "set/licence.png")
     assert {split: len(files) for split, files in class_folder_parts(path)[0].items()} == {
         "train": 2,
@@ -55,14 +60,15 @@ def test_splits_are_found_below_a_wrapper_and_by_their_usual_names(tmp_path: Pat
     splits = open_splits(DataOptions(data=path))
     assert splits.test.names == ("set/test/a/1.png", "set/test/b/1.png")
     assert "its val split (2 pictures) is not used" in splits.note
+    assert "left out 1 picture beside the splits, in no class folder: set/licence.png" in splits.note
 
 
 def test_ignored_files_are_counted_by_suffix(tmp_path: Path) -> None:
     pictures = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(5)]
     others = ["cat/1.bmp", "cat/2.BMP", *(f"dog/1.{kind}" for kind in "abcdef"), "dog/.hidden", "read.me"]
     note = open_splits(DataOptions(data=made(tmp_path, "folder", *pictures, *others))).note
-    assert note.startswith("ignored in the class folders of data, not JPEG, PNG or WebP by suffix: 2 .bmp, 1 .")
-    assert ", 2 others; test part: 0.2 of each class" in note
+    assert note.startswith("ignored in data, not JPEG, PNG or WebP by suffix: 2 .bmp, 1 .")
+    assert ", 3 others, such as cat/1.bmp; test part: 0.2 of each class" in note
 
 
 def test_the_val_split_is_the_test_part_if_there_is_no_test_split(tmp_path: Path) -> None:
@@ -71,8 +77,13 @@ def test_the_val_split_is_the_test_part_if_there_is_no_test_split(tmp_path: Path
     assert (splits.test.source, splits.is_split_off) == ("data.zip, val split", False)
 
 
-def test_classes_may_have_the_names_of_splits(tmp_path: Path) -> None:
-    assert class_folder_parts(made(tmp_path, "folder", "test/1.png", "train/1.png"))[0][""].classes == ("test", "train")
+def test_a_class_may_have_the_name_of_a_split_and_the_note_says_so(tmp_path: Path) -> None:
+    parts, notes = class_folder_parts(made(tmp_path, "folder", "car/1.png", "train/1.png"))
+    assert parts[""].classes == ("car", "train")
+    assert notes == [
+        "taken for a class because its pictures lie directly in it: train (a split holds class folders, "
+        "train/CLASS/IMAGE)"
+    ]
 
 
 @pytest.mark.parametrize(

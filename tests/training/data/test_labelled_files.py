@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.labelled_files import LabelledFiles, find_labelled_files
+from training.data.files_to_choose_on import find_labelled_files
+from training.data.labelled_files import LabelledFiles
 from training.errors import DataError
 
 CLASSES = ("cat", "dog", "eel")
@@ -20,7 +21,7 @@ def found(root: Path, *names: str) -> LabelledFiles:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(name.encode())
             archive.write(file, name)
-    zipped, folder = (find_labelled_files(root / name, CLASSES) for name in ("data.zip", "data"))
+    zipped, folder = (find_labelled_files(root / name, CLASSES)[0] for name in ("data.zip", "data"))
     assert (zipped.names, zipped.labels.tolist()) == (folder.names, folder.labels.tolist())
     assert [zipped.read(name) for name in zipped.names] == [folder.read(name) for name in folder.names]
     return folder
@@ -34,7 +35,7 @@ def test_the_folder_of_a_picture_names_its_class(tmp_path: Path) -> None:
 
 
 def test_if_there_is_a_test_folder_only_its_pictures_count(tmp_path: Path) -> None:
-    files = found(tmp_path, "set/train/cat/1.png", "set/test/cat/2.png", "other/cat/3.png")
+    files = found(tmp_path, "set/train/cat/1.png", "set/test/cat/2.png")
     assert (files.names, files.source) == (("set/test/cat/2.png",), "data, test split")
 
 
@@ -42,7 +43,7 @@ def test_a_class_may_be_called_test(tmp_path: Path) -> None:
     for name in ("cat/1.png", "test/2.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"")
-    assert find_labelled_files(tmp_path, ("cat", "test")).labels.tolist() == [0, 1]
+    assert find_labelled_files(tmp_path, ("cat", "test"))[0].labels.tolist() == [0, 1]
 
 
 def test_other_and_hidden_files_are_ignored(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_the_names_that_zip_programs_write_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
         archive.writestr("./cat/1.png", b"one")
         archive.writestr("dog\\2.png", b"two")
-    files = find_labelled_files(tmp_path / "odd.zip", CLASSES)
+    files, _ = find_labelled_files(tmp_path / "odd.zip", CLASSES)
     assert [files.read(name) for name in files.names] == [b"one", b"two"]
 
 
@@ -81,7 +82,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, packed: bool, monk
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/1.png", bytes(10**6))
     (tmp_path / "data/cat/1.png").write_bytes(bytes(1001))
-    files = find_labelled_files(tmp_path / ("bomb.zip" if packed else "data"), CLASSES)
+    files, _ = find_labelled_files(tmp_path / ("bomb.zip" if packed else "data"), CLASSES)
     with pytest.raises(OSError, match="a picture has at most 1,000"):
         files.read("cat/1.png")
 

@@ -15,7 +15,7 @@ from models.update import Revision, update_bundle
 from tests.tiny_bundle import write_tiny_bundle
 from tests.training.data.tiny_pictures import pictures, write_zip
 from training import __main__ as cli
-from training.data.labelled_files import find_labelled_files
+from training.data.files_to_choose_on import find_labelled_files
 from training.evaluation.graph_scores import score_files
 
 FILES = {f"test/{name}": data for name, data in pictures(200).items()}
@@ -52,7 +52,7 @@ def test_figures_curve_and_calibration_are_saved(bundle: Path, data: Path, tmp_p
 
 def test_the_curve_is_the_accuracy_at_its_alphas(bundle: Path, data: Path) -> None:
     curve = save(bundle, data).metrics["curve"]
-    scores, _ = score_files(load_bundle(bundle), find_labelled_files(data, tuple(f"class {i}" for i in range(5))))
+    scores, _ = score_files(load_bundle(bundle), find_labelled_files(data, tuple(f"class {i}" for i in range(5)))[0])
     images = scores.labelled_intervals()
     assert (curve["alphas"][0], curve["alphas"][-1], 0.0 in curve["alphas"]) == (-2.0, 5.0, True)
     assert list(curve["figures"]) == ["overall", "balanced", "many", "medium", "few"]

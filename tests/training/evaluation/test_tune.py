@@ -18,7 +18,7 @@ from tests.training.data.tiny_pictures import TRUE_ALPHA, pictures, write_folder
 from training import __main__ as cli
 from training.bundles.model_card import is_generated, model_card
 from training.bundles.revise_bundle import revise_bundle
-from training.data.labelled_files import find_labelled_files
+from training.data.files_to_choose_on import find_labelled_files
 from training.errors import TrainingError
 from training.evaluation import tune as tuning
 from training.evaluation.graph_scores import score_files
@@ -71,7 +71,7 @@ def test_the_report_is_that_of_the_arithmetic_and_says_where_it_comes_from(
 ) -> None:
     found = report(tmp_path, bundle, "--data", archive)
     loaded = load_bundle(bundle)
-    scores, _ = score_files(loaded, find_labelled_files(archive, tuple(f"class {i}" for i in range(5))))
+    scores, _ = score_files(loaded, find_labelled_files(archive, tuple(f"class {i}" for i in range(5)))[0])
     expected = tune_scores(scores, loaded.class_counts, Objective())
     assert {key: found[key] for key in expected} == json.loads(json.dumps(expected))
     assert {key: value for key, value in found.items() if key not in expected} == {
@@ -290,7 +290,7 @@ def test_what_is_no_plain_file_is_written_to(tmp_path: Path) -> None:
 def test_a_batch_of_broken_pictures_only_is_skipped(bundle: Path, tmp_path: Path) -> None:
     many = {f"class 0/{index:04}.png": PICTURES[sorted(PICTURES)[0]] for index in range(800)}
     broken = {f"class 0/a{index:04}.png": b"" for index in range(80)}
-    files = find_labelled_files(write_zip(tmp_path / "x.zip", many | broken), tuple(f"class {i}" for i in range(5)))
+    files, _ = find_labelled_files(write_zip(tmp_path / "x.zip", many | broken), tuple(f"class {i}" for i in range(5)))
     scores, unreadable = score_files(load_bundle(bundle), files)
     assert (len(scores), len(unreadable)) == (800, 80)
     assert np.ptp(scores.logits, axis=0).max() < 1e-5  # float32: the same picture, in batches of different sizes

@@ -124,15 +124,21 @@ def test_data_with_the_class_counts_of_the_training_are_refused(bundle: Path, ph
 
 
 def test_a_train_folder_is_refused_and_the_test_or_val_folder_beside_it_is_used(bundle: Path, tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "set", {f"Train/{name}": data for name, data in PICTURES.items()})
+    root = write_folder(tmp_path / "set", {f"train/{name}": data for name, data in PICTURES.items()})
     manifest = load_bundle(bundle).manifest
-    with pytest.raises(DataError, match="lies in a train folder, and alpha must not be chosen"):
+    with pytest.raises(DataError, match=r"all pictures lie in a train folder, .* alpha must not be chosen"):
         taken(manifest, root)
+    with pytest.raises(DataError, match="give the class folders without the train folder"):
+        taken(manifest, root, test=root)
+    assert len(taken(manifest, root, test=root / "train")[0]) == len(PICTURES)
     with pytest.raises(DataError, match="its name is that of a train split"):
-        taken(manifest, root / "Train")
-    for split, name in (("val", "valid"), ("test", "Testing")):
+        taken(manifest, root / "train")
+    for split, name in (("val", "valid"), ("test", "testing")):
         write_folder(root, {f"{name}/class 1/{split}.png": b""})
-        assert taken(manifest, root) == ({f"{name}/class 1/{split}.png"}, f"test part: the {split} split of set")
+        names, note = taken(manifest, root)
+        assert names == {f"{name}/class 1/{split}.png"}
+        assert note.startswith(f"test part: the {split} split of set; its train split (200 pictures) is not used")
+    assert "its val split (1 picture) is not used" in note
 
 
 def test_other_data_are_used_whole_even_if_classes_are_missing(bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -140,7 +146,10 @@ def test_other_data_are_used_whole_even_if_classes_are_missing(bundle: Path, pho
     other = write_folder(tmp_path / "new", {"2026/class 3/a.png": b"", "class 1/b.png": b""})
     names, note = taken(manifest, other)
     assert names == {"2026/class 3/a.png", "class 1/b.png"}
-    assert note == "all 2 pictures of new; the model must not have been trained on any"
+    assert note == (
+        "all 2 pictures of new; the model must not have been trained on any; taken together from 2 folders: the top "
+        "folder (1), 2026 (1)"
+    )
     listed = tmp_path / "new.txt"
     listed.write_text("new/class 1/b.png\tclass 1\n")
     assert taken(manifest, listed)[0] == {"new/class 1/b.png"}
