@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models.bundle import find_bundles, load_bundle  # noqa: E402
+from models.bundle import load_bundle  # noqa: E402
 from models.prior import estimate_prior, log_prior  # noqa: E402
+from models.repository import find_bundles  # noqa: E402
 from models.tde import softmax  # noqa: E402
 from models.tuning import halves  # noqa: E402
 from training.evaluation.calibration import fit_calibration  # noqa: E402

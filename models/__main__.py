@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, find_bundles, load_bundle
+from models.bundle import Bundle, load_bundle
 from models.errors import BundleError
 from models.manifest import Manifest
+from models.repository import MANIFEST, find_bundles, is_broken_link
 
 __all__ = ["command_line", "describe", "main"]
 
@@ -52,7 +53,7 @@ def describe(bundle: Bundle) -> str:
     recipe = manifest.input
     exempt = "none" if manifest.exempt_class is None else manifest.classes[manifest.exempt_class].name
     lines = [
-        f"{manifest.name}/{manifest.version}: {manifest.task}, format {manifest.format_version}, in {bundle.path}",
+        f"{manifest.name}/{manifest.version}: {manifest.task}, format {manifest.format_version}, in {bundle.place}",
         f"  input    shorter side to {recipe.resize} px, centre crop {recipe.height} x {recipe.width} px (H x W); "
         f"mean {_numbers(recipe.mean)}, std {_numbers(recipe.std)} in the graph",
         f"  head     K = {manifest.num_heads} heads, tau = {manifest.tau:g}, gamma = {manifest.gamma:g}, "
@@ -86,9 +87,9 @@ def _checked(folder: Path) -> Iterator[Bundle | BundleError]:
 
 def _bundles_in(folder: Path) -> list[Path]:
     """Return the folder if it is a bundle, else the versions of a model, else every bundle in a folder of models."""
-    entries = folder.iterdir() if folder.is_dir() else ()
-    inner = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    if not inner or (folder / "manifest.json").exists():
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
+    inner = [entry for entry in entries if entry.is_dir() or is_broken_link(entry)]
+    if not inner or folder / MANIFEST in entries:
         return [folder]
     if all(entry.name.isdecimal() for entry in inner):
         return sorted(inner, key=lambda entry: int(entry.name))

@@ -31,11 +31,11 @@ from models.errors import (
     BundleShapeError,
     BundleValueError,
 )
-from models.manifest import NAME_PATTERN, Manifest
+from models.manifest import Manifest
+from models.repository import MANIFEST, bundle_name, bundle_path, is_broken_link, real_folder
 
-__all__ = ["Bundle", "check_repository", "find_bundles", "is_version", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "load_bundle", "save_bundle"]
 
-MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 HEAD = "head.safetensors"
 CARD = "README.md"
@@ -50,12 +50,13 @@ class Bundle:
     """A verified model. The arrays are read-only.
 
     Args:
-        path: the folder NAME/VERSION.
+        path: the folder NAME/VERSION, as an absolute path; NAME and VERSION may be links.
         manifest: the contents of manifest.json.
         class_effect: (K, C) float32, see models/tde.py.
         mean_feature: (D,) float32, the mean training feature; for information only, since class_effect already contains
             it.
         class_counts: (C,) int64 training images of each class.
+        folder: the folder that `path` led to when the bundle was read; the same path if neither part is a link.
 
     """
 
@@ -64,23 +65,29 @@ class Bundle:
     class_effect: NDArray[np.float32]
     mean_feature: NDArray[np.float32]
     class_counts: NDArray[np.int64]
+    folder: Path
 
     @property
     def model_path(self) -> Path:
         """The ONNX graph."""
-        return self.path / GRAPH
+        return self.folder / GRAPH
+
+    @property
+    def place(self) -> str:
+        """The path for messages; if it is a link, with the folder that it led to."""
+        return str(self.path) if self.folder == self.path else f"{self.path} (linked to {self.folder})"
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Read the bundle in the folder `path` = .../NAME/VERSION.
+    """Read the bundle in the folder `path` = .../NAME/VERSION, where NAME and VERSION may be links.
 
-    If another bundle takes its place while it is read (`update.py`), it is read again.
+    If another bundle takes its place while it is read (`update.py`, or a changed link), it is read again.
 
     Raises:
         BundleError: one of its subclasses, if the bundle is not valid; the message starts with the folder.
 
     """
-    folder = Path(path).resolve()
+    folder = bundle_path(path)
     attempts = MAX_ATTEMPTS
     while True:
         attempts -= 1
@@ -92,7 +99,7 @@ def load_bundle(path: Path | str) -> Bundle:
                 continue
             kind = BundleMissingFileError if isinstance(error, OSError) else type(error)
             what = f"cannot be read: {error}" if isinstance(error, OSError) else str(error)
-            raise kind(f"bundle {folder.parent.name}/{folder.name}: {what}") from error
+            raise kind(f"{bundle_name(folder)}: {what}") from error
 
 
 def save_bundle(
@@ -125,7 +132,9 @@ def save_bundle(
     """
     if directory.exists() or directory.is_symlink():
         raise BundleExistsError(f"{directory} already exists; delete it, or choose another version")
-    directory = directory.resolve()
+    directory = bundle_path(directory)
+    if is_broken_link(directory.parent):
+        raise BundlePathError(f"{directory.parent} is a link that leads nowhere; remove it, or link it to a folder")
     tensors: dict[str, NDArray[Any]] = {
         "class_effect": np.ascontiguousarray(class_effect, np.float32),
         "mean_feature": np.ascontiguousarray(mean_feature, np.float32),
@@ -153,48 +162,7 @@ def save_bundle(
         except OSError as error:
             raise BundleExistsError(f"{directory} could not be put in place: {error}") from error
         sync_folder(directory.parent)
-    return dataclasses.replace(bundle, path=directory)
-
-
-def find_bundles(root: Path) -> list[Path]:
-    """Return the folders NAME/VERSION in a folder, by name, then version, without hidden folders and plain files.
-
-    Raises:
-        BundleMissingFileError: the folder does not exist.
-        BundlePathError: a folder in it is not NAME, or one in NAME is not a version.
-
-    """
-    check_repository(root)
-    found = []
-    for model in _folders(root):
-        versions = _folders(model)
-        strangers = [folder.name for folder in versions if not is_version(folder.name)]
-        if not NAME_PATTERN.fullmatch(model.name) or strangers or not versions:
-            wrong = (
-                f"{strangers[0]!r} is not a version" if strangers else f"{model.name!r} is not a model with versions"
-            )
-            raise BundlePathError(f"{model}: {wrong}; bundles lie as NAME/VERSION, a version is 1, 2, 3, ...")
-        found += sorted(versions, key=lambda folder: int(folder.name))
-    return found
-
-
-def check_repository(root: Path) -> None:
-    """Check that a folder can hold bundles.
-
-    Raises:
-        BundleMissingFileError: the folder does not exist.
-        BundlePathError: it is a bundle itself.
-
-    """
-    if not root.is_dir():
-        raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
-    if (root / MANIFEST).exists():
-        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, which holds NAME/VERSION")
-
-
-def is_version(name: str) -> bool:
-    """Return whether a folder of this name may hold a version of a model."""
-    return name.isascii() and name.isdigit() and not name.startswith("0")
+    return dataclasses.replace(bundle, path=directory, folder=real_folder(directory))
 
 
 def _identity(folder: Path) -> tuple[int, int, int] | None:
@@ -206,12 +174,16 @@ def _identity(folder: Path) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
-def _load(folder: Path) -> Bundle:
+def _load(path: Path) -> Bundle:
+    if link := next(filter(is_broken_link, (path.parent, path)), None):
+        raise BundleMissingFileError(f"{link} is a link that leads nowhere")
+    folder = real_folder(path)  # followed once, so that all files are read from one folder if a link is changed
     if not folder.is_dir():
-        raise BundleMissingFileError(f"there is no folder {folder}")
+        raise BundleMissingFileError(f"there is no folder {path}")
     manifest = Manifest.from_json(_read(folder, MANIFEST, strict_json.MAX_BYTES + 1))
-    if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
-        raise BundlePathError(f"manifest.json says it is {manifest.name}/{manifest.version}; name the folder so")
+    if (path.parent.name, path.name) != (manifest.name, str(manifest.version)):
+        says = f"manifest.json says it is {manifest.name}/{manifest.version}"
+        raise BundlePathError(f"{says}; name the folder so, or the link to it")
     listed = manifest.sha256
     if missing := [name for name in (GRAPH, HEAD, CARD) if name not in listed]:
         raise BundleChecksumError(f"manifest.json lists no sha256 for {', '.join(missing)}")
@@ -234,17 +206,18 @@ def _load(folder: Path) -> Bundle:
     )
     tensors = _read_tensors(contents[HEAD])
     _check_tensors(tensors, manifest)
-    return Bundle(folder, manifest, **tensors)
+    return Bundle(path, manifest, **tensors, folder=folder)
 
 
 def _read(folder: Path, name: str, at_most: int = -1) -> bytes:
-    """Return the content, or its first `at_most` bytes, of a regular file that lies in the folder itself."""
+    """Return the content, or its first `at_most` bytes, of a regular file in the folder; it may be linked inside it."""
     path = folder / name
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: symlinks in a circle, before Python 3.13
-        raise BundleMissingFileError(f"{name} is missing") from error
-    if target.parent != folder:
+        what = "is a link that leads nowhere" if path.is_symlink() else "is missing"
+        raise BundleMissingFileError(f"{name} {what}") from error
+    if not target.is_relative_to(folder):
         raise BundlePathError(f"{name} leads out of the folder, to {target}; copy the file instead of linking it")
     if not stat.S_ISREG(target.stat().st_mode):
         raise BundlePathError(f"{name} is not a regular file")
@@ -294,7 +267,3 @@ def _check_tensors(tensors: dict[str, NDArray[Any]], manifest: Manifest) -> None
 
 def _listing(types: Mapping[str, str]) -> str:
     return ", ".join(f"{name[:60]} {types[name]}" for name in sorted(types)[:10]) or "nothing"
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))

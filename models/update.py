@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.bundle import CARD, GRAPH, HEAD, MANIFEST, Bundle, load_bundle
+from models.bundle import CARD, GRAPH, HEAD, Bundle, load_bundle
 from models.durable_files import exchange, sync_folder, write_file
 from models.errors import BundlePathError, BundleUpdateError
 from models.manifest import Manifest
+from models.repository import MANIFEST, bundle_name, bundle_path, real_folder
 
 __all__ = ["Revision", "check_updatable", "update_bundle"]
 
@@ -47,6 +48,9 @@ class Revision:
 def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bundle:
     """Replace the bundle's manifest, and if asked its card and other files: verified and complete, or not at all.
 
+    If NAME or VERSION is a link, the folder that it leads to is exchanged, and the link stays: `place` of the result
+    names both.
+
     Args:
         path: the folder NAME/VERSION.
         revise: gets the present bundle, returns its revision. Updates of one model wait for one another, so it sees
@@ -59,39 +63,48 @@ def update_bundle(path: Path | str, revise: Callable[[Bundle], Revision]) -> Bun
         BundleError: the bundle or its revision is not valid, or the folder cannot be replaced.
 
     """
-    folder = Path(path).resolve()
-    with _exclusive_lock(folder):
-        bundle = load_bundle(folder)
-        check_updatable(folder)
+    path = bundle_path(path)
+    folder = real_folder(path)
+    with _exclusive_lock(path, folder):
+        bundle = load_bundle(path)
+        if bundle.folder != folder:
+            raise BundleUpdateError(f"{bundle_name(path)}: the link was changed while it was read; start again")
+        check_updatable(path)
         revision = revise(bundle)
         _check_names(revision)
         for left_behind in folder.parent.glob(f"{_SCRATCH}*"):  # by a process that was killed
             shutil.rmtree(left_behind, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder.parent, ignore_cleanup_errors=True) as scratch:
-                staged = Path(scratch, folder.parent.name, folder.name)
+                staged = Path(scratch, path.parent.name, path.name)
                 _stage(staged, bundle, revision)
                 revised = load_bundle(staged)
                 exchange(staged, folder)
         except OSError as error:
-            raise BundleUpdateError(f"{_bundle_name(folder)}: could not be replaced: {error}") from error
+            raise BundleUpdateError(f"{bundle_name(path)}: could not be replaced: {error}") from error
         sync_folder(folder.parent)
-    return dataclasses.replace(revised, path=folder)
+    return dataclasses.replace(revised, path=path, folder=folder)
 
 
 def check_updatable(path: Path | str) -> None:
     """Check early that `update_bundle` can write.
 
     Raises:
-        BundleUpdateError: the bundle's folder or the one around it is read-only.
+        BundleUpdateError: the bundle's folder or the one around it is read-only, or its files are links.
 
     """
-    folder = Path(path).resolve()
+    path = bundle_path(path)
+    folder = real_folder(path)
     for needed in (folder, folder.parent):
         if needed.is_dir() and not os.access(needed, os.W_OK | os.X_OK):
             raise BundleUpdateError(
-                f"{_bundle_name(folder)}: the folder {needed} cannot be written; copy the bundle or change permissions"
+                f"{bundle_name(path)}: the folder {needed} cannot be written; copy the bundle or change permissions"
             )
+    if linked := sorted(file.name for file in folder.glob("[!.]*") if file.is_symlink()):
+        raise BundleUpdateError(
+            f"{bundle_name(path)}: {linked[0]} is a link, to {(folder / linked[0]).readlink()}; change the bundle "
+            "where its files come from, or copy it"
+        )
 
 
 def _check_names(revision: Revision) -> None:
@@ -108,17 +121,17 @@ def _stage(staged: Path, bundle: Bundle, revision: Revision) -> None:
     manifest = dataclasses.replace(revision.manifest, sha256=dict(sorted(checksums.items())))
     staged.mkdir(parents=True)
     for name in checksums:
-        write_file(staged / name, files[name] if name in files else (bundle.path / name).read_bytes())
+        write_file(staged / name, files[name] if name in files else (bundle.folder / name).read_bytes())
     write_file(staged / MANIFEST, manifest.to_json().encode())
-    for hidden in bundle.path.glob(".*"):  # not part of the bundle, but kept
+    for hidden in bundle.folder.glob(".*"):  # not part of the bundle, but kept
         if hidden.is_dir() and not hidden.is_symlink():
             shutil.copytree(hidden, staged / hidden.name, symlinks=True)
         else:
             shutil.copy2(hidden, staged / hidden.name, follow_symlinks=False)
     for name in (*checksums, MANIFEST):
-        old = bundle.path / name
-        _copy_owner_and_mode(staged / name, old if old.exists() else bundle.path / MANIFEST)
-    _copy_owner_and_mode(staged, bundle.path)
+        old = bundle.folder / name
+        _copy_owner_and_mode(staged / name, old if old.exists() else bundle.folder / MANIFEST)
+    _copy_owner_and_mode(staged, bundle.folder)
     sync_folder(staged)
 
 
@@ -130,18 +143,14 @@ def _copy_owner_and_mode(new: Path, old: Path) -> None:
 
 
 @contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path, folder: Path) -> Iterator[None]:
     """Wait until no other process updates a version of this model; the lock is released if its process dies."""
     try:
         descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise BundleUpdateError(f"{_bundle_name(folder)}: cannot be opened: {error}") from error
+        raise BundleUpdateError(f"{bundle_name(path)}: cannot be opened: {error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def _bundle_name(folder: Path) -> str:
-    return f"bundle {folder.parent.name}/{folder.name}"

@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
 from engines.base import EngineError
-from models.bundle import check_repository
+from models.repository import check_repository
 from models.sentences import first_few
 from service.catalog.reconciler import PendingCommand, Reconciler
 from service.catalog.state import CatalogEntry, Refusal

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from engines.base import Engine, EngineFactory
 from models.bundle import Bundle, load_bundle
-from models.errors import BundlePathError
 from service.cores import CORES
 from service.inference.registry import ServedModel
 from service.inference.warm_up import warm_up
@@ -72,11 +71,6 @@ def load_model(
     started = time.perf_counter()
     bundle = load_bundle(folder)
     manifest = bundle.manifest
-    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
-        raise BundlePathError(
-            f"bundle {folder.parent.name}/{folder.name}: a link leads to {manifest.name}/{manifest.version}; link to a "
-            "folder with the same name and version"
-        )
     engine = make_engine(bundle)
     policy = warm_up(bundle, engine, max_batch_images, clock)
     log.info(

@@ -238,7 +238,8 @@ class Reconciler:
         """Return the model, or None and the reason."""
         bundle = f"bundle {folder.parent.name}/{folder.name}"
         try:
-            folder.stat()
+            with suppress(FileNotFoundError):  # the loader says more about it
+                folder.stat()
             return self._load_bundle(folder), ""
         except (BundleError, EngineError) as error:
             if self.starting and isinstance(error, DeviceError):

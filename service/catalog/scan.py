@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.bundle import is_version
 from models.manifest import NAME_PATTERN
+from models.repository import is_version
 
 __all__ = ["Fingerprint", "Scan", "fingerprint", "scan", "shown"]
 
@@ -65,7 +65,7 @@ def scan(root: Path) -> Scan:
         except OSError as error:
             if not os.path.lexists(folder):  # it was removed after it was listed
                 continue
-            invalid[shown(name), ""] = f"the folder cannot be read: {error.strerror}"
+            invalid[shown(name), ""] = f"the folder cannot be read: {_why(error)}"
             unreadable.add(name)
             continue
         invalid |= {(name, version): why for version, why in not_versions.items()}
@@ -104,12 +104,16 @@ def _versions(folder: Path) -> tuple[dict[int, Fingerprint], dict[str, str]]:
             problem = ""
         except OSError as error:
             is_folder = True
-            problem = f"cannot be read: {error.strerror}"
+            problem = f"cannot be read: {_why(error)}"
         if is_folder and is_version(name) and len(name) <= 10 and int(name) <= MAX_VERSION:
             versions[int(name)] = fingerprint(folder / name)
         elif is_folder:
             invalid[shown(name)] = problem or f"not a version; a version is 1, 2, 3, ..., up to {MAX_VERSION}"
     return versions, invalid
+
+
+def _why(error: OSError) -> str | None:
+    return "it is a link that leads nowhere" if isinstance(error, FileNotFoundError) else error.strerror
 
 
 def _visible(folder: Path) -> list[str]:

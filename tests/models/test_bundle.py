@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.bundle import Bundle, find_bundles, load_bundle
+from models.bundle import Bundle, load_bundle
 from models.errors import (
     BundleError,
     BundleExistsError,
@@ -18,6 +18,7 @@ from models.errors import (
     BundleShapeError,
     ManifestError,
 )
+from models.repository import find_bundles
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
 
 

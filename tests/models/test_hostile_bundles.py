@@ -182,7 +182,7 @@ def test_a_link_out_of_the_folder(folder: Path, tmp_path: Path, name: str) -> No
 def test_a_link_to_itself(folder: Path) -> None:
     (folder / "README.md").unlink()
     (folder / "README.md").symlink_to("README.md")
-    assert refusal(folder, errors.BundleMissingFileError) == "bundle tiny/1: README.md is missing"
+    assert refusal(folder, errors.BundleMissingFileError) == "bundle tiny/1: README.md is a link that leads nowhere"
 
 
 def test_a_pipe_that_would_never_end(folder: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_bundle_of_another_name(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     moved = folder.rename(tmp_path / "other" / "1")
     sentence = refusal(moved, errors.BundlePathError)
-    assert sentence == "bundle other/1: manifest.json says it is tiny/1; name the folder so"
+    assert sentence == "bundle other/1: manifest.json says it is tiny/1; name the folder so, or the link to it"
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from models.bundle import is_version
 from models.errors import BundleExistsError
 from models.manifest import NAME_PATTERN
+from models.repository import is_broken_link, is_version
 from training.errors import ExportError
 from training.output_files import check_output_folder
 from training.run.checkpoint import CHECKPOINT_NAME
@@ -51,8 +51,8 @@ def new_bundle_folder(out: Path) -> Path:
         out: NAME/VERSION, returned as it is, or NAME, which gets the next free version.
 
     Raises:
-        ExportError: the name or the version is invalid, a file lies where a folder has to be, or the bundle would lie
-            inside another model.
+        ExportError: the name or the version is invalid, a file or a broken link lies where a folder has to be, or the
+            bundle would lie inside another model.
         TrainingError: the folder cannot be written to.
         models.errors.BundleExistsError: the folder exists already.
 
@@ -66,6 +66,8 @@ def new_bundle_folder(out: Path) -> Path:
         raise ExportError(f"--out {out}: {out.name} is not a version; versions are 1, 2, 3, ..., without leading zeros")
     if file := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None):
         raise ExportError(f"--out {out}: {file} is a file; a bundle is a folder NAME/VERSION, such as cifar10-lt/1")
+    if link := next(filter(is_broken_link, (out, *out.parents)), None):
+        raise ExportError(f"--out {out}: {link} is a link that leads nowhere; remove it, or link it to a folder")
     model = out.parent if versioned else out
     _check_outside_models(out, model)
     check_output_folder(model, "--out")

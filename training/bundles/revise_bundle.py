@@ -41,7 +41,7 @@ def revise_bundle(
         if any(current.sha256[name] != scored.manifest.sha256[name] for name in _NETWORK_FILES):
             raise TrainingError(f"{bundle.path}: the network was replaced while it was being scored; start again")
         changed = change(current)
-        regenerated = is_generated((bundle.path / "README.md").read_bytes(), current)
+        regenerated = is_generated((bundle.folder / "README.md").read_bytes(), current)
         if not regenerated:
             return Revision(changed)
         return Revision(changed, model_card(changed), card_files or {})

@@ -119,9 +119,9 @@ def _save(bundle: Bundle, scores: Scores, protocol: dict[str, dict[str, Any]], s
     curve = {} if confirmed else {"curve.svg": curve_of(bundle.manifest.name, scores, protocol)}
     _, regenerated = revise_bundle(bundle, change, curve)
     if confirmed:
-        return f"saved curve and calibration in {bundle.path}; its figures are confirmed and stay as they were"
+        return f"saved curve and calibration in {bundle.place}; its figures are confirmed and stay as they were"
     card = "its card and curve are updated" if regenerated else "its card was edited by hand and is left unchanged"
-    return f"saved figures, curve and calibration in {bundle.path}; {card}"
+    return f"saved figures, curve and calibration in {bundle.place}; {card}"
 
 
 def same_figures(one: Any, other: Any) -> bool:

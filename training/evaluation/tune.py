@@ -147,7 +147,7 @@ def _save(bundle: Bundle, name: str, objective: Objective, report: dict[str, Any
     _, regenerated = revise_bundle(bundle, change)
     before = f", replacing {replaced.alpha:.4g} ({replaced.chosen_by})" if replaced else ""
     card = "its card lists it" if regenerated else "its card was edited by hand and is left unchanged"
-    return f"saved as {name} in {bundle.path}: alpha {point.alpha:.4g}{before}; {card}"
+    return f"saved as {name} in {bundle.place}: alpha {point.alpha:.4g}{before}; {card}"
 
 
 def _plot(report: dict[str, Any], scores: Scores, file_format: str) -> bytes:

@@ -22,6 +22,7 @@ from service.catalog.reconciler import PendingCommand, Reconciler
 from service.errors import ModelLoadError, UnknownModelError, UnknownVersionError
 from service.inference.registry import Registry
 from service.metrics import Metrics
+from tests.linked_bundles import switch, volume
 from tests.tiny_bundle import write_tiny_bundle
 
 
@@ -247,7 +248,85 @@ def test_a_pipe_in_place_of_a_file_does_not_block(catalog: SteppedCatalog) -> No
 def test_a_link_to_another_model_is_refused(catalog: SteppedCatalog) -> None:
     (catalog.root / "c").symlink_to("b")
     catalog.scan()
-    assert catalog.refused()["c/1"].startswith("bundle c/1: a link leads to b/1")
+    assert catalog.refused()["c/1"] == (
+        "bundle c/1: manifest.json says it is b/1; name the folder so, or the link to it"
+    )
+
+
+def test_a_linked_version_is_served_under_its_own_name(catalog: SteppedCatalog, tmp_path: Path) -> None:
+    stored = write_tiny_bundle(tmp_path / "made", "a", 2).rename(tmp_path / "tuesday")
+    (catalog.root / "a" / "2").symlink_to(stored)
+    catalog.scan()
+    assert (catalog.running()["a"], catalog.refused()) == ([2], {})
+
+
+def test_a_linked_model_is_served_under_its_own_name(catalog: SteppedCatalog, tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "made", "c")
+    (tmp_path / "made" / "c").rename(tmp_path / "release-7")
+    (catalog.root / "c").symlink_to("../release-7")
+    catalog.scan()
+    assert (catalog.running(), catalog.refused()) == ({"a": [1], "b": [1], "c": [1]}, {})
+
+
+def releases(tmp_path: Path) -> list[Path]:
+    """Return the folders of two releases with the models a and b, whose networks differ."""
+    roots = [tmp_path / f"release-{seed}" for seed in (1, 2)]
+    for seed, root in enumerate(roots, 1):
+        for name in ("a", "b"):
+            write_tiny_bundle(root, name, seed=seed)
+    return roots
+
+
+def networks(catalog: SteppedCatalog) -> dict[str, str]:
+    return {served.name: served.bundle.manifest.sha256["model.onnx"] for served in catalog.registry}
+
+
+@pytest.mark.parametrize("linked", ["", "a", "a/1"])
+def test_a_switched_link_is_noticed_wherever_it_stands(tmp_path: Path, linked: str) -> None:
+    old, new = releases(tmp_path)
+    root = tmp_path / "models"
+    if linked:
+        (root / linked).parent.mkdir(parents=True)
+    (root / linked).symlink_to(old / linked)
+    catalog = SteppedCatalog(root)
+    before = networks(catalog)
+    catalog.scan()
+    assert networks(catalog) == before
+    switch(root / linked, new / linked)
+    catalog.scan()
+    after = networks(catalog)
+    assert (after.keys() == before.keys(), set(after.values()) & set(before.values())) == (True, set())
+    assert (catalog.refused(), len(catalog.loads)) == ({}, 2 * len(before))
+    shutil.rmtree(old)
+    catalog.scan()
+    assert (networks(catalog), len(catalog.loads)) == (after, 2 * len(before))
+
+
+@pytest.mark.parametrize("place", ["", "a", "a/1"])
+def test_a_switched_kubernetes_volume_is_noticed_wherever_it_is_mounted(tmp_path: Path, place: str) -> None:
+    old, new = releases(tmp_path)
+    root = tmp_path / "models"
+    volume(root / place, old / place, "2026_11_29")
+    catalog = SteppedCatalog(root)
+    before = networks(catalog)
+    volume(root / place, new / place, "2026_11_30")
+    catalog.scan()
+    after = networks(catalog)
+    assert (after.keys() == before.keys(), set(after.values()) & set(before.values())) == (True, set())
+    assert catalog.refused() == {}
+
+
+@pytest.mark.parametrize("target", ["gone", "1"])
+def test_a_link_that_breaks_leaves_its_version_in_service(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "models"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "1").symlink_to(write_tiny_bundle(tmp_path / "made", "a"))
+    catalog = SteppedCatalog(root)
+    switch(root / "a" / "1", target)
+    catalog.scan()
+    assert catalog.running() == {"a": [1]}
+    assert ("leads nowhere" in catalog.refused()["a/1"]) == (target == "gone")
+    assert ("symbolic links" in catalog.refused()["a/1"]) == (target == "1")
 
 
 def test_a_bundle_that_changes_while_it_is_loaded_is_loaded_again(catalog: SteppedCatalog, tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_a_bundle_in_a_bundle_is_refused(model: Path, name: str) -> None:
         new_bundle_folder(model / name)
 
 
+@pytest.mark.parametrize("name", ["gone/1", "gone", "tiny/2"])
+def test_a_broken_link_in_place_of_a_folder_is_named_before_anything_is_computed(model: Path, name: str) -> None:
+    link = model.parent / ("tiny/2" if name == "tiny/2" else "gone")
+    link.symlink_to("nowhere")
+    with pytest.raises(ExportError, match=f"{link} is a link that leads nowhere; remove it, or link it to a folder"):
+        new_bundle_folder(model.parent / name)
+
+
+def test_the_next_version_of_a_linked_model_counts_links_too(model: Path, tmp_path: Path) -> None:
+    (model / "2").symlink_to("1")
+    (tmp_path / "deployed").mkdir()
+    (tmp_path / "deployed" / "tiny").symlink_to(model)
+    assert new_bundle_folder(tmp_path / "deployed" / "tiny") == tmp_path / "deployed" / "tiny" / "3"
+
+
 def test_a_free_folder_is_returned_and_a_taken_one_refused(model: Path) -> None:
     assert new_bundle_folder(model) == model / "2"
     assert new_bundle_folder(model / "7") == model / "7"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, load_bundle
+from models.bundle import load_bundle
 from models.tuning import Objective
 from models.tuning import tune as tune_scores
 from tests.tiny_bundle import TinyModel, write_tiny_bundle
@@ -268,15 +268,23 @@ def test_if_the_bundle_cannot_be_written_no_other_file_is_written(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["models", "r.json"]
 
 
+def test_a_point_saved_through_a_link_says_which_folder_has_changed(
+    bundle: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deployed" / "tiny").mkdir(parents=True)
+    link = tmp_path / "deployed" / "tiny" / "1"
+    link.symlink_to(bundle.rename(tmp_path / "release"))
+    assert run(link, "--data", archive, "--save-as", "mine") == 0
+    assert f"saved as mine in {link} (linked to {tmp_path}/release): alpha " in capsys.readouterr().out
+    assert "mine" in load_bundle(link).manifest.operating_points
+    assert link.readlink() == tmp_path / "release"
+
+
 def test_a_network_replaced_during_scoring_does_not_get_the_others_alpha(bundle: Path) -> None:
     scored = load_bundle(bundle)
     other = dataclasses.replace(scored.manifest, sha256=scored.manifest.sha256 | {"model.onnx": "0" * 64})
     with pytest.raises(TrainingError, match="the network was replaced while it was being scored"):
-        revise_bundle(Bundle(bundle, other, *_arrays(scored)), lambda manifest: manifest)
-
-
-def _arrays(bundle: Bundle) -> tuple[Any, Any, Any]:
-    return bundle.class_effect, bundle.mean_feature, bundle.class_counts
+        revise_bundle(dataclasses.replace(scored, manifest=other), lambda manifest: manifest)
 
 
 def test_what_is_no_plain_file_is_written_to(tmp_path: Path) -> None:
