@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.errors import UnreadableImageError, UnsupportedImageError
 
-__all__ = ["MAX_SCANS", "count_scans", "undecodable", "unreadable", "webp_size"]
+__all__ = ["MAX_SCANS", "count_scans", "looks_like_a_picture", "undecodable", "unreadable", "webp_size"]
 
 MAX_SCANS = 100  # of a JPEG; encoders write up to a dozen, and each scan is a pass over the whole picture
 _SCAN = 0xDA
@@ -35,6 +35,17 @@ _OTHER_FORMATS = (  # offset, first bytes, name
     (0, b"%PDF", "PDF"),
     (0, b"8BPS", "Photoshop"),
 )
+_FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"RIFF", "WebP"))
+
+
+def looks_like_a_picture(data: bytes) -> bool:
+    """Return whether the first bytes are those of a picture format, supported or not.
+
+    >>> [looks_like_a_picture(data) for data in (b"RIFF\\x24", b"GIF89a", b"alpha=0")]
+    [True, True, False]
+    """
+    known = _other_format(data) is not None
+    return known or any(data.startswith(magic) for magic, _ in _FORMATS)
 
 
 def unreadable(data: bytes) -> UnreadableImageError | UnsupportedImageError:
@@ -42,10 +53,9 @@ def unreadable(data: bytes) -> UnreadableImageError | UnsupportedImageError:
 
     Pillow's own texts speak of Python objects and byte strings, so they are only in the error's cause.
     """
-    for offset, magic, name in _OTHER_FORMATS:
-        if data[offset : offset + len(magic)] == magic:
-            return UnsupportedImageError(f"the image is a {name} file; send JPEG, PNG or WebP")
-    for magic, name in ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"RIFF", "WebP")):
+    if name := _other_format(data):
+        return UnsupportedImageError(f"the image is a {name} file; send JPEG, PNG or WebP")
+    for magic, name in _FORMATS:
         if data.startswith(magic) and (name != "WebP" or b"WEBP".startswith(data[8:12])):
             return _another_jpeg(data) or UnreadableImageError(
                 f"the {name} image is truncated or damaged: its header cannot be read; save or send it again"
@@ -136,3 +146,8 @@ def count_scans(image: Image.Image, data: bytes) -> int:
         if kind != 0x01:  # it stands alone; every other marker is followed by a length
             position += max(2, int.from_bytes(data[position : position + 2]))
     return scans
+
+
+def _other_format(data: bytes) -> str | None:
+    """Return the name of a known format that is not supported."""
+    return next((name for offset, magic, name in _OTHER_FORMATS if data.startswith(magic, offset)), None)

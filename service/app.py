@@ -118,14 +118,26 @@ def create_app(settings: Settings, load: Callable[[Path], ServedModel] | None = 
         redirect_slashes=False,
     )
     app.context = app.state.context = context
-    features = (classify, alpha, tune, operating_points, feedback_routes, job_routes, models)
-    modules = (*features, infer, openinference, health)
-    for module in modules:
-        app.include_router(module.router)
+    routers = (
+        classify.router,
+        alpha.pictures,
+        alpha.router,
+        tune.router,
+        operating_points.router,
+        feedback_routes.labels,
+        feedback_routes.router,
+        job_routes.router,
+        models.router,
+        infer.router,
+        openinference.router,
+        health.router,
+    )
+    for router in routers:
+        app.include_router(router)
     add_documentation(app)
     add_playground(app)
     add_error_handlers(app, context.metrics)
-    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     app.methods_of_paths = {each.path: set() for each in routes if each.include_in_schema}
     for route in routes:
         app.methods_of_paths.get(route.path, set()).update(route.methods or ())

@@ -47,6 +47,10 @@ class MultipartError(ClientError, status=400, code="bad_multipart"):
     """The form cannot be parsed, or has no pictures in `files` or no zip file in `archive`."""
 
 
+class ProtocolQueryError(ClientError, status=400, code="invalid_query"):
+    """A request under `/v2` has a query, in which the protocol defines no parameters."""
+
+
 class MalformedRequestError(ClientError, status=400, code="malformed_request"):
     """The request is not valid HTTP/1.1, or its address is not percent-encoded; the server closes the connection."""
 
@@ -143,10 +147,7 @@ class TooManyLabelsError(ClientError, status=413, code="too_many_labels"):
 
 
 class UnsupportedMediaTypeError(ClientError, status=415, code="unsupported_media_type"):
-    """The `Content-Type` is not one that the route takes.
-
-    To classify, send a picture or a form; for feedback and operating points, JSON; to tune, JSON or a form.
-    """
+    """The body is not a picture or a form, to classify; not JSON, for feedback; not JSON or a form, elsewhere."""
 
 
 class ExpectationError(ClientError, status=417, code="expectation_failed"):
@@ -154,7 +155,7 @@ class ExpectationError(ClientError, status=417, code="expectation_failed"):
 
 
 class RequestError(ClientError, status=422, code="invalid_request"):
-    """A parameter has the wrong type, or the body is not the JSON that the route expects."""
+    """A parameter is unknown, given twice or of the wrong type, or the body is not the JSON that the route expects."""
 
 
 class AlphaError(ClientError, status=422, code="alpha_invalid"):
@@ -192,8 +193,7 @@ class OperatingPointNameError(ClientError, status=422, code="operating_point_nam
 class ArchiveError(ClientError, status=422, code="bad_archive"):
     """The archive cannot be used as a whole.
 
-    It is not a zip file, has a path that leads out of it, a folder that is not a class or no pictures, or is a zip
-    bomb.
+    It is not a zip file, has a path leading out of it, a folder that is not a class or no pictures, or is a zip bomb.
     """
 
 

@@ -14,24 +14,25 @@ from models.alpha_path import alpha_path
 from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
-from service.context import context_of, request_id_of
+from service.context import context_of
 from service.errors import AlphaRangeError, NoCurveError
 from service.feedback.store import FeedbackStore
 from service.inference.network_output import NetworkOutput
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
-from service.routes.requested_model import Served
 from service.schemas.alpha import AlphaPathResponse, CurveResponse
 from service.schemas.common import ErrorResponse
-from service.schemas.parameters import PathFrom, PathTo, Prior, Since, TimeoutMs
+from service.schemas.parameters import ModelName, ModelVersion, PathFrom, PathTo, Prior, Since, TimeoutMs
 from service.tuning.exempt_class import refuse_exempt
 from service.web.json_response import json_response
-from service.web.picture_requests import PICTURES_BODY, answer_pictures
+from service.web.parameter_route import ParameterRoute
+from service.web.picture_requests import PicturePlan, PictureRoute
 from service.web.query_parameters import check_alpha_range, parse_prior, parse_since
 
-__all__ = ["router"]
+__all__ = ["pictures", "router"]
 
-router = APIRouter(tags=["choose alpha"])
+router = APIRouter(tags=["choose alpha"], route_class=ParameterRoute)
+pictures = APIRouter(tags=["choose alpha"], route_class=PictureRoute)
 
 
 class PathQuery(NamedTuple):
@@ -42,40 +43,38 @@ class PathQuery(NamedTuple):
     prior_shift: Float | None
 
 
-@router.post(
+@pictures.post(
     "/v1/models/{model}/alpha-path",
     summary="Find the winning class at every alpha",
     responses={
         200: {"model": AlphaPathResponse},
         **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503, 504)},
     },
-    openapi_extra=PICTURES_BODY,
     response_class=Response,
+    response_model=None,
 )
-async def read_alpha_path(
+def read_alpha_path(
     request: Request,
-    served: Served,
+    model: ModelName,
+    version: ModelVersion = None,
     from_: PathFrom = None,
     to: PathTo = None,
     prior: Prior = None,
     timeout_ms: TimeoutMs = None,
-) -> Response:
+) -> PicturePlan:
     """Send pictures as for classify. The path is exact: ascending, without gaps, and with each class at most once.
 
     Each step is an interval of alpha in which one class has the highest probability. Where two steps meet, their
     classes tie.
     """
+    served = context_of(request).registry.get(model, version)
     refuse_exempt(served)
     low = -math.inf if from_ is None else from_
     high = math.inf if to is None else to
     if not (low < high and low < math.inf and high > -math.inf):
         raise AlphaRangeError(f"a path from alpha {low:g} to {high:g} is empty; `from` must be below `to`")
     query = OutputQuery(_paths, PathQuery(low, high, parse_prior(prior, served.bundle)), heavy=True)
-    context = context_of(request)
-    request_id = request_id_of(request)
-    return await answer_pictures(
-        request, request_id, context, served, query, lambda _, steps: {"path": steps}, timeout_ms
-    )
+    return PicturePlan(served, query, lambda _, steps: {"path": steps}, timeout_ms)
 
 
 def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQuery]) -> list[list[dict[str, Any]]]:
@@ -111,7 +110,8 @@ def _paths(served: ServedModel, output: NetworkOutput, queries: Sequence[PathQue
 )
 async def read_accuracy_curve(
     request: Request,
-    served: Served,
+    model: ModelName,
+    version: ModelVersion = None,
     source: Annotated[
         Literal["bundle", "feedback"],
         Query(description="`bundle`: as measured when the bundle was made; `feedback`: from the labels received since"),
@@ -123,6 +123,7 @@ async def read_accuracy_curve(
 ) -> Response:
     """Get accuracy at evenly spaced alphas, exactly: overall, by group, and the means of per-class recall."""
     context = context_of(request)
+    served = context.registry.get(model, version)
     if source == "bundle":
         answer = _bundle_curve(served)
     else:

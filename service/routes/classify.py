@@ -5,20 +5,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.models import Example
 
-from service.context import context_of, request_id_of
+from service.context import context_of
 from service.feedback.kept_results import KeptResult
 from service.inference.predictions import PicturePredictions, PredictionParameters, is_heavy, predict
 from service.inference.queries import OutputQuery
 from service.schemas.classify import ClassifyResponse
 from service.schemas.common import ErrorResponse
 from service.schemas.parameters import ModelName, ModelVersion, Prior, TimeoutMs
-from service.web.direct_route import DirectRoute
-from service.web.picture_requests import PICTURES_BODY, answer_pictures
+from service.web.picture_requests import PicturePlan, PictureRoute
 from service.web.query_parameters import parse_alphas, parse_prior, parse_top_k
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["classify"], route_class=DirectRoute)
+router = APIRouter(tags=["classify"], route_class=PictureRoute)
 _ALPHA = """A number or the name of an operating point. 0 is the plain classifier; larger values remove more of the
 preference for frequent classes. Repeat the parameter for several predictions; the network runs once for all of them.
 Default: `balanced`."""
@@ -37,10 +36,10 @@ _ALPHAS: dict[str, Example] = {
         200: {"model": ClassifyResponse},
         **{status: {"model": ErrorResponse} for status in (400, 404, 413, 415, 422, 500, 503, 504)},
     },
-    openapi_extra=PICTURES_BODY,
     response_class=Response,
+    response_model=None,
 )
-async def classify(
+def classify(
     request: Request,
     model: ModelName,
     version: ModelVersion = None,
@@ -48,11 +47,12 @@ async def classify(
     top_k: Annotated[int | None, Query(description=_TOP_K, json_schema_extra={"minimum": 1})] = None,
     prior: Prior = None,
     timeout_ms: TimeoutMs = None,
-) -> Response:
+) -> PicturePlan:
     """Send one picture as the body, or one or more in a form's `files` field: JPEG, PNG or WebP.
 
     The format is recognized by the picture's bytes. If a picture in a form is broken, its result has an `error` instead
-    of `predictions`. If all of them are broken, the request fails with the first one's error.
+    of `predictions`. If all of them are broken, the request fails with the first one's error. A form may have the
+    parameters in fields of their own.
     """
     context = context_of(request)
     served = context.registry.get(model, version)
@@ -76,4 +76,4 @@ async def classify(
         return {"predictions": predicted.predictions, "head_cosine": predicted.head_cosine}
 
     query = OutputQuery(predict, parameters, heavy=is_heavy(served, parameters), lines=len(alphas) * parameters.top_k)
-    return await answer_pictures(request, request_id_of(request), context, served, query, render, timeout_ms)
+    return PicturePlan(served, query, render, timeout_ms)

@@ -10,18 +10,19 @@ from service.context import context_of, request_id_of
 from service.errors import RequestError, ServiceError, TooManyLabelsError, describe
 from service.feedback.label_evaluation import Feedback
 from service.inference.registry import ServedModel
-from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.document import body_schema
 from service.schemas.feedback import FeedbackRequest, FeedbackResponse, FeedbackSummary
-from service.schemas.parameters import Since
+from service.schemas.parameters import ModelName, ModelVersion, Since
 from service.web.bodies import read_json
 from service.web.json_response import json_response
+from service.web.parameter_route import ParameterRoute, QueryRoute
 from service.web.query_parameters import parse_since
 
-__all__ = ["router"]
+__all__ = ["labels", "router"]
 
-router = APIRouter(tags=["feedback"])
+router = APIRouter(tags=["feedback"], route_class=ParameterRoute)
+labels = APIRouter(tags=["feedback"], route_class=QueryRoute)
 MAX_LAST = 1_000_000
 MAX_INDEX = 2**53  # a larger float may stand for several integers
 _LAST = "How many of the newest labels the optimum is computed from. Default: the setting `drift_labels`."
@@ -42,7 +43,7 @@ _BODY = {
 }
 
 
-@router.post(
+@labels.post(
     "/v1/feedback",
     summary="Send labels for one or more results",
     responses={
@@ -91,12 +92,14 @@ async def send_feedback(request: Request) -> Response:
 )
 async def summarize_feedback(
     request: Request,
-    served: Served,
+    model: ModelName,
+    version: ModelVersion = None,
     since: Since = None,
     last: Annotated[int | None, Query(description=_LAST, ge=1, le=MAX_LAST)] = None,
 ) -> Response:
     """Get label counts, the best alpha for the newest labels, and how far the alpha in force is from it."""
     context = context_of(request)
+    served = context.registry.get(model, version)
     after = parse_since(since, context.feedback.clock())
     if context.drift_monitor.is_heavy(last):
         return json_response(

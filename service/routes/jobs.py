@@ -11,10 +11,11 @@ from service.schemas.common import ErrorResponse
 from service.schemas.parameters import JobId
 from service.schemas.tuning import JobDescription
 from service.web.json_response import iso_time
+from service.web.parameter_route import ParameterRoute
 
 __all__ = ["describe_job", "router"]
 
-router = APIRouter(tags=["choose alpha"])
+router = APIRouter(tags=["choose alpha"], route_class=ParameterRoute)
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for status in (404, 422, 503)}
 
 

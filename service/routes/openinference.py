@@ -3,16 +3,17 @@
 These routes never compress an answer, because the protocol's clients do not decompress it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from typing_extensions import override
 
 from service.context import Context, context_of
-from service.errors import NotSupportedError, RequestError
+from service.errors import NotSupportedError, ProtocolQueryError, RequestError
 from service.inference.registry import Registry, ServedModel
 from service.openinference import documentation as docs
 from service.openinference.metadata import (
@@ -38,12 +39,33 @@ from service.schemas.openinference import (
 )
 from service.web.bodies import read_body
 from service.web.json_response import json_response
+from service.web.route_parameters import RouteParameters
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["open inference protocol"])
 ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Endpoint = Callable[..., Any]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+UNCHECKED = {"/v2/health/live", "/v2/health/ready", "/v2/{rest:path}"}
+
+
+class _ProtocolRoute(APIRoute):
+    """A route without a query. Probes may have one, and an unknown path has its own error."""
+
+    @override
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        parameters = RouteParameters(lambda: None, ProtocolQueryError)
+
+        async def handle_without_query(request: Request) -> Response:
+            if self.path not in UNCHECKED:
+                parameters.in_query(request.scope["query_string"])
+            return await handle(request)
+
+        return handle_without_query
+
+
+router = APIRouter(tags=["open inference protocol"], route_class=_ProtocolRoute)
 
 
 def _of_model(suffix: str, name: str, summary: str, responses: docs.Responses) -> Callable[[Endpoint], Endpoint]:

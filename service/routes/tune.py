@@ -2,32 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from typing_extensions import override
 
 from models.objective import ALPHA_RANGE, OBJECTIVES, Constraint, Objective
 from service.context import Context, context_of, request_id_of
-from service.errors import (
-    ClientDisconnectedError,
-    JobCancelledError,
-    MultipartError,
-    OverloadedError,
-    PriorError,
-    RequestError,
-    UploadTimeoutError,
-)
+from service.errors import JobCancelledError, MultipartError, PriorError, RequestError
 from service.inference.registry import ServedModel
 from service.jobs.job import Progress, Report, Work
 from service.routes.jobs import describe_job
-from service.routes.requested_model import Served
 from service.schemas.common import ErrorResponse
 from service.schemas.document import body_schema
-from service.schemas.tuning import JobAnswer, TuneOrder, TuneReport, TuneRequest
+from service.schemas.parameters import FROM_ROUTE, ModelName, ModelVersion
+from service.schemas.tuning import JobAnswer, TuneReport, TuneRequest
 from service.settings import Settings
 from service.storage.operating_points import OperatingPoints
 from service.tuning.archives import open_archive
@@ -35,22 +25,21 @@ from service.tuning.exempt_class import refuse_exempt
 from service.tuning.tune_on_archive import tune_on_archive
 from service.tuning.tune_on_feedback import tune_on_feedback
 from service.tuning.tune_on_traffic import tune_on_traffic
-from service.web.bodies import check_charset, limited, media_type_of, read_json, validated
+from service.web.archive_form import ARCHIVE_FIELD, Archive, closed_on_error, read_archive_form
+from service.web.parameter_route import MULTIPART, ParameterRoute
 from service.web.query_parameters import check_alpha_range, parse_since
-from service.web.uploads import MULTIPART
+from service.web.uploads import is_form
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["choose alpha"])
 MAX_WAIT_SECONDS = 30.0
-MAX_UPLOAD_SECONDS = 600.0
 MAX_ARCHIVE_NAME_LENGTH = 100
 _WAIT = "Seconds to wait for the result. If it takes longer, the answer is 202 with a job to poll."
 _ON_RESULTS = """Choose alpha on earlier results: those with labels (`feedback`), or recent ones without (`traffic`).
 
 `POST …/alpha/tune` takes the same JSON."""
 _FORM: dict[str, Any] = {
-    "archive": {
+    ARCHIVE_FIELD: {
         "type": "string",
         "format": "binary",
         "description": "a zip file with a folder of pictures for each class, CLASS/IMAGE",
@@ -108,6 +97,42 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _TuneRoute(ParameterRoute):
+    """The route of tuning: a form may also have an archive, which goes to disk if it is large."""
+
+    @override
+    async def answer(self, request: Request) -> Response:
+        if not is_form(request):
+            return await super().answer(request)
+        context = context_of(request)
+        in_query = self.in_query(request)
+        _check_early(context, request.path_params["model"], in_query.get("version"))
+        with context.jobs.upload():
+            archive, in_form = await read_archive_form(request, context.settings, self.parameters)
+        with closed_on_error(archive):
+            if "source" not in in_query:
+                in_form.setdefault("source", "archive")
+            if archive is None and in_form.get("source") == "archive":
+                raise MultipartError(
+                    f"the form has no file in the field {ARCHIVE_FIELD!r}; send a zip file of class folders there, or "
+                    "choose on `feedback` or `traffic` with `source`"
+                )
+            arguments = self.parameters.arguments(in_query, in_form)
+        response: Response = await self.endpoint(request, **request.path_params, **arguments, archive=archive)
+        return response
+
+
+def _check_early(context: Context, model: str, version: int | None) -> None:
+    """Refuse an archive before it is read if no version of the model that the request can mean can be tuned."""
+    served = context.registry.get(model, version)
+    versions = [served] if version is not None else context.registry.versions_of(model)
+    if len(versions) == 1:
+        refuse_exempt(served)
+
+
+router = APIRouter(tags=["choose alpha"], route_class=_TuneRoute)
+
+
 @router.post(
     "/v1/models/{model}/alpha/tune-on-results",
     name="tune_alpha_on_results",
@@ -126,8 +151,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 )
 async def tune_alpha(
     request: Request,
-    served: Served,
+    model: ModelName,
+    order: Annotated[TuneRequest, FROM_ROUTE],
+    version: ModelVersion = None,
     wait: Annotated[float, Query(description=_WAIT, ge=0, le=MAX_WAIT_SECONDS)] = 1.0,
+    archive: Annotated[Archive | None, FROM_ROUTE] = None,
 ) -> Response:
     """Send a form with a zip file of class folders, `archive`. This address takes the JSON of `tune-on-results`, too.
 
@@ -137,8 +165,16 @@ async def tune_alpha(
     `val`, and never `train`; `data_note` says what was left out.
     """
     context = context_of(request)
-    refuse_exempt(served)
-    work = await _work(request, context, served)
+    with closed_on_error(archive):  # until a job has it
+        served = context.registry.get(model, version)
+        refuse_exempt(served)
+        _check_fields(order, served, archive)
+        objective = _objective(order, context.settings)
+        _check_name(context.operating_points, served, order)
+        if archive is None:
+            work = _work(context, served, order, objective)
+        else:
+            work = await _archive_work(context, served, order, objective, archive)
     manifest = served.bundle.manifest
     job = await context.jobs.submit(manifest.name, manifest.version, request_id_of(request), work)
     if not await job.wait(wait):
@@ -152,14 +188,8 @@ async def tune_alpha(
     return Response(orjson.dumps(job.result), media_type="application/json")
 
 
-async def _work(request: Request, context: Context, served: ServedModel) -> Work:
-    """Read the request, refuse it early if possible, and return the work of the job."""
-    if media_type_of(request) == MULTIPART:
-        return await _archive_work(request, context, served)
-    order = validated(TuneRequest, await read_json(request, context.settings.max_json_mb, context.body_budget))
-    _check_fields(order, served)
-    objective = _objective(order, context.settings)
-    _check_name(context.operating_points, served, order)
+def _work(context: Context, served: ServedModel, order: TuneRequest, objective: Objective) -> Work:
+    """Return the work of a job on feedback or traffic."""
     since = None if order.since is None else parse_since(str(order.since), context.feedback.clock())
 
     async def run(progress: Progress) -> Report:
@@ -175,31 +205,23 @@ async def _work(request: Request, context: Context, served: ServedModel) -> Work
         target = order.target if isinstance(order.target, str) else "given"
         return f"mean prediction of {report['images']:,} pictures closest to the {target} prior; no labels used"
 
-    return Work(run, _finisher(context.operating_points, served, order, order.source, chosen_by))
+    return Work(run, _finisher(context.operating_points, served, order, chosen_by))
 
 
-async def _archive_work(request: Request, context: Context, served: ServedModel) -> Work:
-    settings = context.settings
-    check_charset(request)
-    with context.jobs.upload():
-        upload, fields = await _read_form(request, settings.max_archive_mb)
-    file: IO[bytes] = upload.file
-    try:
-        order = validated(TuneOrder, fields)
-        objective = _objective(order, settings)
-        _check_name(context.operating_points, served, order)
-        archive = await asyncio.to_thread(
-            open_archive,
-            file,
-            served.class_indices,
-            max_files=settings.max_archive_files,
-            max_image_bytes=settings.max_body_bytes,
-        )
-    except BaseException:
-        file.close()
-        raise
-    name = upload.filename or ""
-    name = name if name.isprintable() and 0 < len(name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
+async def _archive_work(
+    context: Context, served: ServedModel, order: TuneRequest, objective: Objective, upload: Archive
+) -> Work:
+    """Return the work of a job on an archive."""
+    archive = await asyncio.to_thread(
+        open_archive,
+        upload.file,
+        served.class_indices,
+        max_files=context.settings.max_archive_files,
+        max_image_bytes=context.settings.max_body_bytes,
+    )
+    name = (
+        upload.name if upload.name.isprintable() and 0 < len(upload.name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
+    )
 
     async def run(progress: Progress) -> Report:
         return await tune_on_archive(context.worker, context.jobs.compute, served, archive, objective, progress)
@@ -207,44 +229,17 @@ async def _archive_work(request: Request, context: Context, served: ServedModel)
     def chosen_by(report: Report) -> str:
         return f"{objective}, on {report['images']:,} labelled pictures of {name}"
 
-    return Work(run, _finisher(context.operating_points, served, order, "archive", chosen_by), file.close)
+    return Work(run, _finisher(context.operating_points, served, order, chosen_by), upload.file.close)
 
 
-async def _read_form(request: Request, max_mb: float) -> tuple[UploadFile, dict[str, Any]]:
-    """Return the archive and the other fields. A large archive is on disk; the caller closes the file."""
-    try:
-        async with asyncio.timeout(MAX_UPLOAD_SECONDS):
-            form = await limited(request, max_mb).form(max_files=1, max_fields=64)
-    except TimeoutError as error:
-        raise UploadTimeoutError(
-            f"the archive took more than {MAX_UPLOAD_SECONDS:g} s to arrive; send a smaller one"
-        ) from error
-    except OSError as error:  # the disk is full
-        raise OverloadedError(f"the archive cannot be written to disk: {error.strerror}; try again later") from error
-    except HTTPException as error:  # raised by Starlette for a form that it cannot parse
-        raise MultipartError(f"the form cannot be read: {error.detail}") from error
-    except ClientDisconnect as error:
-        raise ClientDisconnectedError("the client disconnected while it was sending") from error
-    upload = form.get("archive")
-    if not isinstance(upload, UploadFile):
-        await form.close()
-        raise MultipartError("the form has no file in the field 'archive'; send a zip file of class folders there")
-    fields = [(name, value) for name, value in form.multi_items() if name != "archive"]
-    if any(name == "constraints" for name, _ in fields):
-        upload.file.close()
-        raise RequestError("unknown field 'constraints'; send each constraint in a field 'constraint'")
-    constraints = [value for name, value in fields if name == "constraint"]
-    return upload, {name: value for name, value in fields if name != "constraint"} | {"constraints": constraints}
-
-
-def _check_name(points: OperatingPoints, served: ServedModel, order: TuneOrder) -> None:
+def _check_name(points: OperatingPoints, served: ServedModel, order: TuneRequest) -> None:
     """Refuse a name before the job starts instead of after it."""
     if order.save_as is not None:
         points.check_name(served.bundle.manifest, order.save_as)
 
 
 def _finisher(
-    points: OperatingPoints, served: ServedModel, order: TuneOrder, source: str, chosen_by: Callable[[Report], str]
+    points: OperatingPoints, served: ServedModel, order: TuneRequest, chosen_by: Callable[[Report], str]
 ) -> Callable[[Report], Awaitable[Report]]:
     """Return the function that stores the alpha if `save_as` asks for it, and completes the report."""
     manifest = served.bundle.manifest
@@ -254,21 +249,30 @@ def _finisher(
             await points.set(
                 manifest, order.save_as, report["alpha"], chosen_by=chosen_by(report), who=order.who, why=order.why
             )
-        origin = {"model": manifest.name, "version": manifest.version, "source": source}
+        origin = {"model": manifest.name, "version": manifest.version, "source": order.source}
         return origin | report | {"saved_as": order.save_as}
 
     return finish
 
 
-def _check_fields(order: TuneRequest, served: ServedModel) -> None:
+def _check_fields(order: TuneRequest, served: ServedModel, archive: Archive | None) -> None:
     """Refuse fields that this source would ignore.
 
     Raises:
-        RequestError: a field does not apply to this source.
+        RequestError: the source is an archive, and there is none; or a field does not apply to this source.
         PriorError: a target does not have one weight for each class.
 
     """
     fields = order.model_fields_set
+    if order.source == "archive" and archive is None:
+        raise RequestError(
+            f"source: there is no archive; send a zip file of class folders as {MULTIPART} in the field "
+            f"{ARCHIVE_FIELD!r}, or give `feedback` or `traffic`"
+        )
+    if order.source != "archive" and archive is not None:
+        raise RequestError(f"source: {order.source} needs no archive; leave out one of them")
+    if order.source == "archive" and (others := fields & {"since", "target"}):
+        raise RequestError(f"{min(others)}: does not apply to an archive")
     if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
         raise PriorError(
             f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"
@@ -282,7 +286,7 @@ def _check_fields(order: TuneRequest, served: ServedModel) -> None:
         raise RequestError("target: applies to traffic only; for feedback, which has labels, give an `objective`")
 
 
-def _objective(order: TuneOrder, settings: Settings) -> Objective:
+def _objective(order: TuneRequest, settings: Settings) -> Objective:
     """Return the objective of a request.
 
     Raises:

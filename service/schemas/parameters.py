@@ -1,10 +1,38 @@
 """Path and query parameters with example values; the documentation page offers them and fills in the first."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
 
-__all__ = ["JobId", "ModelName", "ModelVersion", "PathFrom", "PathTo", "PointName", "Prior", "Since"]
+__all__ = [
+    "FROM_ROUTE",
+    "JobId",
+    "ModelName",
+    "ModelVersion",
+    "PathFrom",
+    "PathTo",
+    "PointName",
+    "Prior",
+    "Since",
+    "TextName",
+    "TimeoutMs",
+]
+
+FROM_ROUTE = Depends(lambda: None)  # marks an argument that the route hands over; FastAPI does not document it
+
+
+@dataclass(frozen=True)
+class TextName:
+    """The name of a list in a query or a form, where each of its values is a parameter of its own.
+
+    Args:
+        name: the name there; a JSON body has the list under the field's own name.
+
+    """
+
+    name: str
+
 
 _PRIOR = """How frequent the classes are among your pictures: `train` (as in training, changes nothing), `uniform`, or a
 JSON object with a weight above 0 for every class. The server adds log p_target − log p_train to the logits at every

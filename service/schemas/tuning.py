@@ -1,19 +1,19 @@
 """The shapes of tuning: requests, reports and jobs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.objective import ALPHA_RANGE, OBJECTIVES
 from service.schemas.alpha import Curve
 from service.schemas.common import ErrorBody, Interval, LineOf100, LineOf500
+from service.schemas.parameters import TextName
 
 __all__ = [
     "EXAMPLES",
     "JobAnswer",
     "JobDescription",
     "LogitAdjustment",
-    "TuneOrder",
     "TuneReport",
     "TuneRequest",
     "UnreadableImage",
@@ -77,13 +77,17 @@ _JOB: dict[str, Any] = {
 EXAMPLES = {"TuneReport": _REPORT, "JobDescription": _JOB}
 
 
-class TuneOrder(BaseModel):
-    """What to choose alpha for, and whether to store it."""
+class TuneRequest(BaseModel):
+    """What to choose alpha on, what to choose it for, and whether to store it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    source: Literal["archive", "feedback", "traffic"] = Field(
+        description="`feedback`: results with labels; `traffic`: recent pictures without labels",
+        json_schema_extra={"enum": ["feedback", "traffic"]},
+    )
     objective: str = Field("balanced", description=f"one of {', '.join(OBJECTIVES)}; not for traffic")
-    constraints: list[str] = Field(
+    constraints: Annotated[list[str], TextName("constraint")] = Field(
         default_factory=list,
         max_length=8,
         description="constraints that the chosen alpha must meet",
@@ -94,14 +98,6 @@ class TuneOrder(BaseModel):
     save_as: str | None = Field(None, description="store the alpha as this operating point", examples=["today"])
     who: LineOf100 = Field("anonymous", description="who asks for it, for the history")
     why: LineOf500 = Field("", description="the reason, for the history")
-
-
-class TuneRequest(TuneOrder):
-    """What to choose alpha on, if not an archive."""
-
-    source: Literal["feedback", "traffic"] = Field(
-        description="`feedback`: results with labels; `traffic`: recent pictures without labels"
-    )
     since: str | float | None = Field(
         None, description="only data since then: a time, or a number of seconds before now"
     )

@@ -297,4 +297,9 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         kilobytes = self._max_head_bytes / 1000
-        self.refuse(HeadTooLargeError(f"the address and headers exceed {kilobytes:g} kB; send long values in the body"))
+        self.refuse(
+            HeadTooLargeError(
+                f"the address and headers exceed {kilobytes:g} kB; send long parameters, such as a prior for many "
+                "classes, as fields of the form with the pictures, or of a JSON body"
+            )
+        )

@@ -1,10 +1,12 @@
 """Request bodies: read up to a limit, whatever Content-Length says, parsed as JSON, and validated.
 
-JSON has a lower limit than pictures because the event loop parses it while all other requests wait.
+A JSON object with the same key twice is refused, because a parser would pass over one of the values. JSON has a lower
+limit than pictures because the event loop parses it while all other requests wait.
 """
 
 import codecs
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -23,11 +25,17 @@ from service.errors import (
 from service.inference.admission import BodyBudget
 
 __all__ = [
+    "JSON_TYPE",
+    "MAX_SHOWN_LENGTH",
     "body_chunks",
     "check_charset",
     "check_content_length",
+    "has_body",
     "limited",
     "media_type_of",
+    "not_json",
+    "parse_json",
+    "problem",
     "read_body",
     "read_json",
     "validated",
@@ -35,12 +43,19 @@ __all__ = [
 
 Fields = TypeVar("Fields", bound=BaseModel)
 MAX_SHOWN_LENGTH = 64  # characters of a value that an error message quotes
+JSON_TYPE = "application/json"
 CHARSETS = {"utf-8", "ascii", "iso8859-1"}  # Python's names; other codecs raise various errors or produce surrogates
 
 
 def media_type_of(request: Request) -> str:
     """Return the body's media type in lower case, without parameters; "" if the request has no Content-Type."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def has_body(request: Request) -> bool:
+    """Return whether a request announces a body."""
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
 
 
 def check_charset(request: Request) -> None:
@@ -136,41 +151,86 @@ async def read_json(request: Request, max_mb: float, body_budget: BodyBudget) ->
         BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
 
     """
-    media_type = media_type_of(request)
-    if media_type != "application/json":
-        raise UnsupportedMediaTypeError(
-            f"content type {media_type[:MAX_SHOWN_LENGTH]!r} is not JSON; send application/json"
-        )
+    if media_type_of(request) != JSON_TYPE:
+        raise not_json(request)
+    return parse_json(await read_body(request, max_mb, body_budget))
+
+
+def parse_json(text: bytes, what: str = "the body") -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: the JSON.
+        what: how an error message names it.
+
+    Raises:
+        RequestError: it is not JSON, or an object has a key twice.
+
+    >>> parse_json(b'{"alpha": 1, "alpha": 2}')
+    Traceback (most recent call last):
+        ...
+    service.errors.RequestError: the body has the key 'alpha' twice; give it once
+
+    """
     try:
-        return orjson.loads(await read_body(request, max_mb, body_budget))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
+        raise RequestError(f"{what} is not JSON: {error}") from error
+
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise RequestError(f"{what} has the key {key[:MAX_SHOWN_LENGTH]!r} twice; give it once")
+            seen.add(key)
+
+    if isinstance(value, dict | list):
+        try:
+            json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str)  # orjson keeps the last value
+        except RecursionError as error:
+            raise RequestError(f"{what} is nested too deep") from error
+    return value
 
 
-def validated(model: type[Fields], fields: Any) -> Fields:
-    """Return the fields of a body as an object.
+def not_json(request: Request) -> UnsupportedMediaTypeError:
+    """Return the error for a body that is not JSON."""
+    media_type = media_type_of(request)
+    return UnsupportedMediaTypeError(f"content type {media_type[:MAX_SHOWN_LENGTH]!r} is not JSON; send {JSON_TYPE}")
+
+
+def validated(model: type[Fields], fields: Mapping[str, Any], names: Mapping[str, str]) -> Fields:
+    """Return the fields of a request as an object.
 
     Args:
         model: its pydantic model.
-        fields: the parsed body.
+        fields: the values, by field.
+        names: what the request calls each field.
 
     Raises:
-        RequestError: a field is missing, unknown or invalid; the message names the first such field.
+        RequestError: a field is missing or invalid; the message names the first such field.
 
     """
-    names = ", ".join(model.model_fields)
-    if not isinstance(fields, dict):
-        raise RequestError(f"the body must be a JSON object; its fields are: {names}")
-    unknown = next((name for name in fields if name not in model.model_fields), None)
-    if unknown is not None:
-        raise RequestError(f"unknown field {unknown[:MAX_SHOWN_LENGTH]!r}; the fields are: {names}")
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(f"{part!s:.64}" for part in first["loc"][:2]) or "the body"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise RequestError(f"{where}: {reason[:1].lower()}{reason[1:]}, not {_shown(first['input'])}") from error
+        first = error.errors(include_url=False)[0]["loc"]
+        where = [names.get(str(part), str(part)) if not index else str(part) for index, part in enumerate(first[:2])]
+        raise RequestError(problem(error, ".".join(part[:MAX_SHOWN_LENGTH] for part in where))) from error
+
+
+def problem(error: ValidationError, name: str) -> str:
+    """Return a sentence about the first problem with the value of `name`."""
+    first = error.errors(include_url=False)[0]
+    kind = first["type"]
+    if kind == "missing":
+        return f"{name} is missing; give it in the JSON body or in the query"
+    shown = _shown(first["input"])
+    if kind.startswith("int_"):
+        return f"{name} must be a whole number, not {shown}"
+    if kind.startswith("float_"):
+        return f"{name} must be a number, not {shown}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {reason[:1].lower()}{reason[1:]}, not {shown}"
 
 
 def _shown(value: Any) -> str:

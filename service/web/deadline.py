@@ -6,7 +6,7 @@ earlier one applies.
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, Self
 
 from fastapi import Request
 
@@ -40,9 +40,10 @@ class Deadline:
         self._seconds = _seconds(request, timeout_ms)
         self._timeout = None if self._seconds is None else asyncio.timeout(self._seconds)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         if self._timeout is not None:
             await self._timeout.__aenter__()
+        return self
 
     async def __aexit__(self, *error: Any) -> None:
         if self._timeout is None or self._seconds is None:
@@ -51,6 +52,27 @@ class Deadline:
             await self._timeout.__aexit__(*error)
         except TimeoutError as timeout:
             raise DeadlineError(f"not answered within {1000 * self._seconds:g} ms, as the request asked") from timeout
+
+    async def shorten(self, timeout_ms: float | None, elapsed: float) -> None:
+        """Apply a deadline that the request's body sets, if it is earlier; call this inside the block.
+
+        Args:
+            timeout_ms: milliseconds since the request began; None changes nothing.
+            elapsed: seconds since then.
+
+        """
+        if timeout_ms is None:
+            return
+        seconds = _checked(timeout_ms / 1000, "timeout_ms", timeout_ms)
+        if self._seconds is not None and self._seconds <= seconds:
+            return
+        self._seconds = seconds
+        end = asyncio.get_running_loop().time() + seconds - elapsed
+        if self._timeout is None:
+            self._timeout = asyncio.timeout_at(end)
+            await self._timeout.__aenter__()
+        else:
+            self._timeout.reschedule(end)
 
 
 def _seconds(request: Request, timeout_ms: float | None) -> float | None:

@@ -6,110 +6,134 @@ first one's error.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Request, Response
+from typing_extensions import override
 
 from models.errors import ImageError
+from service.context import context_of, request_id_of
 from service.errors import AnswerTooLargeError, ServiceError, describe
-from service.inference.admission import BodyBudget
 from service.inference.queries import OutputQuery
 from service.inference.registry import ServedModel
 from service.inference.worker import Worker
 from service.metrics import Metrics
 from service.result_ids import new_result_id
-from service.settings import Settings
 from service.web.deadline import Deadline
+from service.web.direct_route import DirectRoute
 from service.web.disconnect import unless_disconnected
-from service.web.uploads import FIELD, IMAGE_TYPES, MULTIPART, Upload, read_uploads
+from service.web.parameter_route import MULTIPART
+from service.web.route_parameters import RouteParameters
+from service.web.uploads import FIELD, IMAGE_TYPES, Upload, is_form, read_form, read_picture
 
-__all__ = ["PICTURES_BODY", "PictureServices", "answer_pictures"]
+__all__ = ["PicturePlan", "PictureRoute"]
 
 MAX_LINES = 250_000  # in an answer to several pictures, about 20 MB
 _PICTURE = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
-_FORM = {
-    "schema": {
-        "title": "PicturesForm",
-        "type": "object",
-        "required": [FIELD],
-        "properties": {FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}},
-    }
-}
-PICTURES_BODY = {
-    "requestBody": {"required": True, "content": {MULTIPART: _FORM, **dict.fromkeys(IMAGE_TYPES, _PICTURE)}}
-}
 Render = Callable[[str, Any], dict[str, Any]]
 
 
-class PictureServices(Protocol):
-    """The parts of the service that answer pictures; a `Context` has them."""
+class PicturePlan(NamedTuple):
+    """What a request for pictures asks for.
 
-    @property
-    def settings(self) -> Settings:
-        """The limits on bodies and files."""
-
-    @property
-    def worker(self) -> Worker:
-        """Admits pictures and runs the network."""
-
-    @property
-    def body_budget(self) -> BodyBudget:
-        """Counts bodies and answers as memory."""
-
-    @property
-    def metrics(self) -> Metrics:
-        """Counts pictures and their errors."""
-
-
-async def answer_pictures(
-    request: Request,
-    request_id: str,
-    services: PictureServices,
-    served: ServedModel,
-    query: OutputQuery,
-    render: Render,
-    timeout_ms: float | None = None,
-) -> Response:
-    """Answer a request that carries pictures.
-
-    Args:
-        request: a request with one picture as its body, or a form with one or more.
-        request_id: the request's id.
-        services: what answers it.
+    Attributes:
         served: the model.
         query: what to compute from the network's output.
         render: a function of a result's id and the query's answer that returns the result's fields, without `id` and
             `name`.
-        timeout_ms: milliseconds until the request's deadline.
+        timeout_ms: milliseconds until the request's deadline; None if it sets none.
 
     """
-    started = time.perf_counter_ns()
-    worker = services.worker
-    try:
-        worker.admission.check()
-        async with Deadline(request, timeout_ms):
-            uploads, as_form = await read_uploads(request, services.settings, services.body_budget)
-            _check_lines(len(uploads), query.lines)
-            with worker.admit(len(uploads)):
-                answers = await unless_disconnected(request, _infer_all(worker, served, uploads, query, as_form))
-        _count_refused(services.metrics, served, answers)
-        _raise_if_all_failed(answers)
-        answered = time.perf_counter_ns()
-        results = [_result(request_id, *pair, render) for pair in zip(uploads, answers, strict=True)]
-    except Exception:
-        served.statistics.add_failure(time.perf_counter_ns() - started)
-        raise
-    body = {"model": served.name, "version": served.version, "id": request_id, "results": results}
-    content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    services.body_budget.take(request.scope, len(content))
-    finished = time.perf_counter_ns()
-    stages = services.metrics.stages(served.name)
-    stages.images.inc(sum("error" not in result for result in results))
-    stages.render.observe((finished - answered) / 1e9)
-    served.statistics.add_success(finished - started)
-    return Response(content, media_type="application/json")
+
+    served: ServedModel
+    query: OutputQuery
+    render: Render
+    timeout_ms: float | None
+
+
+class PictureRoute(DirectRoute):
+    """A route that answers pictures: its function says what to compute, and the route does the rest.
+
+    The function takes the parameters and returns a `PicturePlan`. A form may have parameters in its fields, before or
+    after the files.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.openapi_extra = (self.openapi_extra or {}) | _body_schema(self.name, self.parameters)
+
+    @override
+    async def answer(self, request: Request) -> Response:
+        started = time.perf_counter_ns()
+        context = context_of(request)
+        in_query = self.in_query(request)
+        if is_form(request):
+            plan = None
+            served = context.registry.get(request.path_params["model"], in_query.get("version"))
+        else:
+            plan = self._plan(request, in_query)
+            served = plan.served
+        try:
+            context.worker.admission.check()
+            async with Deadline(request, in_query.get("timeout_ms")) as deadline:
+                if plan is None:
+                    uploads, in_form = await read_form(request, context.settings, context.body_budget, self.parameters)
+                    plan = self._plan(request, self.parameters.arguments(in_query, in_form))
+                    served = plan.served
+                    await deadline.shorten(plan.timeout_ms, (time.perf_counter_ns() - started) / 1e9)
+                    as_form = True
+                else:
+                    uploads = [await read_picture(request, context.settings, context.body_budget)]
+                    as_form = False
+                answers = await _infer(request, context.worker, plan, uploads, as_form)
+            _count_refused(context.metrics, served, answers)
+            _raise_if_all_failed(answers)
+            answered = time.perf_counter_ns()
+            request_id = request_id_of(request)
+            results = [_result(request_id, *pair, plan.render) for pair in zip(uploads, answers, strict=True)]
+        except Exception:
+            served.statistics.add_failure(time.perf_counter_ns() - started)
+            raise
+        body = {"model": served.name, "version": served.version, "id": request_id, "results": results}
+        content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        context.body_budget.take(request.scope, len(content))
+        finished = time.perf_counter_ns()
+        stages = context.metrics.stages(served.name)
+        stages.images.inc(sum("error" not in result for result in results))
+        stages.render.observe((finished - answered) / 1e9)
+        served.statistics.add_success(finished - started)
+        return Response(content, media_type="application/json")
+
+    def _plan(self, request: Request, arguments: Mapping[str, Any]) -> PicturePlan:
+        plan: PicturePlan = self.endpoint(request, **request.path_params, **arguments)
+        return plan
+
+
+def _body_schema(name: str, parameters: RouteParameters) -> dict[str, Any]:
+    """Return the OpenAPI description of a body: one picture, or a form of pictures and parameters."""
+    title = f"{name.title().replace('_', '')}Form"
+    fields = parameters.form_properties()
+    files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+    form = {
+        "schema": {"title": title, "type": "object", "required": [FIELD], "properties": {FIELD: files, **fields}},
+        "encoding": {
+            field: {"style": "form", "explode": True}  # one field for each value
+            for field, schema in fields.items()
+            if schema.get("type") == "array"
+        },
+    }
+    content = {MULTIPART: form, **dict.fromkeys(IMAGE_TYPES, _PICTURE)}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def _infer(
+    request: Request, worker: Worker, plan: PicturePlan, uploads: list[Upload], as_form: bool
+) -> Sequence[Any]:
+    _check_lines(len(uploads), plan.query.lines)
+    with worker.admit(len(uploads)):
+        return await unless_disconnected(request, _infer_all(worker, plan.served, uploads, plan.query, as_form))
 
 
 def _check_lines(pictures: int, lines: int) -> None:

@@ -1,4 +1,4 @@
-"""The query parameters that need more than a type: `alpha`, `top_k`, `prior` and `since`."""
+"""The parameters that need more than a type: `alpha`, `top_k`, `prior` and `since`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
@@ -15,6 +14,7 @@ from models.prior import prior_shift, target_prior
 from service.errors import AlphaError, AlphaRangeError, PriorError, RequestError, TooManyAlphasError, TopKError
 from service.settings import Settings
 from service.storage.operating_points import DEFAULT_ALPHA, PointInForce
+from service.web.bodies import parse_json
 
 __all__ = ["DEFAULT_TOP_K", "check_alpha_range", "parse_alphas", "parse_prior", "parse_since", "parse_top_k"]
 
@@ -92,9 +92,9 @@ def parse_prior(text: str | None, bundle: Bundle) -> Float32 | None:
     target: Any = text
     if str(text).lstrip().startswith("{"):
         try:
-            target = orjson.loads(str(text))
-        except orjson.JSONDecodeError as error:
-            raise PriorError(f"prior is not a JSON object: {error}") from error
+            target = parse_json(str(text).encode(), "prior")
+        except RequestError as error:
+            raise PriorError(str(error)) from error
         if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in target.values()):
             raise PriorError("prior: every weight must be a number")
     try:

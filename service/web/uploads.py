@@ -1,9 +1,11 @@
 """The pictures in a request's body: one as the whole body, or several in a multipart form."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
+from models.picture_headers import looks_like_a_picture
 from service.errors import EmptyBodyError, MultipartError, UnsupportedMediaTypeError
 from service.inference.admission import BodyBudget
 from service.settings import Settings
@@ -15,12 +17,13 @@ from service.web.bodies import (
     media_type_of,
     read_body,
 )
-from service.web.picture_form import PictureForm
+from service.web.multipart_form import MultipartForm
+from service.web.parameter_route import MULTIPART, form_limits
+from service.web.route_parameters import FORM, RouteParameters
 
-__all__ = ["FIELD", "IMAGE_TYPES", "MULTIPART", "Upload", "read_uploads"]
+__all__ = ["FIELD", "IMAGE_TYPES", "Upload", "is_form", "read_form", "read_picture"]
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
-MULTIPART = "multipart/form-data"
 FIELD = "files"
 MAX_NAME_LENGTH = 255
 
@@ -39,41 +42,61 @@ class Upload:
     data: bytes
 
 
-async def read_uploads(request: Request, settings: Settings, body_budget: BodyBudget) -> tuple[list[Upload], bool]:
-    """Return the request's pictures, and whether they came in a form, where each may fail alone.
+def is_form(request: Request) -> bool:
+    """Return whether the request's body is a form."""
+    return media_type_of(request) == MULTIPART
+
+
+async def read_picture(request: Request, settings: Settings, body_budget: BodyBudget) -> Upload:
+    """Return the picture that is the request's whole body. Its bytes decide, whatever the Content-Type says.
 
     Args:
-        request: a request whose body has not been read yet.
-        settings: `max_body_mb` and `max_files` apply.
+        request: a request whose body has not been read yet, and is no form.
+        settings: `max_body_mb` applies.
         body_budget: counts the body as memory.
 
     Raises:
-        UnsupportedMediaTypeError: the body is neither a picture nor a form.
         EmptyBodyError: the body is empty.
+        UnsupportedMediaTypeError: neither the Content-Type nor the bytes are those of a picture.
+        BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
+
+    """
+    body = await read_body(request, settings.max_body_mb, body_budget)
+    if not body:
+        raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
+    media_type = media_type_of(request)
+    if not media_type.startswith("image/") and not looks_like_a_picture(body):
+        shown = f"content type {media_type[:MAX_SHOWN_LENGTH]!r}" if media_type else "no content type"
+        raise UnsupportedMediaTypeError(
+            f"the body, sent with {shown}, is not a picture; send one JPEG, PNG or WebP picture as the body, or one or "
+            f"more as {MULTIPART} in the field {FIELD!r}"
+        )
+    return Upload(None, body)
+
+
+async def read_form(
+    request: Request, settings: Settings, body_budget: BodyBudget, parameters: RouteParameters
+) -> tuple[list[Upload], dict[str, Any]]:
+    """Return a form's pictures, and the values of its parameters by argument.
+
+    Args:
+        request: a request whose body has not been read yet.
+        settings: the limits on bodies, files and texts apply.
+        body_budget: counts the body as memory.
+        parameters: the parameters that the form may have.
+
+    Raises:
         MultipartError: the form cannot be parsed, or has no pictures.
+        RequestError: a field is unknown, or a parameter repeated or invalid.
         TooManyFilesError: the form has more than `max_files` files.
         BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
 
     """
-    media_type = media_type_of(request)
-    if media_type in IMAGE_TYPES:
-        body = await read_body(request, settings.max_body_mb, body_budget)
-        if not body:
-            raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
-        return [Upload(None, body)], False
-    if media_type == MULTIPART:
-        return await _read_form(request, settings, body_budget), True
-    raise UnsupportedMediaTypeError(
-        f"content type {media_type[:MAX_SHOWN_LENGTH]!r} is not supported; send one picture as "
-        f"{', '.join(IMAGE_TYPES)}, or one or more as {MULTIPART} in the field {FIELD!r}"
-    )
-
-
-async def _read_form(request: Request, settings: Settings, body_budget: BodyBudget) -> list[Upload]:
     check_charset(request)
     check_content_length(request, settings.max_body_mb)
-    form = PictureForm(request.headers["content-type"], FIELD, settings.max_files)
+    form = MultipartForm(request.headers["content-type"], FIELD, parameters, form_limits(settings))
     await form.parse(body_chunks(request, settings.max_body_mb, body_budget))
     if not form.files or form.has_text:
         raise MultipartError(f"the form has no pictures in the field {FIELD!r}; send at least one, as files")
-    return [Upload(name[:MAX_NAME_LENGTH] or None, data) for name, data in form.files]
+    uploads = [Upload(name[:MAX_NAME_LENGTH] or None, data) for name, data in form.files]
+    return uploads, parameters.in_texts(form.texts, FORM)

@@ -322,7 +322,7 @@ async def test_an_invalid_request_gets_a_message_at_once(running: Running, case:
         (b"{", {"Content-Type": "application/json"}, 422, "invalid_request"),
         (b"[" * 10_000, {"Content-Type": "application/json"}, 422, "invalid_request"),
         (b"x", {"Content-Type": "application/zip"}, 415, "unsupported_media_type"),
-        (b"", {}, 415, "unsupported_media_type"),
+        (b"", {}, 422, "invalid_request"),
         (b"x", {"Content-Type": "multipart/form-data"}, 400, "bad_multipart"),
         (b"x", {"Content-Type": "multipart/form-data; boundary=b"}, 400, "bad_multipart"),
         (b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}, 400, "bad_multipart"),
@@ -347,8 +347,8 @@ async def test_unusable_archives_get_a_message(running: Running) -> None:
     bad = (422, "bad_archive")
     many = (413, "too_many_files")
     large = (413, "body_too_large")
-    form = (400, "bad_multipart")
-    assert codes == [bad, bad, bad, many, large, form]
+    unknown = (422, "invalid_request")
+    assert codes == [bad, bad, bad, many, large, unknown]
 
 
 async def test_labels_of_some_classes_are_enough(running: Running) -> None:

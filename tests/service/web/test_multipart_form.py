@@ -6,14 +6,23 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.requests import Request
 
-from service.errors import BodyTooLargeError, MultipartError, ServiceError, TooManyFilesError
+from service.errors import BodyTooLargeError, MultipartError, RequestError, ServiceError, TooManyFilesError
 from service.inference.admission import BodyBudget
 from service.settings import Settings
-from service.web.picture_form import MAX_TEXT_BYTES, PictureForm
-from service.web.uploads import read_uploads
+from service.web.multipart_form import FormLimits, MultipartForm
+from service.web.route_parameters import RouteParameters
+from service.web.uploads import read_form
 
 CONTENT_TYPE = "multipart/form-data; boundary=b"
 END = b"--b--\r\n"
+MAX_TEXT_BYTES = 1_000_000
+
+
+def takes(note: str = "", alpha: list[str] | None = None) -> None:
+    """The parameters that the forms may have."""
+
+
+PARAMETERS = RouteParameters(takes)
 
 
 def part(disposition: str, data: bytes = b"x", *headers: str) -> bytes:
@@ -25,23 +34,24 @@ def picture(name: str, data: bytes = b"x") -> bytes:
     return part(f'name="files"; filename="{name}"', data, "Content-Type: image/png")
 
 
-def parsed(body: bytes, *, piece: int = 1 << 20, content_type: str = CONTENT_TYPE, max_files: int = 3) -> PictureForm:
+def parsed(body: bytes, *, piece: int = 1 << 20, content_type: str = CONTENT_TYPE, max_files: int = 3) -> MultipartForm:
     """The form after its body has arrived in pieces of this many bytes."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    form = PictureForm(content_type, "files", max_files)
+    form = MultipartForm(content_type, "files", PARAMETERS, FormLimits(max_files, 3, MAX_TEXT_BYTES / 1e6))
     asyncio.run(form.parse(chunks()))
     return form
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_files_are_read_however_they_arrive(piece: int) -> None:
-    body = picture("a.png", b"one\r\n--") + part('name="other"; filename="o"') + picture("", b"") + END
+    body = picture("a.png", b"one\r\n--") + part('name="note"; filename="o"') + picture("", b"") + END
     form = parsed(body, piece=piece)
     assert form.files == [("a.png", b"one\r\n--"), ("", b"")]
+    assert form.texts == [("note", "x")]
     assert not form.has_text
 
 
@@ -66,15 +76,17 @@ def test_a_name_that_is_not_in_the_charset_is_read_as_latin_1() -> None:
 @pytest.mark.parametrize(
     ("body", "error", "message"),
     [
-        (picture("a") * 4 + END, TooManyFilesError, "more than 3 files; send them in several requests"),
-        (part('name="x"; filename="y"') * 4 + END, TooManyFilesError, "more than 3 files"),
-        (part('name="x"') * 4 + END, MultipartError, "more than 3 text fields"),
-        (part('name="x"', bytes(MAX_TEXT_BYTES + 1)) + END, MultipartError, "a text field exceeds 1024 KB"),
+        (picture("a") * 4 + END, TooManyFilesError, "more than 3 files in 'files'; send them in several requests"),
+        (part('name="image"; filename="y"') + END, RequestError, "unknown file field 'image'; send files in the field"),
+        (part('name="nota"') + END, RequestError, "unknown parameter 'nota' in the form; did you mean 'note'?"),
+        (part('name="alpha"') * 4 + END, MultipartError, "more than 3 text fields"),
+        (part('name="note"', bytes(MAX_TEXT_BYTES + 1)) + END, BodyTooLargeError, "field 'note' exceeds 1 MB"),
+        (part('name="note"', b"\xff") + END, RequestError, "field 'note' is not utf-8"),
         (part('filename="y"') + END, MultipartError, "a part has no name"),
         (b"hello", MultipartError, "the form cannot be read: "),
         (b"--b\r\nno header\r\n\r\n", MultipartError, "the form cannot be read: "),
     ],
-    ids=["files", "other files", "texts", "a long text", "no name", "no form", "no header"],
+    ids=["files", "another file", "another text", "texts", "long text", "no UTF-8", "no name", "no form", "no header"],
 )
 @pytest.mark.parametrize("piece", [5, 1 << 20])
 def test_each_fault_has_its_error(body: bytes, error: type[ServiceError], message: str, piece: int) -> None:
@@ -84,19 +96,22 @@ def test_each_fault_has_its_error(body: bytes, error: type[ServiceError], messag
 
 def test_a_form_without_a_boundary_is_refused() -> None:
     with pytest.raises(MultipartError, match="its content type has no boundary"):
-        PictureForm("multipart/form-data", "files", 3)
+        MultipartForm("multipart/form-data", "files", PARAMETERS, FormLimits(3, 3, 1.0))
 
 
 def test_files_up_to_the_limit_are_accepted() -> None:
-    assert len(parsed(picture("a") * 3 + part('name="x"') * 3 + END).files) == 3
+    assert len(parsed(picture("a") * 3 + part('name="alpha"') * 3 + END).files) == 3
 
 
-def test_a_form_that_ends_early_has_only_its_complete_files() -> None:
-    assert parsed(picture("a") + picture("b")[:-5]).files == [("a", b"x")]
+@pytest.mark.parametrize("cut", [1, 5, 8, 20, 60])
+def test_a_form_that_ends_early_is_refused(cut: int) -> None:
+    body = picture("a") + picture("b") + b"--b--"
+    with pytest.raises(MultipartError, match="ends without its closing boundary"):
+        parsed(body[:-cut])
 
 
 def test_a_form_that_is_too_large_is_refused_as_such_even_without_a_boundary() -> None:
     headers = [(b"content-type", b"multipart/form-data"), (b"content-length", b"999999999")]
     request = Request({"type": "http", "method": "POST", "headers": headers})
     with pytest.raises(BodyTooLargeError):
-        asyncio.run(read_uploads(request, Settings(), BodyBudget(256.0)))
+        asyncio.run(read_form(request, Settings(), BodyBudget(256.0), PARAMETERS))
