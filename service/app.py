@@ -32,6 +32,7 @@ from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
 from service.metrics import Metrics
 from service.openinference.rpc.start import require_grpc, start_rpc
+from service.process_metrics import BuildInfo
 from service.routes import alpha, classify, health, infer, models, openinference, operating_points, tune
 from service.routes import feedback as feedback_routes
 from service.routes import jobs as job_routes
@@ -157,6 +158,7 @@ def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Co
     """Build every part; `_lifespan_of` starts them."""
     access = Access(settings)  # first, so that a broken key file is reported before models are loaded
     metrics = Metrics()
+    metrics.add_shared(BuildInfo(device=settings.device, precision=settings.precision))
     registry = Registry()
     database = Database(settings.database_url)
     lifecycle = Lifecycle()

@@ -28,7 +28,7 @@ PAGES = (
     ("GET", "/", "The playground", "none"),
 )
 MAX_ROUTES_NAMED = 4
-SUFFIXES = {"counter": "_total"}
+SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 class MetricFamily(NamedTuple):
@@ -142,9 +142,9 @@ def _described(collector: Collector) -> Iterator[MetricFamily]:
     labels = getattr(collector, "_labelnames", None)
     if labels is None:  # a collector of several families
         for family in collector.collect():
-            yield MetricFamily(
-                family.name, family.type, tuple(getattr(family, "_labelnames", ())), family.documentation
-            )
+            labels = getattr(family, "_labelnames", ()) or next((tuple(each.labels) for each in family.samples), ())
+            name = f"{family.name}{SUFFIXES.get(family.type, '')}"
+            yield MetricFamily(name, family.type, tuple(labels), family.documentation)
         return
     kind = str(getattr(collector, "_type"))  # noqa: B009  as above
     name = f"{getattr(collector, '_name')}{SUFFIXES.get(kind, '')}"  # noqa: B009

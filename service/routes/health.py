@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.context import context_of
+from service.metrics_format import choose_format
 from service.schemas.common import ErrorResponse
 from service.schemas.models import Health
 
@@ -32,5 +32,6 @@ async def check_readiness(request: Request) -> Health:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def read_metrics(request: Request) -> Response:
-    """Counters and histograms in the Prometheus text format."""
-    return Response(context_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    """Counters and histograms in the Prometheus text format, or in OpenMetrics if the `Accept` header prefers that."""
+    form = choose_format(",".join(request.headers.getlist("accept")))
+    return Response(context_of(request).metrics.render(form), media_type=form.content_type, headers={"Vary": "Accept"})

@@ -10,6 +10,7 @@ import yaml
 from docs.tools.links import ROOT, broken_links, pages
 from docs.tools.markdown import links
 from docs.tools.site import stage
+from service import version
 
 FOLDER_READMES = ["service", "training", "models", "docker", "service/storage", "tests", "benchmarks"]
 PATH = re.compile(r"`((?:models|engines|service|training|tests|docs|benchmarks|docker)/[\w./-]+)`")
@@ -120,6 +121,7 @@ def test_changelog_opens_with_the_version_of_the_project() -> None:
 def test_the_citation_has_the_version_of_the_project_and_the_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == VERSION
+    assert version.VERSION == VERSION
     assert citation["license"] == "Apache-2.0"
     assert "2009.12991" in citation["preferred-citation"]["url"]
 
