@@ -25,6 +25,7 @@ from service.feedback.kept_results import KeptResults
 from service.feedback.store import FeedbackStore
 from service.inference.admission import BodyBudget
 from service.inference.cache import ResponseCache
+from service.inference.decoding_warm_up import warm_up_decoding
 from service.inference.registry import Registry, ServedModel
 from service.inference.worker import Worker
 from service.jobs.heavy_queries import heavy_query_executor
@@ -157,6 +158,7 @@ def app_from_environment() -> FastAPI:
 def _make_context(settings: Settings, load: Callable[[Path], ServedModel]) -> Context:
     """Build every part; `_lifespan_of` starts them."""
     access = Access(settings)  # first, so that a broken key file is reported before models are loaded
+    warm_up_decoding()
     metrics = Metrics()
     metrics.add_shared(BuildInfo(device=settings.device, precision=settings.precision))
     registry = Registry()
