@@ -15,6 +15,7 @@ from typing import Any
 from models.class_names import read_name, spelling_key
 from models.errors import ClassNameError
 from training.data.lists.csv_table import Columns
+from training.data.lists.left_out import UnusedSplitColumns
 from training.data.lists.picture_list import PictureList, Row
 from training.data.lists.text_lines import Faults, check_list
 from training.errors import DataError
@@ -59,6 +60,10 @@ def read_coco_json(path: Path, columns: Columns) -> PictureList:
         notes.append(f"left out {len(labels.ambiguous):,} pictures with two different categories")
     if labels.without_category:
         notes.append(f"left out {labels.without_category:,} annotations whose category is null or NaN")
+    unused = UnusedSplitColumns(images[0].keys() - set(vars(columns).values()), "--split-column")
+    for image in images if unused.watching else []:
+        unused.see(image)
+    notes += unused.notes
     if not rows:
         raise DataError(f"{path}: no picture has exactly one category" + "".join(f"; {note}" for note in notes))
     return PictureList(

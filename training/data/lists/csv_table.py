@@ -17,6 +17,7 @@ from unicodedata import normalize
 
 from models.class_names import read_name, spelling_key
 from models.labelled_paths import IMAGE_SUFFIXES
+from training.data.lists.left_out import UnusedSplitColumns
 from training.data.lists.picture_list import PictureList, Row
 from training.data.lists.text_lines import Faults, read_lines, read_names
 from training.errors import DataError
@@ -64,11 +65,14 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
         raise DataError(f"{class_names}: the columns of {path} already name the classes; drop --class-names")
     cells = {role: names.index(column) for role, column in vars(found).items() if column is not None}
     rows: list[Row] = []
+    unused = UnusedSplitColumns(set(names) - set(vars(found).values()), "--split-column")
     with Faults() as faults:
         for number, values in table:
             if len(values) != len(names):
                 faults.add(f"{path}: line {number}: {len(values)} columns, but the header has {len(names)}")
                 continue
+            if unused.watching:
+                unused.see(dict(zip(names, values, strict=True)))
             texts = {role: values[cell].strip() for role, cell in cells.items()}
             try:
                 label = one_hot.label_of(number, values) if one_hot else texts["label"]
@@ -82,7 +86,7 @@ def read_csv_table(path: Path, columns: Columns, class_names: Path | None = None
         classes=one_hot.classes if one_hot else read_names(class_names) if class_names else None,
         has_splits=found.split is not None,
         has_groups=found.group is not None,
-        notes=[f"columns of {path.name}: {_describe(found)}"],
+        notes=[f"columns of {path.name}: {_describe(found)}", *unused.notes],
     )
 
 

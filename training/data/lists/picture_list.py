@@ -1,10 +1,10 @@
 """Rows of path, label, split and group: what every list format is read into, and the checks that all formats share."""
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from models.class_names import class_order, is_number, read_name, spelling_key
 from models.errors import ClassNameError
 from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
+from training.data.lists.left_out import leave_out_unlabelled, note_other_splits
 from training.data.lists.text_lines import Faults
 from training.data.picture_store import PictureStore, find_listed_file, open_store
 from training.data.split_names import split_of
@@ -85,6 +86,13 @@ def parts_of_list(listed: PictureList, images: Path | None) -> tuple[dict[str, L
     notes = [*listed.notes, *_note_spellings(listed)]
     if len(rows) < len(listed.rows):
         notes.append(f"{len(listed.rows) - len(rows):,} rows repeat a picture and count once")
+    labelled, unlabelled = leave_out_unlabelled(
+        [row.label for row in rows], map(listed.place_of, rows), listed.classes or ()
+    )
+    rows = list(compress(rows, labelled))
+    notes += unlabelled
+    if not rows:
+        raise DataError(f"{listed.path}: no picture has a label; {unlabelled[0]}")
     classes, labels = _number_labels(rows, listed)
     store = open_store(images or listed.path.parent)
     everything = LabelledFiles(
@@ -252,11 +260,11 @@ def _by_split(
     parts = {
         split: replace(everything.part(splits == split), split=split) for split in sorted(set(splits.tolist()) - {""})
     }
-    others = Counter(row.split for row, split in zip(rows, splits, strict=True) if not split)
+    try:
+        notes += note_other_splits(row.split for row in rows)
+    except DataError as error:
+        raise DataError(f"{listed.path}: {error}") from error
     if not parts:
-        shown = ", ".join(repr(value[:40]) for value, _ in others.most_common(5))
+        shown = first_few(dict.fromkeys(repr(row.split[:40]) for row in rows))
         raise DataError(f"{listed.path}: unknown splits {shown}; use train, val and test")
-    if others:
-        shown = ", ".join(f"{value[:40]!r}: {count:,}" for value, count in others.most_common(5))
-        notes.append(f"pictures of other splits are not used ({shown})")
     return parts
