@@ -23,7 +23,7 @@ from service.server.connection_phase import Phase
 from service.server.ignored_upgrade import body_headers, body_parser
 from service.server.malformed import explain, target_in
 from service.server.refusal import refusal
-from service.server.request_head import checked_target
+from service.server.request_head import checked_target, head_size
 from service.server.single_write import SingleWriteTransport
 from service.web.disconnect import DISCONNECT, ClientDisconnect
 
@@ -32,6 +32,7 @@ __all__ = ["FLOW_CONTROL", "Connection"]
 FLOW_CONTROL = "longtail.flow_control"  # the scope key of uvicorn's FlowControl; its drain() waits for the client
 MAX_PIPELINED = 16  # requests waiting behind the one in work, per connection
 MAX_SURPLUS_FACTOR = 1.25  # times max_connections; beyond it, a connection is refused before it sends anything
+LAST_HEAD_SECONDS = 1.0  # for a head to arrive on a new connection, or to be completed, when the server shuts down
 MAX_DISCARDED_BYTES = 1_000_000  # read after a refusal, so that the client is not cut off before it reads the answer
 
 
@@ -138,6 +139,8 @@ class Connection(HttpToolsProtocol):
         self._surplus = len(self.connections) > max_connections
         if len(self.connections) > MAX_SURPLUS_FACTOR * max_connections:
             self.refuse_surplus()
+        if self._context.lifecycle.closed_to_new_work.is_set():  # the client connected just before
+            self.shutdown()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -196,20 +199,16 @@ class Connection(HttpToolsProtocol):
         """Start answering the request, if its head and the pipeline are as they should be."""
         if self._refused:
             return
-        if self._unparsed > self._max_head_bytes:  # part of the body may have arrived in the same read
-            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            if size > self._max_head_bytes:
-                self._refuse_head()
-                return
+        # part of the body may have arrived in the same read
+        if self._unparsed > self._max_head_bytes and head_size(self.url, self.headers) > self._max_head_bytes:
+            self._refuse_head()
+            return
         self._unparsed = 0
         try:
             parser = self.parser
             self.url = checked_target(parser.get_method(), self.url, parser.get_http_version(), self.headers)
             if len(self.pipeline) >= MAX_PIPELINED:
-                raise OverloadedError(
-                    f"{MAX_PIPELINED} requests are already waiting on this connection; read their answers before "
-                    "sending more"
-                )
+                raise OverloadedError(f"{MAX_PIPELINED} requests wait on this connection; read their answers first")
         except ServiceError as error:
             self.refuse(error)
             return
@@ -256,9 +255,10 @@ class Connection(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
-        """Close the connection, at once or after the requests that have begun to arrive."""
-        if self.phase[1] is Phase.HEAD and self._head_begun:
-            return  # the server is draining, so the answer will close the connection
+        """Close the connection: at once if it is idle, else after the requests that have arrived, or are about to."""
+        if self.phase[1] is Phase.HEAD:
+            self.loop.call_later(LAST_HEAD_SECONDS, super().shutdown)
+            return
         super().shutdown()
         if self.cycle is not None:
             self._promise_nothing()

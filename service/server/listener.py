@@ -45,8 +45,9 @@ class Listener:
         return (self._socket,)
 
     def close(self) -> None:
-        """Stop listening; accepted connections stay open."""
+        """Accept the clients that have connected already, then stop listening; accepted connections stay open."""
         self._loop.remove_reader(self._socket)
+        self._accept()
         self._socket.close()
 
     async def wait_closed(self) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from service.errors import ExpectationError, HttpVersionError, MalformedRequestError, NotSupportedError
 
-__all__ = ["checked_target"]
+__all__ = ["checked_target", "head_size"]
 
 Header = tuple[bytes, bytes]
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -60,6 +60,11 @@ def checked_target(method: bytes, target: bytes, version: str, headers: list[Hea
     if b"%" in target:
         _check_escapes(target)
     return target
+
+
+def head_size(target: bytes, headers: list[Header]) -> int:
+    """Return how many bytes the address and the headers have."""
+    return len(target) + sum(len(name) + len(value) for name, value in headers)
 
 
 @lru_cache(MAX_CACHED_HOSTS)
