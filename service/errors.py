@@ -5,7 +5,7 @@
     ├── CapacityError   503 and 504: the same request may work later
     └── ServerError     500, 501 and 505: the server fails at the request, or cannot do what it asks
 
-`models` raises errors of its own; `MODEL_ERRORS` gives those that a request can cause a status and a code. Any other
+`models` raises errors of its own; `service/model_errors.py` gives them a status and a code. Any other
 exception is an internal error. The rest of the code raises errors and never names a status.
 
 Each class's docstring says when the error happens; docs/reference/errors.md is made from it.
@@ -14,7 +14,7 @@ Each class's docstring says when the error happens; docs/reference/errors.md is 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from models.errors import ImageTooLargeError, InfeasibleError, TuningError, UnreadableImageError, UnsupportedImageError
+from service.model_errors import INTERNAL_ERROR, MODEL_ERRORS
 
 RETRY_SOON = {"Retry-After": "1"}
 
@@ -255,32 +255,6 @@ class NotSupportedError(ServerError, status=501, code="not_supported"):
 
 class HttpVersionError(ServerError, status=505, code="http_version_not_supported"):
     """The request is neither HTTP/1.1 nor HTTP/1.0; the server closes the connection."""
-
-
-class ModelError(NamedTuple):
-    """How the service answers an error of `models`: HTTP status, code, and a sentence that says when it happens."""
-
-    status: int
-    code: str
-    when: str
-
-
-MODEL_ERRORS: dict[type[Exception], ModelError] = {
-    ImageTooLargeError: ModelError(
-        413, "image_too_large", "A picture has more than `max_pixels`; it is refused before it is decoded."
-    ),
-    UnsupportedImageError: ModelError(415, "unsupported_image", "A picture is not JPEG, PNG or WebP."),
-    UnreadableImageError: ModelError(422, "unreadable_image", "A picture is truncated or damaged, or not a picture."),
-    TuningError: ModelError(
-        422, "cannot_tune", "The objective or a constraint is unknown, or there are no labels to choose alpha on."
-    ),
-    InfeasibleError: ModelError(
-        422, "infeasible", "No alpha meets the constraints; the message says what each of them could reach."
-    ),
-}
-INTERNAL_ERROR = ModelError(
-    500, "internal_error", "The server has a bug; its log has the details under the request id."
-)
 
 
 class ErrorAnswer(NamedTuple):

@@ -12,7 +12,8 @@ from docs.tools.markdown import code, table
 from engines.fake import FakeEngine
 from service.app import Application, create_app
 from service.catalog.loader import loader
-from service.errors import INTERNAL_ERROR, MODEL_ERRORS, ServiceError
+from service.errors import ServiceError
+from service.model_errors import INTERNAL_ERROR, MODEL_ERRORS
 from service.setting_groups import GROUPS, SHIPPED_MODELS
 from service.settings import Settings
 

@@ -6,7 +6,6 @@ These routes never compress an answer, because the protocol's clients do not dec
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -37,7 +36,7 @@ from service.schemas.openinference import (
     ServerMetadata,
     ServerReady,
 )
-from service.web.bodies import read_body
+from service.web.bodies import parse_json, read_body
 from service.web.json_response import json_response
 from service.web.route_parameters import RouteParameters
 
@@ -270,10 +269,7 @@ async def _json_object(request: Request, context: Context, known: tuple[str, ...
     body = await read_body(request, context.settings.max_json_mb, context.body_budget)
     if not body:
         return {}
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
+    fields = parse_json(body)
     if not isinstance(fields, dict) or fields.keys() - set(known):
         raise RequestError(f"the body is not a JSON object, or has other fields than {', '.join(known)}")
     return fields

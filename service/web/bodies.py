@@ -192,10 +192,17 @@ def parse_json(text: bytes, what: str = "the body") -> Any:
     return value
 
 
-def not_json(request: Request) -> UnsupportedMediaTypeError:
-    """Return the error for a body that is not JSON."""
+def not_json(request: Request, *others: str) -> UnsupportedMediaTypeError:
+    """Return the error for a body that is not JSON.
+
+    Args:
+        request: the request.
+        others: the other media types that it may have.
+
+    """
     media_type = media_type_of(request)
-    return UnsupportedMediaTypeError(f"content type {media_type[:MAX_SHOWN_LENGTH]!r} is not JSON; send {JSON_TYPE}")
+    shown = f"content type {media_type[:MAX_SHOWN_LENGTH]!r}" if media_type else "a body without a content type"
+    return UnsupportedMediaTypeError(f"{shown} is not supported here; send {' or '.join((JSON_TYPE, *others))}")
 
 
 def validated(model: type[Fields], fields: Mapping[str, Any], names: Mapping[str, str]) -> Fields:

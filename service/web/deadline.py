@@ -79,7 +79,7 @@ def _seconds(request: Request, timeout_ms: float | None) -> float | None:
     deadlines = []
     if timeout_ms is not None:
         deadlines.append(_checked(timeout_ms / 1000, "timeout_ms", timeout_ms))
-    if (text := request.headers.get(HEADER)) is not None:
+    for text in request.headers.getlist(HEADER):  # a proxy may add one to the client's
         try:
             seconds = float(text) if len(text) <= MAX_TEXT_LENGTH else math.nan
         except ValueError:

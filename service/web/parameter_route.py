@@ -98,10 +98,10 @@ class ParameterRoute(QueryRoute):
         body = await read_body(request, settings.max_json_mb, context.body_budget)
         if not body:
             return {}, JSON_BODY
-        if media_type == URL_ENCODED:
+        if media_type == URL_ENCODED and body.lstrip()[:1] not in (b"{", b"["):  # which curl -d sends under this type
             return self.parameters.in_texts(_pairs(body), FORM), FORM
         if media_type != JSON_TYPE:
-            raise not_json(request)
+            raise not_json(request, MULTIPART)
         return self.parameters.in_json(parse_json(body)), JSON_BODY
 
 

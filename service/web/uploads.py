@@ -64,8 +64,7 @@ async def read_picture(request: Request, settings: Settings, body_budget: BodyBu
     body = await read_body(request, settings.max_body_mb, body_budget)
     if not body:
         raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
-    media_type = media_type_of(request)
-    if not media_type.startswith("image/") and not looks_like_a_picture(body):
+    if not looks_like_a_picture(body) and not (media_type := media_type_of(request)).startswith("image/"):
         shown = f"content type {media_type[:MAX_SHOWN_LENGTH]!r}" if media_type else "no content type"
         raise UnsupportedMediaTypeError(
             f"the body, sent with {shown}, is not a picture; send one JPEG, PNG or WebP picture as the body, or one or "

@@ -10,6 +10,7 @@ from PIL import Image
 
 from models.errors import BundleError, InfeasibleError
 from service import errors
+from service.model_errors import INTERNAL_ERROR, MODEL_ERRORS
 from tests.service.conftest import CLASSIFY, Running, picture
 
 pytestmark = pytest.mark.anyio
@@ -200,12 +201,12 @@ async def test_a_valid_request_id_is_kept_and_any_other_replaced(running: Runnin
 
 def test_every_code_keeps_its_status_and_headers() -> None:
     kinds = {kind.code: (kind.status, dict(kind.headers)) for kind in error_classes()}
-    kinds |= {kind.code: (kind.status, {}) for kind in errors.MODEL_ERRORS.values()}
+    kinds |= {kind.code: (kind.status, {}) for kind in MODEL_ERRORS.values()}
     assert kinds == CONTRACT
 
 
 def test_no_two_errors_share_a_code() -> None:
-    codes = [kind.code for kind in (*error_classes(), *errors.MODEL_ERRORS.values(), errors.INTERNAL_ERROR)]
+    codes = [kind.code for kind in (*error_classes(), *MODEL_ERRORS.values(), INTERNAL_ERROR)]
     assert len(codes) == len(set(codes))
 
 

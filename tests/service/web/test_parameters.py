@@ -90,9 +90,11 @@ async def test_of_a_form_s_deadline_and_the_header_s_the_earlier_counts(running:
         form = await service.client.post(CLASSIFY, files=[FILE, text("timeout_ms", "1")])
         header = {"X-Request-Timeout": "0.001"}
         both = await service.client.post(CLASSIFY, files=[FILE, text("timeout_ms", "60000")], headers=header)
+        headers = [("X-Request-Timeout", "60"), ("X-Request-Timeout", "0.001")]  # a proxy's, and the client's
+        two = await service.client.post(CLASSIFY, files=[FILE], headers=headers)
         engine.gate.set()
         wrong = await service.client.post(CLASSIFY, files=[FILE, text("timeout_ms", "0")])
-    assert error_of(form)[:2] == error_of(both)[:2] == (504, "deadline_exceeded")
+    assert error_of(form)[:2] == error_of(both)[:2] == error_of(two)[:2] == (504, "deadline_exceeded")
     assert "within 1 ms" in error_of(form)[2]
     assert error_of(wrong)[:2] == (422, "invalid_request")
 
@@ -222,6 +224,20 @@ async def test_tuning_on_feedback_reads_query_form_and_json_alike(running: Runni
     assert (reports[0]["objective"], reports[0]["images"]) == ("overall", 40)
     assert all(report == reports[0] for report in reports)
     assert "'constraint' is given in the query and in the JSON body" in error_of(both)[2]
+
+
+@pytest.mark.parametrize("address", [TUNE, POINT])
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain", "application/zip"])
+async def test_json_under_another_type_is_refused_with_what_would_work(
+    running: Running, address: str, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    async with running() as service:
+        method = "POST" if address == TUNE else "PUT"
+        answer = await service.client.request(method, address, content=b'{"source": "feedback"}', headers=headers)
+    status, code, message = error_of(answer)
+    assert (status, code) == (415, "unsupported_media_type")
+    assert message.endswith("send application/json or multipart/form-data")
 
 
 async def test_a_target_s_weights_may_stand_in_query_form_and_json(running: Running) -> None:
