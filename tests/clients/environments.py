@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["ROOT", "node_environment", "python_environment"]
+__all__ = ["ROOT", "newer_libc", "node_environment", "python_environment"]
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / ".clients"
@@ -22,10 +22,15 @@ INSTALL_SECONDS = 300
 PYTHON = {  # environment -> packages from PyPI
     "kserve": ("kserve==0.21.0",),
     "mlserver": ("mlserver==1.7.1",),
-    "open-inference": ("open-inference-openapi==2.0.0.1", "open-inference-grpc==2.0.0"),
+    "open-inference": (
+        "open-inference-openapi==2.0.0.1",
+        "open-inference-grpc==2.0.0",
+        "protobuf==7.36.2",  # open-inference-grpc needs it and does not say so
+    ),
     "perf-analyzer": ("perf-analyzer==2.60.0",),
     "pytriton": ("nvidia-pytriton==0.7.0",),
 }
+DEBIAN = ("libc6", "libgcc-s1", "libssl3t64", "libstdc++6", "libzstd1", "zlib1g")  # from Debian 13
 NODE: dict[str, tuple[str, ...]] = {}  # environment -> packages from npm
 
 
@@ -67,6 +72,43 @@ def node_environment(name: str) -> Path:
     return place
 
 
+def newer_libc(version: str) -> list[str]:
+    """Return how to start a program that needs this version of glibc: words to put before its own.
+
+    Empty if the machine has it. Otherwise Debian 13's libraries are unpacked in `.clients/debian-13`, and its loader
+    starts the program with them; nothing of the machine is changed.
+    """
+    have = platform.libc_ver()[1]
+    if have and [int(part) for part in have.split(".")] >= [int(part) for part in version.split(".")]:
+        return []
+    name = "debian-13"
+    if shutil.which("apt-get") is None:
+        pytest.skip(f"glibc {version} is needed, there is {have}, and there is no apt-get to get Debian 13's")
+    place = CLIENTS / name
+    root = place / "root"
+    if not _is_made(place, DEBIAN):
+        (place / "lists" / "partial").mkdir(parents=True)
+        (place / "status").touch()
+        of_debian = ("Identifier: Packages", "Origin: Debian", "Label: Debian", "Component: main")
+        sites = _run(name, "apt-get", "indextargets", "--format", "$(SITE)", *of_debian).split()
+        if not sites:
+            pytest.skip(f"glibc {version} is needed, there is {have}, and apt-get has no source of Debian's packages")
+        keys = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+        (place / "sources.list").write_text(f"deb {keys} {sites[0]} trixie main\n")
+        own = {
+            "Dir::State": place, "Dir::State::status": place / "status", "Dir::Cache": place / "cache",
+            "Dir::Etc::sourcelist": place / "sources.list", "Dir::Etc::sourceparts": "-", "APT::Sandbox::User": "root",
+        }  # fmt: skip
+        apt = ["apt-get", "--quiet", *(f"--option={key}={value}" for key, value in own.items())]
+        _run(name, *apt, "update")
+        _run(name, *apt, "download", *DEBIAN, cwd=place)
+        for package in place.glob("*.deb"):
+            _run(name, "dpkg", "--extract", str(package), str(root))
+        _note(place, DEBIAN)
+    loader = next(root.glob("usr/lib/*/ld-linux-*.so.*"))
+    return [str(loader), "--library-path", str(loader.parent)]
+
+
 def _is_made(place: Path, packages: tuple[str, ...]) -> bool:
     """Tell whether the folder has these packages; if not, remove it, so that it can be made."""
     note = place / "pins.json"
@@ -81,11 +123,13 @@ def _note(place: Path, packages: tuple[str, ...]) -> None:
     (place / "pins.json").write_text(json.dumps([NEWEST, sys.version, *packages]))
 
 
-def _run(name: str, *command: str) -> None:
+def _run(name: str, *command: str, cwd: Path | None = None) -> str:
+    """Return what a command prints; skip the test with its error if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, cwd=cwd)
     except subprocess.TimeoutExpired:
         pytest.skip(f"{name}: cannot be installed: `{' '.join(command)}` took over {INSTALL_SECONDS} s")
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())[-600:]
         pytest.skip(f"{name}: cannot be installed: {reason}")
+    return done.stdout
