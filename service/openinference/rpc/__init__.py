@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over gRPC, with the same answers as over REST; only `server.py` imports grpcio."""
+"""The Open Inference Protocol over gRPC, with the same answers as over REST; grpcio is imported only if used."""

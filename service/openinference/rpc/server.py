@@ -31,8 +31,11 @@ from service.openinference.metadata import (
     statistics_of,
 )
 from service.openinference.paths import find_model, refuse_load_parameters
+from service.openinference.rpc.health import health_handler
 from service.openinference.rpc.infer_messages import parameters_of, read_request, write_response
 from service.openinference.rpc.messages import SERVICE, from_dict, message_class
+from service.openinference.rpc.reflection import reflection_handlers
+from service.openinference.rpc.streams import MAX_STREAMS, Streams
 
 __all__ = ["start"]
 
@@ -70,7 +73,7 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
     settings = context.settings
     methods: dict[str, Method] = {**METHODS, "ServerMetadata": lambda *_: _server_metadata(version)}
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=min(settings.max_connections, settings.max_pending_images),
+        maximum_concurrent_rpcs=min(settings.max_connections, settings.max_pending_images) + MAX_STREAMS,
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes + MAX_OVERHEAD_BYTES),
             ("grpc.max_send_message_length", -1),
@@ -78,7 +81,14 @@ async def start(context: Context, version: str) -> grpc.aio.Server:
         ],
     )
     handlers = {name: _handler(context, name, method) for name, method in methods.items()}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    streams = Streams()
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE, handlers),
+            health_handler(context, streams),
+            *reflection_handlers(context, streams),
+        )
+    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")

@@ -9,6 +9,7 @@ from service.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from service.context import Context
 
+PACKAGES = {"grpc": "grpcio", "grpc_health": "grpcio-health-checking", "grpc_reflection": "grpcio-reflection"}
 __all__ = ["require_free_port", "require_grpc", "start_rpc"]
 
 
@@ -19,9 +20,11 @@ def require_grpc(settings: Settings) -> None:
         SettingsError: it is not; the message says how to install it.
 
     """
-    if settings.grpc_port and find_spec("grpc") is None:
+    if not settings.grpc_port:
+        return
+    if missing := [package for module, package in PACKAGES.items() if find_spec(module) is None]:
         raise SettingsError(
-            "LONGTAIL_GRPC_PORT (--grpc-port) needs grpcio: run `uv sync --group grpc`, or leave the port unset"
+            f"LONGTAIL_GRPC_PORT (--grpc-port) needs {missing[0]}: run `uv sync --group grpc`, or leave the port unset"
         )
 
 
