@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from models.class_names import ClassIndices
 from models.errors import LabelledPathsError
 from models.labelled_paths import (
     IMAGE_SUFFIXES,
@@ -25,6 +26,7 @@ from models.labelled_paths import (
     split_of_folder,
 )
 from models.sentences import first_few
+from models.zip_names import as_earlier_versions_read
 
 __all__ = ["PicturesToChooseOn", "pictures_to_choose_on"]
 
@@ -67,11 +69,12 @@ def pictures_to_choose_on(
             class nor a split; the message says what would work.
 
     """
+    known = ClassIndices(list(class_names))
     found = sort_files(files, source)
     folders: _Folders = defaultdict(list)
     unlabelled: list[PurePosixPath] = []
     for picture in found.pictures:
-        if any(is_unlabelled(part) and part not in class_names for part in picture.parts[:-1]):
+        if any(is_unlabelled(part) and part not in known for part in picture.parts[:-1]):
             unlabelled.append(picture)
         else:
             folders[picture.parent].append(picture)
@@ -81,7 +84,6 @@ def pictures_to_choose_on(
             "no pictures found; put them into class folders, CLASS/IMAGE "
             f"({', '.join(sorted(IMAGE_SUFFIXES))})" + "".join(f"; {note}" for note in notes)
         )
-    known = frozenset(class_names)
     splits = {folder: _split_above(folder, known) for folder in folders}
     if any(splits.values()):
         split, left_out = _choose_split(folders, splits)
@@ -90,7 +92,7 @@ def pictures_to_choose_on(
         split = ""
         notes += _note_pooled(folders)
     chosen = {folder for folder in folders if splits[folder] == split}
-    _check_classes([folder for folder in folders if folder in chosen], folders, class_names)
+    _check_classes([folder for folder in folders if folder in chosen], folders, known)
     return PicturesToChooseOn([p for p in found.pictures if p.parent in chosen], split, notes)
 
 
@@ -155,9 +157,8 @@ def _note_pooled(folders: _Folders) -> list[str]:
     return [f"taken together from {len(outer):,} folders: {counts}"]
 
 
-def _check_classes(chosen: list[PurePosixPath], folders: _Folders, class_names: Collection[str]) -> None:
+def _check_classes(chosen: list[PurePosixPath], folders: _Folders, known: ClassIndices) -> None:
     """Refuse pictures that lie in no class folder, in one that the model does not know, or below two of them."""
-    known = frozenset(class_names)
     class_of = {folder: class_folder(folders[folder][0]) for folder in chosen}
     for folder, name in class_of.items():
         if not name:
@@ -171,19 +172,24 @@ def _check_classes(chosen: list[PurePosixPath], folders: _Folders, class_names: 
                     f"the pictures in {shown(folder)} lie below two classes, {outer.name[:64]!r} and {name[:64]!r}; "
                     "move them into one class folder"
                 )
-    unknown = sorted(set(class_of.values()) - known)
+    unknown = sorted(name for name in set(class_of.values()) if name not in known)
     if unknown:
         example = next(folder for folder, name in class_of.items() if name == unknown[0])
         raise LabelledPathsError(
             f"the model does not know {len(unknown):,} of these classes: {first_few(name[:64] for name in unknown)}; "
-            f"it knows {first_few(class_names)}. The folder of a picture names its class, as in "
+            f"it knows {first_few(known)}. The folder of a picture names its class, as in "
             f"{shown(folders[example][0])}"
-            f"{_why_unknown(unknown[0], class_names)}"
+            f"{_why_unknown(unknown[0], known)}"
         )
 
 
 def _why_unknown(name: str, class_names: Collection[str]) -> str:
     """Return a hint on what a folder that is not a class was likely meant to be."""
+    if earlier := as_earlier_versions_read(name, class_names):
+        return (
+            f". The model knows it as {earlier!r}, as an earlier version read the names of a zip; give the encoding "
+            "cp437 to read them so again"
+        )
     same = [known for known in class_names if known.lower() == name.lower()]
     if same:
         return f". {name[:64]!r} differs from {same[0]!r} only in case: rename the folder"

@@ -8,13 +8,15 @@ in UTF-8 in an extra field. Python reads every name without the bit as cp437, so
 import codecs
 import struct
 import zlib
+from collections.abc import Collection
 from pathlib import PurePosixPath
+from unicodedata import normalize
 from zipfile import ZipFile, ZipInfo
 
 from models.errors import ArchiveNamesError
 from models.labelled_paths import is_picture
 
-__all__ = ["ZIP_ENCODINGS", "check_zip_encoding", "zip_names"]
+__all__ = ["ZIP_ENCODINGS", "as_earlier_versions_read", "check_zip_encoding", "zip_names"]
 
 _CODE_PAGES = (437, 720, 737, 775, 850, 852, 855, 857, 858, 860, 861, 862, 863, 865, 866, 869, 874, 932, 949, 950)
 ZIP_ENCODINGS = frozenset(  # by Python's own names
@@ -64,6 +66,17 @@ def zip_names(archive: ZipFile, encoding: str | None = None) -> list[str]:
     if encoding is not None:
         encoding = check_zip_encoding(encoding)
     return [_name(entry, encoding) for entry in archive.infolist()]
+
+
+def as_earlier_versions_read(name: str, class_names: Collection[str]) -> str:
+    """Return the one of the class names that UTF-8 `name` is if it is read as cp437, as up to version 0.9, or "".
+
+    >>> as_earlier_versions_read("Füchse", ["F├╝chse", "cat"])
+    'F├╝chse'
+
+    """
+    misread = (normalize(form, name).encode(errors="replace").decode("cp437") for form in ("NFC", "NFD"))
+    return next((wrong for wrong in misread if wrong != name and wrong in class_names), "")
 
 
 def _name(entry: ZipInfo, encoding: str | None) -> str:

@@ -17,7 +17,7 @@ from service.routes.jobs import describe_job
 from service.schemas.common import ErrorResponse
 from service.schemas.document import body_schema
 from service.schemas.parameters import FROM_ROUTE, ModelName, ModelVersion
-from service.schemas.tuning import JobAnswer, TuneReport, TuneRequest
+from service.schemas.tuning import ENCODING, JobAnswer, TuneReport, TuneRequest
 from service.settings import Settings
 from service.storage.operating_points import OperatingPoints
 from service.tuning.archives import open_archive
@@ -44,6 +44,7 @@ _FORM: dict[str, Any] = {
         "format": "binary",
         "description": "a zip file with a folder of pictures for each class, CLASS/IMAGE",
     },
+    "encoding": {"type": "string", "description": ENCODING, "example": "cp850"},
     "objective": {"type": "string", "enum": OBJECTIVES, "default": "balanced"},
     "constraint": {"type": "array", "items": {"type": "string"}, "example": ["overall >= 0.7", "many >= 65%"]},
     "low": {"type": "number", "default": ALPHA_RANGE[0], "description": "the lowest alpha to consider"},
@@ -218,6 +219,7 @@ async def _archive_work(
         served.class_indices,
         max_files=context.settings.max_archive_files,
         max_image_bytes=context.settings.max_body_bytes,
+        encoding=order.encoding,
     )
     name = (
         upload.name if upload.name.isprintable() and 0 < len(upload.name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
@@ -273,6 +275,8 @@ def _check_fields(order: TuneRequest, served: ServedModel, archive: Archive | No
         raise RequestError(f"source: {order.source} needs no archive; leave out one of them")
     if order.source == "archive" and (others := fields & {"since", "target"}):
         raise RequestError(f"{min(others)}: does not apply to an archive")
+    if order.source != "archive" and "encoding" in fields:
+        raise RequestError("encoding: applies to an archive only")
     if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
         raise PriorError(
             f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"

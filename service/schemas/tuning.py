@@ -10,6 +10,7 @@ from service.schemas.common import ErrorBody, Interval, LineOf100, LineOf500
 from service.schemas.parameters import TextName
 
 __all__ = [
+    "ENCODING",
     "EXAMPLES",
     "JobAnswer",
     "JobDescription",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 Figures = dict[str, float | None]
+ENCODING = "the encoding of file names in the zip that are not UTF-8, such as cp850; without it, such a zip is refused"
 _FIGURES = "overall, many, medium, few, balanced, harmonic, geometric, worst_class; from pictures also macro_f1 and ece"
 
 
@@ -98,6 +100,7 @@ class TuneRequest(BaseModel):
     save_as: str | None = Field(None, description="store the alpha as this operating point", examples=["today"])
     who: LineOf100 = Field("anonymous", description="who asks for it, for the history")
     why: LineOf500 = Field("", description="the reason, for the history")
+    encoding: str | None = Field(None, description=f"archive only: {ENCODING}", examples=["cp850"])
     since: str | float | None = Field(
         None, description="only data since then: a time, or a number of seconds before now"
     )

@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from models.choosing_paths import pictures_to_choose_on
-from models.errors import LabelledPathsError, UnreadableImageError
+from models.errors import ArchiveNamesError, LabelledPathsError, UnreadableImageError
 from models.labelled_paths import class_folder, is_hidden, is_picture, is_zip_link
+from models.zip_names import zip_names
 from service.errors import ArchiveError, TooManyFilesError
 
 __all__ = ["LabelledArchive", "open_archive"]
@@ -39,6 +40,7 @@ class LabelledArchive:
 
     Attributes:
         entries: N entries of the archive, in its order.
+        names: their paths inside the archive, each shortened to MAX_NAME_LENGTH.
         labels: N class indices.
         max_image_bytes: the size of the largest picture that is read.
         zip: the open archive; several threads may read from it.
@@ -47,6 +49,7 @@ class LabelledArchive:
     """
 
     entries: tuple[zipfile.ZipInfo, ...]
+    names: tuple[str, ...]
     labels: tuple[int, ...]
     max_image_bytes: int
     zip: zipfile.ZipFile
@@ -58,7 +61,7 @@ class LabelledArchive:
 
     def name(self, index: int) -> str:
         """Return the path of one picture inside the archive, shortened to MAX_NAME_LENGTH."""
-        return self.entries[index].filename[:MAX_NAME_LENGTH]
+        return self.names[index]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one picture.
@@ -81,7 +84,12 @@ class LabelledArchive:
 
 
 def open_archive(
-    file: IO[bytes], class_indices: Mapping[str, int], *, max_files: int, max_image_bytes: int
+    file: IO[bytes],
+    class_indices: Mapping[str, int],
+    *,
+    max_files: int,
+    max_image_bytes: int,
+    encoding: str | None = None,
 ) -> LabelledArchive:
     """Return the pictures of a zip file with their classes.
 
@@ -90,10 +98,12 @@ def open_archive(
         class_indices: class name -> index.
         max_files: the most entries of any kind.
         max_image_bytes: the size of the largest picture that may be read.
+        encoding: of file names that the archive does not say to be UTF-8; None takes UTF-8 and refuses other names.
 
     Raises:
-        ArchiveError: the file is not a zip file; an entry is a link, or has a path outside of the archive or an
-            implausible compression ratio; or see `models.choosing_paths.pictures_to_choose_on`.
+        ArchiveError: the file is not a zip file; a file name is not in that encoding; an entry is a link, or has a path
+            outside of the archive or an implausible compression ratio; or see
+            `models.choosing_paths.pictures_to_choose_on`.
         TooManyFilesError: there are more entries than allowed.
 
     """
@@ -110,7 +120,11 @@ def open_archive(
         OverflowError,
     ) as error:
         raise ArchiveError(f"the archive is not a readable zip: {error}"[:300]) from error
-    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+    try:
+        names = zip_names(archive, encoding)
+    except ArchiveNamesError as error:
+        raise ArchiveError(f"{error}; send the encoding in a form field `encoding`") from error
+    entries = [(entry, name) for entry, name in zip(archive.infolist(), names, strict=True) if not name.endswith("/")]
     if len(entries) > max_files:
         raise _too_many(max_files)
     by_path = _by_path(entries)
@@ -118,21 +132,24 @@ def open_archive(
         found = pictures_to_choose_on(by_path, class_indices.keys(), "the archive")
     except LabelledPathsError as error:
         raise ArchiveError(str(error)) from error
-    chosen_entries = tuple(by_path[path] for path in found.pictures)
+    chosen_entries = tuple(by_path[path][0] for path in found.pictures)
+    chosen_names = tuple(by_path[path][1][:MAX_NAME_LENGTH] for path in found.pictures)
     labels = tuple(class_indices[class_folder(path)] for path in found.pictures)
     if sum(entry.compress_size for entry in chosen_entries) > file.seek(0, 2):
         raise ArchiveError(
             "the archive's pictures are larger than the archive, so several share their bytes; pack the archive again"
         )
-    return LabelledArchive(chosen_entries, labels, max_image_bytes, archive, found.described("the archive"))
+    return LabelledArchive(
+        chosen_entries, chosen_names, labels, max_image_bytes, archive, found.described("the archive")
+    )
 
 
-def _by_path(entries: Iterable[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """Return the entries by their paths; refuse paths and pictures that no honest archive has."""
-    by_path: dict[PurePosixPath, zipfile.ZipInfo] = {}
-    for entry in entries:
-        path = PurePosixPath(entry.filename.replace("\\", "/"))
-        name = entry.filename[:MAX_NAME_LENGTH]
+def _by_path(entries: Iterable[tuple[zipfile.ZipInfo, str]]) -> dict[PurePosixPath, tuple[zipfile.ZipInfo, str]]:
+    """Return the entries and their names by their paths; refuse paths and pictures that no honest archive has."""
+    by_path: dict[PurePosixPath, tuple[zipfile.ZipInfo, str]] = {}
+    for entry, whole_name in entries:
+        path = PurePosixPath(whole_name.replace("\\", "/"))
+        name = whole_name[:MAX_NAME_LENGTH]
         if path.is_absolute() or ".." in path.parts:
             raise ArchiveError(f"the path {name!r} leads out of the archive; use paths inside of it")
         if is_zip_link(entry) and not is_hidden(path):
@@ -142,7 +159,7 @@ def _by_path(entries: Iterable[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.
                 raise ArchiveError(f"{name}: unpacks to more than {MAX_RATIO} times its size, as no picture does")
             if path in by_path:
                 raise ArchiveError(f"{name}: two files in the archive have this name")
-        by_path[path] = entry
+        by_path[path] = entry, whole_name
     return by_path
 
 

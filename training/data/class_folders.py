@@ -1,19 +1,21 @@
 """Data sets of class folders, in a folder or a zip: `SPLIT/CLASS/IMAGE`, or `CLASS/IMAGE` without splits.
 
-Classes are in alphabetical order, and the files of a class in the order of their names. The long-tail cut
-(`long_tail.py`) keeps the first files in this order, so the order must be the same on every machine. A folder that
-wraps everything, as zip programs and downloads often add, is ignored.
+Classes are sorted, numbers first and in their own order (`models/class_names.py`), and the files of a class in the
+order of their names. The long-tail cut (`long_tail.py`) keeps the first files in this order, so the order must be the
+same on every machine. A folder that wraps everything, as zip programs and downloads often add, is ignored.
 
 Every picture is used, or counted in a note, or the data are refused: a folder beside the splits that is none of them
 could be a test part under another name, and training would then go on with a part that it split off itself.
 """
 
 from collections import defaultdict
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from models.errors import LabelledPathsError
+from models.class_names import class_order, read_name, spelling_key
+from models.errors import ClassNameError, LabelledPathsError
 from models.labelled_paths import (
     IMAGE_SUFFIXES,
     check_unlabelled_case,
@@ -21,8 +23,10 @@ from models.labelled_paths import (
     is_unlabelled,
     looks_like_split,
     note_unlabelled,
+    shown,
     sort_files,
 )
+from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.linked_files import count_once
 from training.data.options import path_name
@@ -56,8 +60,12 @@ def class_folder_split(path: Path, split: str) -> tuple[LabelledFiles, list[str]
     return parts[split], notes
 
 
-def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]:
+def class_folder_parts(path: Path, zip_encoding: str | None = None) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Find the pictures of a folder or zip by split.
+
+    Args:
+        path: of the folder or zip.
+        zip_encoding: see `open_store`.
 
     Returns:
         `train`, `val` or `test` ("" if there are no splits) -> pictures, and notes on the files that are left out.
@@ -67,7 +75,7 @@ def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]
             folders, or a folder that is neither a class nor a split.
 
     """
-    store = open_store(path)
+    store = open_store(path, zip_encoding)
     found = sort_files(map(PurePosixPath, store.files()), path_name(path))
     unlabelled = [picture for picture in found.pictures if any(map(is_unlabelled, picture.parts[:-1]))]
     pictures = sorted(set(found.pictures).difference(unlabelled))
@@ -81,6 +89,7 @@ def class_folder_parts(path: Path) -> tuple[dict[str, LabelledFiles], list[str]]
         notes += check_top(tree, root, splits) if root not in splits else []
         parts = {split: _classes_below(folder, tree) for folder, split in splits.items()}
         notes += check_class_names(list(parts.get("", {})))
+        notes += [note for folder in splits for note in _note_one_class(tree.children.get(folder, []))]
     except LabelledPathsError as error:
         raise DataError(f"{path}: {error}") from error
     labelled = {split: _label_files(path, split, classes, store) for split, classes in parts.items()}
@@ -92,7 +101,7 @@ def _classes_below(base: PurePosixPath, tree: FolderTree) -> _ClassFiles:
     classes: _ClassFiles = defaultdict(list)
     for folder in tree.children.get(base, []):
         check_unlabelled_case(folder)
-        classes[folder.name] = []
+        classes.setdefault(_class_name(folder), [])
     depth = len(base.parts)
     for picture in tree.pictures:
         if picture.parts[:depth] != base.parts:
@@ -103,8 +112,40 @@ def _classes_below(base: PurePosixPath, tree: FolderTree) -> _ClassFiles:
             )
         if picture.parent.parent != base:
             raise LabelledPathsError(_too_deep(picture, base))
-        classes[picture.parent.name].append(str(picture))
+        classes[_class_name(picture.parent)].append(str(picture))
     return classes
+
+
+def _class_name(folder: PurePosixPath) -> str:
+    """Return the class that a folder's name stands for."""
+    try:
+        name = read_name(folder.name)
+    except ClassNameError as error:
+        raise LabelledPathsError(f"the folder {error}") from error
+    if not name:
+        raise LabelledPathsError(
+            f"the folder {shown(folder)!r} names no class: blank and NaN stand for none; rename it"
+        )
+    return name
+
+
+def _note_one_class(folders: list[PurePosixPath]) -> list[str]:
+    """Return a note on class folders that are one class, such as `cat` and `cat `.
+
+    Raises:
+        LabelledPathsError: two folders are one number in two spellings, such as `1` and `01`.
+
+    """
+    by_class: dict[str, list[str]] = defaultdict(list)
+    spelling: dict[Decimal | str, PurePosixPath] = {}
+    for folder in folders:
+        name = _class_name(folder)
+        by_class[name].append(ascii(str(folder)))
+        known = spelling.setdefault(spelling_key(name), folder)
+        if _class_name(known) != name:
+            raise LabelledPathsError(f"the folders {known} and {folder} are one number in two spellings; rename one")
+    several = [" and ".join(sorted(same)) for same in by_class.values() if len(same) > 1]
+    return [f"class folders that are one class: {first_few(sorted(several), separator='; ')}"] if several else []
 
 
 def _too_deep(picture: PurePosixPath, base: PurePosixPath) -> str:
@@ -121,7 +162,7 @@ def _too_deep(picture: PurePosixPath, base: PurePosixPath) -> str:
 
 def _label_files(path: Path, split: str, class_files: _ClassFiles, store: PictureStore) -> LabelledFiles:
     source = f"{path}/{split}" if split else str(path)
-    classes = tuple(sorted(class_files))
+    classes = tuple(sorted(class_files, key=class_order))
     if len(classes) < (2 if split == "train" else 1):
         raise DataError(
             f"{source}: found {len(classes)} class folders; a classifier needs two or more "

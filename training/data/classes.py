@@ -7,6 +7,7 @@ import numpy as np
 from models.class_names import MAX_CLASS_NAME_LENGTH, ClassIndices, is_class_name
 from models.labelled_paths import counted
 from models.sentences import first_few
+from models.zip_names import as_earlier_versions_read
 from training.data.labelled_files import LabelledFiles
 from training.data.options import DataOptions
 from training.errors import DataError
@@ -35,6 +36,7 @@ def renumber_classes(files: LabelledFiles, class_names: tuple[str, ...]) -> Labe
         raise DataError(
             f"{files.source}: the model does not know {len(unknown)} of these classes, which have no training "
             f"pictures: {first_few(unknown)}; remove their pictures here, or train with pictures of them"
+            f"{_hint_encoding(unknown, class_names)}"
         )
     numbers = np.array([number.get(name, -1) for name in files.classes], np.int64)
     return replace(files, classes=class_names, labels=numbers[files.labels])
@@ -77,9 +79,20 @@ def number_as_before(files: LabelledFiles, class_names: tuple[str, ...]) -> Labe
     if new or gone:
         raise DataError(
             f"{files.source}: the run was started with other classes; only in the data: {first_few(new)}; only in the "
-            f"run: {first_few(gone)}"
+            f"run: {first_few(gone)}{_hint_encoding(new, class_names)}"
         )
     return renumber_classes(files, class_names)
+
+
+def _hint_encoding(unknown: list[str], class_names: tuple[str, ...]) -> str:
+    """Return a hint if the model knows a class by the name that an earlier version read in a zip."""
+    for name in unknown:
+        if earlier := as_earlier_versions_read(name, class_names):
+            return (
+                f". The model knows {name!r} as {earlier!r}, as an earlier version read the names of a zip; add "
+                "--zip-encoding cp437 to read them so again"
+            )
+    return ""
 
 
 def note_missing_classes(test: LabelledFiles) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from models.choosing_paths import pictures_to_choose_on
+from models.class_names import ClassIndices
 from models.errors import LabelledPathsError
 from models.labelled_paths import class_folder
 from training.data.labelled_files import LabelledFiles
@@ -20,8 +21,15 @@ from training.errors import DataError
 __all__ = ["find_labelled_files"]
 
 
-def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> tuple[LabelledFiles, list[str]]:
+def find_labelled_files(
+    path: Path, class_names: tuple[str, ...], zip_encoding: str | None = None
+) -> tuple[LabelledFiles, list[str]]:
     """Find the pictures to choose alpha on in a folder or a zip: CLASS/IMAGE or SPLIT/CLASS/IMAGE, at any depth.
+
+    Args:
+        path: of the folder or zip.
+        class_names: of the model.
+        zip_encoding: see `open_store`.
 
     Returns:
         The pictures of the test split, or without it the val split, or without splits all; and notes on the others.
@@ -30,13 +38,13 @@ def find_labelled_files(path: Path, class_names: tuple[str, ...]) -> tuple[Label
         DataError: the path does not exist, or see `models.choosing_paths.pictures_to_choose_on`.
 
     """
-    store = open_store(path)
+    store = open_store(path, zip_encoding)
     name = path_name(path)
     try:
         found = pictures_to_choose_on(map(PurePosixPath, store.files()), class_names, name)
     except LabelledPathsError as error:
         raise DataError(f"{path}: {error}") from error
-    index = {name: position for position, name in enumerate(class_names)}
+    index = ClassIndices(class_names)
     ordered = sorted(found.pictures, key=lambda name: (index[class_folder(name)], name))
     source = name + (f", {found.split} split" if found.split else "")
     labels = np.array([index[class_folder(name)] for name in ordered], np.int64)

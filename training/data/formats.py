@@ -30,9 +30,10 @@ def read_parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFile
         DataError: the data set is broken, or an option does not apply to its format.
 
     """
+    options.refuse_zip_encoding()
     if not is_list(path):
         options.refuse_for_folders(path)
-        return class_folder_parts(path)
+        return class_folder_parts(path, options.zip_encoding)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         listed = read_csv_table(path, options.columns, options.class_names)
@@ -42,4 +43,4 @@ def read_parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFile
     else:
         options.refuse(path, "a text list", *COLUMN_OPTIONS)
         listed = read_text_list(path, options.class_names)
-    return parts_of_list(listed, options.images)
+    return parts_of_list(listed, options.images, options.zip_encoding)

@@ -2,13 +2,14 @@
 
 import argparse
 import shlex
+import zipfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from models.class_names import ClassIndices, read_name
-from models.errors import ClassNameError
+from models.class_names import ClassIndices
 from training.data.lists.csv_table import Columns
+from training.data.option_values import read_exempt_class, read_zip_encoding
 from training.errors import DataError
 
 __all__ = [
@@ -40,6 +41,7 @@ class DataOptions:
         split_column: CSV column, or field of a COCO image, with the splits.
         group_column: CSV column, or field of a COCO image, with the groups that a test part never shares.
         class_names: a file with one class name a line, for lists whose labels are class numbers.
+        zip_encoding: of the file names in a zip that are not UTF-8.
         exempt_class: the class that alpha must not change, such as "empty".
         max_unreadable: share of a part's pictures that may be missing or damaged, from 0 to below 1.
         test_share: share of each class that is split off if there is no test part, between 0 and 1.
@@ -55,15 +57,18 @@ class DataOptions:
     split_column: str | None = None
     group_column: str | None = None
     class_names: Path | None = None
+    zip_encoding: str | None = None
     exempt_class: str | None = None
     max_unreadable: float = 0.0
     test_share: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Read the exempt class as a name, and check the shares."""
+        """Read the exempt class as a name, and check the encoding and the shares."""
+        if self.zip_encoding is not None:
+            object.__setattr__(self, "zip_encoding", read_zip_encoding(self.zip_encoding))
         if self.exempt_class is not None:
-            object.__setattr__(self, "exempt_class", _exempt_name(self.exempt_class))
+            object.__setattr__(self, "exempt_class", read_exempt_class(self.exempt_class))
         if not 0.0 <= self.max_unreadable < 1.0:
             raise DataError(
                 f"--max-unreadable {self.max_unreadable:g} must be from 0 to below 1; 0.01 allows 1 bad picture in 100"
@@ -98,6 +103,8 @@ class DataOptions:
         found: list[str] = []
         for field in fields(self):
             mine, others = (getattr(options, field.name) for options in (self, other))
+            if field.name == "zip_encoding" and mine is None:
+                continue  # an earlier version read such names as cp437; that the pictures are the same is checked
             if mine == others or (isinstance(mine, Path) and others is not None and mine.resolve() == others.resolve()):
                 continue
             value = mine.absolute() if isinstance(mine, Path) else mine
@@ -133,6 +140,17 @@ class DataOptions:
         """Refuse the options that only apply to lists; see `refuse`."""
         self.refuse(path, "class folders", *COLUMN_OPTIONS, "images", "class_names")
 
+    def refuse_zip_encoding(self) -> None:
+        """Refuse an encoding of the names in a zip if there is no zip.
+
+        Raises:
+            DataError: it is given, and neither the data nor the test part nor the images are a zip.
+
+        """
+        files = [path for path in (self.data, self.test, self.images) if path is not None]
+        if self.zip_encoding is not None and not any(zipfile.is_zipfile(path) for path in files if path.is_file()):
+            raise DataError(f"--zip-encoding {self.zip_encoding}: there is no zip; drop it")
+
     @property
     def split_settings(self) -> dict[str, Any]:
         """The options that decide which pictures are split off, for provenance; `data` may move later."""
@@ -149,16 +167,6 @@ class DataOptions:
             if field.name == "data" or value != field.default:
                 words += [_flag(field.name), path_name(value) if isinstance(value, Path) else str(value)]
         return shlex.join(words)
-
-
-def _exempt_name(text: str) -> str:
-    try:
-        name = read_name(text)
-    except ClassNameError as error:
-        raise DataError(f"--exempt-class {error}") from error
-    if not name:
-        raise DataError(f"--exempt-class {text!r}: this is no name; write that of a class")
-    return name
 
 
 def path_name(path: Path) -> str:
@@ -211,6 +219,11 @@ def add_data_arguments(
         type=Path,
         metavar="FILE",
         help="a file with one class name a line, for labels that are numbers",
+    )
+    add(
+        "--zip-encoding",
+        metavar="NAME",
+        help="encoding of file names in a zip that are not UTF-8, such as cp850 (default: refuse such a zip)",
     )
     add("--exempt-class", metavar="CLASS", help="the class that alpha must not change, such as empty")
     add(

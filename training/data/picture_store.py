@@ -2,13 +2,18 @@
 
 import os
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
+from unicodedata import normalize
 
 from typing_extensions import override
 
+from models.errors import ArchiveNamesError
 from models.labelled_paths import IMAGE_SUFFIXES, is_hidden, is_zip_link
+from models.zip_names import zip_names
 from training.data.folder_contents import FolderContents, read_folder
 from training.errors import DataError
 
@@ -28,8 +33,13 @@ class PictureStore(Protocol):
     def folders(self) -> list[str]:
         """Return the names of all folders."""
 
-    def has_file(self, name: str) -> bool:
-        """Return whether the file exists."""
+    def find(self, name: str) -> str | None:
+        """Return the name of the file with this name, in any Unicode form, or None if there is none.
+
+        Raises:
+            OSError: several files have the name in other Unicode forms, and none exactly.
+
+        """
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file. Several threads may call this at once.
@@ -53,11 +63,16 @@ class PictureStore(Protocol):
         """Return the only top-level folder, with a trailing `/`, if everything is in it; otherwise ""."""
 
 
-def open_store(path: Path) -> PictureStore:
+def open_store(path: Path, zip_encoding: str | None = None) -> PictureStore:
     """Open a folder or a zip.
 
+    Args:
+        path: of the folder or zip.
+        zip_encoding: of the file names that a zip does not say to be UTF-8; None takes UTF-8 and refuses other names.
+
     Raises:
-        DataError: the path does not exist, or is neither a folder nor a readable zip.
+        DataError: the path does not exist, is neither a folder nor a readable zip, or a zip with names that are not in
+            that encoding.
 
     """
     if not path.exists():
@@ -65,7 +80,10 @@ def open_store(path: Path) -> PictureStore:
     if path.is_dir():
         return _FolderStore(path)
     try:
-        return _ZipStore(path, zipfile.ZipFile(path))
+        archive = zipfile.ZipFile(path)
+        return _ZipStore(path, archive, zip_names(archive, zip_encoding))
+    except ArchiveNamesError as error:
+        raise DataError(f"{path}: {error}; give the encoding with --zip-encoding") from error
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
 
@@ -81,7 +99,8 @@ def find_listed_file(store: PictureStore, name: str) -> str:
     """
     suffixes = ("",) if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ("", *_SUFFIXES)
     for prefix in dict.fromkeys(("", store.wrapper())):
-        found = [prefix + name + suffix for suffix in suffixes if store.has_file(prefix + name + suffix)]
+        wanted = (store.find(prefix + name + suffix) for suffix in suffixes)
+        found = [file for file in wanted if file is not None]
         if len(found) > 1:
             raise OSError(f"{' and '.join(found)} both exist; write the suffix in the list")
         if found:
@@ -117,8 +136,14 @@ class _FolderStore(PictureStore):
         return self._contents.notes
 
     @override
-    def has_file(self, name: str) -> bool:
-        return (self._root / name).is_file()
+    def find(self, name: str) -> str | None:
+        if (self._root / name).is_file():
+            return name
+        return None if name.isascii() else _only_one(name, self._by_form.get(normalize("NFC", name), []))
+
+    @cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        return _by_unicode_form(self.files())
 
     @override
     def read(self, name: str) -> bytes:
@@ -138,10 +163,10 @@ class _FolderStore(PictureStore):
 
 
 class _ZipStore(PictureStore):
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, archive: zipfile.ZipFile, names: list[str]) -> None:
         self._path = path.resolve()
         self._archive = archive
-        plain = [(entry, entry.filename.replace("\\", "/")) for entry in archive.infolist()]
+        plain = [(entry, name.replace("\\", "/")) for entry, name in zip(archive.infolist(), names, strict=True)]
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for entry, name in plain:
             if not name.endswith("/"):
@@ -155,14 +180,14 @@ class _ZipStore(PictureStore):
     def _add(self, path: Path, entry: zipfile.ZipInfo, name: PurePosixPath) -> None:
         """Add a file; refuse what cannot be read as it was packed."""
         if name.is_absolute() or ".." in name.parts:
-            raise DataError(f"{path}: the path {entry.filename[:200]!r} leads out of the zip; pack it again")
+            raise DataError(f"{path}: the path {str(name)[:200]!r} leads out of the zip; pack it again")
         if is_zip_link(entry) and not is_hidden(name):
             raise DataError(
-                f"{path}: {entry.filename[:200]} is a link, which is not followed in a zip; pack the files themselves "
+                f"{path}: {str(name)[:200]} is a link, which is not followed in a zip; pack the files themselves "
                 "(zip without --symlinks)"
             )
         if str(name) in self._entries:
-            raise DataError(f"{path}: {entry.filename[:200]}: two files in the zip have this name; pack it again")
+            raise DataError(f"{path}: {str(name)[:200]}: two files in the zip have this name; pack it again")
         self._entries[str(name)] = entry
 
     @override
@@ -182,8 +207,14 @@ class _ZipStore(PictureStore):
         return self._folders
 
     @override
-    def has_file(self, name: str) -> bool:
-        return name in self._entries
+    def find(self, name: str) -> str | None:
+        if name in self._entries:
+            return name
+        return None if name.isascii() else _only_one(name, self._by_form.get(normalize("NFC", name), []))
+
+    @cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        return _by_unicode_form(self._entries)
 
     @override
     def read(self, name: str) -> bytes:
@@ -199,6 +230,21 @@ class _ZipStore(PictureStore):
     @override
     def wrapper(self) -> str:
         return self._wrapper
+
+
+def _by_unicode_form(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names that are not ASCII by their composed form."""
+    by_form: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if not name.isascii():
+            by_form[normalize("NFC", name)].append(name)
+    return by_form
+
+
+def _only_one(name: str, found: list[str]) -> str | None:
+    if len(found) > 1:
+        raise OSError(f"{' and '.join(map(ascii, found))} both are {name}, in two Unicode forms; rename one")
+    return found[0] if found else None
 
 
 def _check_size(size: int) -> None:

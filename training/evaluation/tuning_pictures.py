@@ -46,6 +46,7 @@ def pictures_to_tune_on(
     """
     names = tuple(info.name for info in manifest.classes)
     path = options.data if options.test is None else options.test
+    options.refuse_zip_encoding()
     if not is_list(path):
         options.refuse_for_folders(path)
     if options.test is None and (kept := _kept_part(options, manifest, names, given)):
@@ -53,7 +54,7 @@ def pictures_to_tune_on(
     if is_list(path):
         files, notes = open_given_test(options, path, names)
     else:
-        files, notes = find_labelled_files(path, names)
+        files, notes = find_labelled_files(path, names, options.zip_encoding)
     if files.split:
         used = f"test part: the {files.split} split of {path_name(path)}"
     elif options.test is not None:

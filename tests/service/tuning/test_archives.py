@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.class_names import ClassIndices
 from models.errors import UnreadableImageError
 from service.errors import ArchiveError, ServiceError, TooManyFilesError
 from service.tuning.archives import LabelledArchive, open_archive
+from tests.zips import zip_of_bytes
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 CLASSES = {"cat": 0, "dog": 1}
@@ -110,6 +112,38 @@ def test_an_archive_whose_parts_cannot_be_told_is_refused(files: list[str], sent
 def test_an_unusable_archive_gets_a_message(files: dict[str, bytes], sentence: str) -> None:
     with pytest.raises(ArchiveError, match=sentence):
         opened(zipped(files))
+
+
+@pytest.mark.parametrize("held", ["F\u00fcchse", "Fu\u0308chse"])
+@pytest.mark.parametrize("packed", ["F\u00fcchse", "Fu\u0308chse", "F\u00fcchse "])
+def test_folders_of_a_finder_archive_are_the_classes_that_they_name(held: str, packed: str) -> None:
+    """The Finder writes UTF-8 without the flag that says so."""
+    data = zip_of_bytes({f"{packed}/\u00e9.png".encode(): b"a", b"5.0/1.png": b"b"})
+    archive = open_archive(io.BytesIO(data), ClassIndices([held, "5"]), max_files=9, max_image_bytes=9)
+    assert (archive.labels, archive.name(0)) == ((0, 1), f"{packed}/\u00e9.png")
+    assert [archive.read(0), archive.read(1)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("encoding", ["cp850", "latin1", "cp1252", "mac-roman"])
+def test_an_archive_in_another_encoding_asks_for_it(encoding: str) -> None:
+    data = zip_of_bytes({"F\u00fcchse/1.png".encode(encoding): b"a"})
+    classes = ClassIndices(["F\u00fcchse", "cat"])
+    with pytest.raises(ArchiveError, match=r"is not UTF-8, .*; send the encoding in a form field `encoding`"):
+        open_archive(io.BytesIO(data), classes, max_files=9, max_image_bytes=9)
+    archive = open_archive(io.BytesIO(data), classes, max_files=9, max_image_bytes=9, encoding=encoding)
+    assert (archive.labels, archive.name(0), archive.read(0)) == ((0,), "F\u00fcchse/1.png", b"a")
+
+
+def test_a_class_that_an_earlier_version_misread_is_named() -> None:
+    data = zip_of_bytes({"F\u00fcchse/1.png".encode(): b"a"})
+    with pytest.raises(ArchiveError, match="The model knows it as 'F├╝chse', as an earlier version read the names"):
+        open_archive(io.BytesIO(data), ClassIndices(["F├╝chse", "cat"]), max_files=9, max_image_bytes=9)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "utf-16", "rot13", ""])
+def test_an_encoding_that_is_none_is_refused(encoding: str) -> None:
+    with pytest.raises(ArchiveError, match="is no encoding of file names"):
+        open_archive(io.BytesIO(zipped({"cat/1.png": b""})), CLASSES, max_files=9, max_image_bytes=9, encoding=encoding)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all", b"PK\x05\x06" + bytes(17), b"PK\x05\x06" * 100])

@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +67,15 @@ class PictureList:
         return f"{self.path}: {self.place.format(row.number)}"
 
 
-def parts_of_list(listed: PictureList, images: Path | None) -> tuple[dict[str, LabelledFiles], list[str]]:
+def parts_of_list(
+    listed: PictureList, images: Path | None, zip_encoding: str | None = None
+) -> tuple[dict[str, LabelledFiles], list[str]]:
     """Check a list and return its pictures by split.
 
     Args:
         listed: the list.
         images: folder or zip that the paths are relative to; None for the folder of the list.
+        zip_encoding: see `open_store`.
 
     Returns:
         split name ("" if the list has no splits) -> pictures, and the notes for the user.
@@ -94,7 +98,7 @@ def parts_of_list(listed: PictureList, images: Path | None) -> tuple[dict[str, L
     if not rows:
         raise DataError(f"{listed.path}: no picture has a label; {unlabelled[0]}")
     classes, labels = _number_labels(rows, listed)
-    store = open_store(images or listed.path.parent)
+    store = open_store(images or listed.path.parent, zip_encoding)
     everything = LabelledFiles(
         source=listed.path.name,
         classes=classes,
@@ -169,8 +173,8 @@ def _drop_repeated(rows: list[Row], listed: PictureList) -> list[Row]:
     first: dict[str, Row] = {}
     with Faults() as faults:
         for row in rows:
-            known = first.setdefault(row.path, row)
-            if known[1:] == row[1:]:
+            known = first.setdefault(normalize("NFC", row.path), row)
+            if known[2:] == row[2:]:
                 continue
             what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
             here, there = (repr(getattr(version, what)) for version in (row, known))
