@@ -221,9 +221,8 @@ async def _archive_work(
         max_image_bytes=context.settings.max_body_bytes,
         encoding=order.encoding,
     )
-    name = (
-        upload.name if upload.name.isprintable() and 0 < len(upload.name) <= MAX_ARCHIVE_NAME_LENGTH else "an archive"
-    )
+    can_be_shown = upload.name.isprintable() and 0 < len(upload.name) <= MAX_ARCHIVE_NAME_LENGTH
+    name = upload.name if can_be_shown else "an archive"
 
     async def run(progress: Progress) -> Report:
         return await tune_on_archive(context.worker, context.jobs.compute, served, archive, objective, progress)
@@ -273,10 +272,8 @@ def _check_fields(order: TuneRequest, served: ServedModel, archive: Archive | No
         )
     if order.source != "archive" and archive is not None:
         raise RequestError(f"source: {order.source} needs no archive; leave out one of them")
-    if order.source == "archive" and (others := fields & {"since", "target"}):
-        raise RequestError(f"{min(others)}: does not apply to an archive")
-    if order.source != "archive" and "encoding" in fields:
-        raise RequestError("encoding: applies to an archive only")
+    if others := fields & ({"since", "target"} if order.source == "archive" else {"encoding"}):
+        raise RequestError(f"{min(others)}: does not apply to {order.source.replace('archive', 'an archive')}")
     if isinstance(order.target, dict) and len(order.target) != len(served.class_indices):
         raise PriorError(
             f"target has {len(order.target)} weights; give one for each of {len(served.class_indices)} classes"

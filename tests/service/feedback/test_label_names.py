@@ -10,6 +10,7 @@ import pytest
 from models.manifest import ClassInfo
 from tests.service.conftest import Running, picture
 from tests.tiny_bundle import TinyModel
+from tests.zips import zip_of_bytes
 
 pytestmark = pytest.mark.anyio
 COMPOSED = "F\u00fcchse"
@@ -67,6 +68,24 @@ async def test_a_prior_names_classes_in_any_form(running: Running, tmp_path: Pat
         ]
     classes = [answer.json()["results"][0]["predictions"] for answer in answers]
     assert classes[0] == classes[1] == classes[2]
+
+
+async def test_tuning_on_an_archive_reads_its_names_as_utf_8_or_asks(running: Running, tmp_path: Path) -> None:
+    names = [f"{name}/{i}.png" for name in ("cat", COMPOSED) for i in range(3)]
+    url = "/v1/models/tiny/alpha/tune?wait=30"
+
+    def form(encoding: str) -> dict[str, Any]:
+        files = {name.encode(encoding): picture(i) for i, name in enumerate(names)}
+        return {"files": {"archive": ("labelled.zip", zip_of_bytes(files), "application/zip")}}
+
+    async with running(models=bundle_with(tmp_path, "cat", DECOMPOSED), real=True) as service:
+        finder = await service.client.post(url, **form("utf-8"))
+        asked = await service.client.post(url, **form("cp850"))
+        said = await service.client.post(url, data={"encoding": "cp850"}, **form("cp850"))
+    assert finder.json()["images"] == 6
+    assert (asked.status_code, asked.json()["error"]["code"]) == (422, "bad_archive")
+    assert "send the encoding in a form field `encoding`" in asked.json()["error"]["message"]
+    assert said.json()["alpha"] == finder.json()["alpha"]
 
 
 async def test_tuning_on_traffic_takes_weights_by_names_in_any_form(running: Running, tmp_path: Path) -> None:
