@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.errors import BundleMissingFileError, BundlePathError
 from models.manifest import NAME_PATTERN
+from models.sentences import first_few
 
 __all__ = [
     "MANIFEST",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+MAX_LEVELS = 3  # below the folder given, that bundles are looked for
+MAX_LOOKED_INTO = 1000  # folders
+MAX_SHOWN = 3
 
 
 def bundle_path(path: Path | str) -> Path:
@@ -77,22 +81,78 @@ def find_bundles(root: Path) -> list[Path]:
 
 
 def check_repository(root: Path) -> None:
-    """Check that a folder can hold bundles.
+    """Check that a folder can hold bundles as NAME/VERSION. It may be empty.
 
     Raises:
         BundleMissingFileError: the folder does not exist.
-        BundlePathError: it is a bundle itself.
+        BundlePathError: it is a file, a bundle or a model's folder, or bundles lie deeper in it only; the message names
+            the folder to give.
 
     """
+    if root.exists() and not root.is_dir():
+        raise BundlePathError(f"{root} is a file; give a folder that holds bundles as NAME/VERSION, unpacked")
     if not root.is_dir():
         raise BundleMissingFileError(f"there is no folder {root}; give one that holds bundles as NAME/VERSION")
     if (root / MANIFEST).exists():
-        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, which holds NAME/VERSION")
+        path = bundle_path(root)
+        raise BundlePathError(f"{root} is a bundle itself; give the folder two levels up, {path.parent.parent}")
+    children = _folders_within_reach(root)
+    if any(is_version(folder.name) for child in children for folder in _folders_within_reach(child)):
+        return
+    if versions := [child for child in children if is_version(child.name) and (child / MANIFEST).exists()]:
+        raise BundlePathError(
+            f"{root} is the folder of one model, with versions such as {versions[0].name}; give the folder one level "
+            f"up, {bundle_path(versions[0]).parent.parent}"
+        )
+    if deeper := _repositories_below(children):
+        raise BundlePathError(
+            f"{root} holds no bundle as NAME/VERSION, but folders in it do; give one of them: "
+            f"{first_few(map(str, deeper), MAX_SHOWN)}"
+        )
+
+
+def _repositories_below(folders: list[Path]) -> list[Path]:
+    """Return the folders that hold NAME/VERSION/manifest.json, those of the first level that has any."""
+    looked_into = 0
+    for _ in range(MAX_LEVELS):
+        found = []
+        deeper = []
+        for folder in folders:
+            looked_into += 1
+            if looked_into > MAX_LOOKED_INTO:
+                return found
+            children = _folders_within_reach(folder)
+            deeper += children
+            bundles = (child / name / MANIFEST for child in children for name in _versions_in(child))
+            found += [folder] if any(map(_exists, bundles)) else []
+        if found:
+            return found
+        folders = deeper
+    return []
+
+
+def _versions_in(folder: Path) -> list[str]:
+    return [child.name for child in _folders_within_reach(folder) if is_version(child.name)]
 
 
 def is_version(name: str) -> bool:
     """Return whether a folder of this name may hold a version of a model."""
     return name.isascii() and name.isdigit() and not name.startswith("0")
+
+
+def _folders_within_reach(parent: Path) -> list[Path]:
+    """Return the folders in a folder; none if it cannot be listed."""
+    try:
+        return [folder for folder in _folders(parent) if not is_broken_link(folder)]
+    except OSError:
+        return []
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _folders(parent: Path) -> list[Path]:

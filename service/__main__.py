@@ -16,6 +16,7 @@ from service.catalog.loader import computes_in_caller, loader
 from service.catalog.preload import Preloader
 from service.kubernetes import is_written_by_kubernetes
 from service.openinference.rpc.start import require_free_port
+from service.server.shared_folder import require_shared_folder
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.read(os.environ, flags)
         if not check:
             require_free_port(settings)
+            require_shared_folder(settings)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

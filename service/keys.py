@@ -26,6 +26,7 @@ __all__ = ["SCOPES", "ApiKey", "KeysError", "command_line", "find_key", "main", 
 SCOPES = ("predict", "tune", "admin")
 MAX_KEYS = 1000  # every request is compared with each of them
 PREFIX = "lt_"
+BYTE_ORDER_MARK = "\ufeff"  # some editors write it at the beginning of a file
 KEY_CHARACTERS = len(PREFIX) + 43
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASH = re.compile(r"sha256=([0-9a-fA-F]{64})")
@@ -71,7 +72,7 @@ def read_keys(text: str, where: str = "", known: Iterable[ApiKey] = ()) -> tuple
     """Return the keys in the lines of a text, in order.
 
     Args:
-        text: one key a line, with blank lines and comments.
+        text: one key a line, with blank lines and comments; a byte order mark before them is ignored.
         where: the beginning of error messages, such as "FILE: ".
         known: keys from other sources, which may not be repeated.
 
@@ -84,7 +85,7 @@ def read_keys(text: str, where: str = "", known: Iterable[ApiKey] = ()) -> tuple
     """
     keys: list[ApiKey] = []
     taken: set[str | bytes] = {part for key in known for part in (key.name, key.digest)}
-    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
+    for number, line in enumerate(map(str.strip, text.removeprefix(BYTE_ORDER_MARK).split("\n")), start=1):
         if not line or line.startswith("#"):
             continue
         try:
@@ -110,7 +111,7 @@ def read_key_file(path: Path, known: Iterable[ApiKey] = ()) -> tuple[ApiKey, ...
     except OSError as error:
         raise KeysError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise KeysError(f"{path} is not UTF-8 text") from error
+        raise KeysError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     return read_keys(text, f"{path}: ", known)
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import tempfile
 from contextlib import suppress
 
 import uvicorn
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 from service.server.connection import Connection
 from service.server.file_limit import raise_file_limit
 from service.server.graceful_server import Server
+from service.server.shared_folder import shared_folder
 from service.server.supervisor import supervise
 from service.settings import Settings
 
@@ -30,9 +30,14 @@ def serve(app: FastAPI, settings: Settings) -> int:
 
 
 def serve_in_processes(settings: Settings) -> int:
-    """Serve in several processes behind one port until a signal arrives; return the exit code."""
+    """Serve in several processes behind one port until a signal arrives; return the exit code.
+
+    Raises:
+        SettingsError: there is no place for the files that the processes share.
+
+    """
     raise_file_limit(settings.max_connections)
-    with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
+    with shared_folder() as folder:
         os.environ |= settings.as_environment()
         return supervise(server_config("service.app:app_from_environment", settings), folder)
 

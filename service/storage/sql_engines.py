@@ -67,7 +67,7 @@ def read_url(text: str) -> URL:
 
 
 def with_password(text: str, file: Path) -> str:
-    """Return the URL with the password from a file, without the file's final line ending.
+    """Return the URL with the password from a UTF-8 file, without a byte order mark and the final line ending.
 
     Raises:
         BadDatabaseUrlError: the URL is of SQLite or has a password already, or the file is empty or unreadable.
@@ -79,9 +79,9 @@ def with_password(text: str, file: Path) -> str:
             "a password file needs a PostgreSQL URL without a password, such as postgresql://USER@HOST/NAME"
         )
     try:
-        password = file.read_text().removesuffix("\n").removesuffix("\r")
+        password = file.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadDatabaseUrlError(f"the file with the database password cannot be read: {reason}") from None
     if not password:
         raise BadDatabaseUrlError("the file with the database password is empty")

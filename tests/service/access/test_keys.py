@@ -12,7 +12,7 @@ import pytest
 from service import keys
 from service.access.authorization import Access
 from service.access.keyring import KeyRing
-from service.keys import KeysError, find_key, main, new_key, read_keys
+from service.keys import KeysError, find_key, main, new_key, read_key_file, read_keys
 from service.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[3]
@@ -213,3 +213,24 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     assert "line 1 is not NAME:SCOPES" in errors[2]
     with pytest.raises(SystemExit):
         main([])
+
+
+@pytest.mark.parametrize("text", [LINE, f"{LINE}\n", f"\r\n{LINE}\r\n", f"# who may\r\n{LINE}"])
+def test_a_byte_order_mark_before_the_keys_is_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text, encoding="utf-8-sig", newline="")
+    assert [key.name for key in read_key_file(file)] == ["web"]
+    assert KeyRing((), file)._keys == read_keys(LINE)
+    assert main(["--check", str(file)]) == 0
+    assert capsys.readouterr().out == "web: predict, tune\n"
+    assert Settings.read({"LONGTAIL_API_KEYS": file.read_text(encoding="utf-8")}).api_keys  # "$(cat keys)"
+
+
+def test_a_byte_order_mark_alone_is_no_key_and_utf_16_is_refused_with_what_would_work(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbf")
+    assert read_key_file(tmp_path / "keys") == ()
+    (tmp_path / "keys").write_text(LINE, encoding="utf-16")
+    with pytest.raises(KeysError, match="is not UTF-8 text; save it as UTF-8"):
+        read_key_file(tmp_path / "keys")

@@ -17,7 +17,9 @@ def read(file: object, url: str = URL) -> Settings:
     return Settings.read({"LONGTAIL_DATABASE": url, "LONGTAIL_DATABASE_PASSWORD_FILE": str(file)})
 
 
-@pytest.mark.parametrize("content", ["p@ss/w:ord %41\n", "p@ss/w:ord %41\r\n", "p@ss/w:ord %41"])
+@pytest.mark.parametrize(
+    "content", ["p@ss/w:ord %41\n", "p@ss/w:ord %41\r\n", "p@ss/w:ord %41", "\ufeffp@ss/w:ord %41\r\n"]
+)
 def test_the_password_is_the_line_in_the_file_whatever_its_characters(tmp_path: Path, content: str) -> None:
     (tmp_path / "password").write_bytes(content.encode())
     settings = read(tmp_path / "password")
@@ -32,7 +34,10 @@ def test_the_password_is_the_line_in_the_file_whatever_its_characters(tmp_path: 
         (None, URL, "cannot be read: No such file"),
         (b"", URL, "is empty"),
         (b"\n", URL, "is empty"),
-        (b"\xff\xfe", URL, "it is not text"),
+        (b"\xff\xfe", URL, "it is not UTF-8 text"),
+        ("secret".encode("utf-16"), URL, "it is not UTF-8 text"),
+        (b"\xef\xbb\xbf", URL, "is empty"),
+        (b"\xef\xbb\xbf\r\n", URL, "is empty"),
         (b"x", "postgresql://me:hunter2@127.0.0.1/x", "needs a PostgreSQL URL"),
         (b"x", "sqlite:///x.db", "needs a PostgreSQL URL"),
     ],

@@ -204,3 +204,12 @@ def test_both_onnxruntime_packages_at_once_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(onnx_engine.metadata, "version", lambda _: "1.32.0")
     with pytest.raises(EngineError, match=r"both onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.32\.0 are installed"):
         onnx_engine.check_packages()
+
+
+@pytest.mark.parametrize("below", ["tiny", "tiny/1"])
+def test_a_models_folder_one_level_too_low_ends_the_start_with_the_right_path(tiny_bundle: Bundle, below: str) -> None:
+    root = tiny_bundle.path.parent.parent
+    done = run("--models", str(root / below), "--port", str(free_port()))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {root / below} is ")
+    assert done.stderr.rstrip().endswith(f"up, {root}")
