@@ -2,7 +2,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 ARGS ?=
 
-.PHONY: serve test test-training test-slow test-clients docs check check-training format peers proto
+.PHONY: serve test test-training test-slow test-clients test-lowest docs check check-training format peers proto
 
 serve: $(UV)  ## serve every bundle in models/shipped on 127.0.0.1:8000; make serve ARGS="--port 9000"
 	$(UV) run python -m service $(ARGS)
@@ -18,6 +18,13 @@ test-slow: $(UV)  ## the slow tests of everything: a real browser, real data, ki
 
 test-clients: $(UV)  ## other projects' clients and client generators, in environments of their own in .clients/
 	$(UV) run --group dev pytest -m clients tests/clients $(ARGS)
+
+test-lowest: $(UV)  ## the tests with the lowest versions that pyproject.toml admits, in .lowest/
+	$(UV) venv --quiet --allow-existing --python 3.11 .lowest
+	$(UV) pip compile --quiet --resolution lowest-direct --python-version 3.11 pyproject.toml \
+		--group dev --group cpu --group grpc --output-file .lowest/requirements.txt
+	$(UV) pip sync --quiet --python .lowest/bin/python .lowest/requirements.txt
+	.lowest/bin/python -m pytest $(ARGS)
 
 docs: $(UV)  ## the tables of docs/reference from the code, and the site in site/
 	$(UV) run --group dev python -m docs.tools.generate
