@@ -1,6 +1,7 @@
 """Pretrained weights are loaded completely or not at all, and frozen layers do not change."""
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from training.errors import RecipeError, WeightsError
 from training.model.networks.backbones import build_backbone, installed_weights
 from training.model.networks.freezing import freeze
-from training.model.networks.weights import read_weights
+from training.model.networks.weights import load_weights, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,98 @@ def test_weights_are_read_from_every_form_they_are_published_in(
         assert feature_dim == 512
         assert same(backbone, published), file.name
     assert not same(build_backbone("resnet18")[0], published)
+
+
+SMALL = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, torch.Tensor]:
+    """The weights of a small classifier."""
+    torch.manual_seed(2)
+    return torchvision.models.shufflenet_v2_x0_5(num_classes=7).state_dict()
+
+
+PREFIXES = [
+    "module.", "_orig_mod.", "model.", "state_dict.", "backbone.", "encoder.", "net.", "ema_model.", "model_ema.",
+    "_orig_mod.module.", "module._orig_mod.", "model._orig_mod.module.", "module.module.", "model.model.",
+    "state_dict.model.backbone.", "model.encoder._orig_mod.", "_fsdp_wrapped_module._checkpoint_wrapped_module.",
+    "resnet.", "feature_extractor.trunk.", "0.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_words_of_wrappers_are_taken_off(prefix: str, small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    backbone, _ = build_backbone(
+        SMALL, saved(tmp_path / "w.pth", {f"{prefix}{name}": value for name, value in small.items()})
+    )
+    assert same(backbone, small)
+
+
+def test_words_of_wrappers_inside_a_name_and_on_some_names_only(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    compiled = {name.replace("stage2.0.", "stage2.0._orig_mod."): value for name, value in small.items()}
+    body = {name if name.startswith("fc.") else f"backbone.{name}": value for name, value in small.items()}
+    mixed = {name if name.startswith("stage4") else f"model.{name}": value for name, value in small.items()}
+    for tree in (compiled, body, mixed):
+        assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", tree))[0], small)
+
+
+def test_wrappers_that_really_wrap(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    network = torchvision.models.shufflenet_v2_x0_5(num_classes=7)
+    network.load_state_dict(small)
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    lightning = nn.ModuleDict({"model": averaged})
+    for module in (averaged, nn.DataParallel(network), lightning):
+        assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", module.state_dict()))[0], small)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["model_state_dict"], ["net"], ["module"], ["ema"], ["state_dict_ema"], ["model", "module"],
+        ["model", "state_dict", "backbone"],
+    ],
+)  # fmt: skip
+def test_weights_nested_under_the_usual_keys(keys: list[str], small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    tree: Any = small
+    for key in reversed(keys):
+        tree = {key: tree, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}
+    assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", tree))[0], small)
+
+
+def test_an_average_beside_the_weights_is_not_taken_for_them(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    average = {name: value + 1 for name, value in small.items()}
+    tree = {"state_dict_ema": average, "state_dict": small}
+    assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", tree))[0], small)
+    only = {"ema": {"module." + name: value for name, value in average.items()}, "epoch": 3}
+    assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", only))[0], average)
+    both = {f"model.{name}": value for name, value in small.items()}
+    both |= {f"ema_model.module.{name}": value for name, value in average.items()}
+    with pytest.raises(
+        WeightsError, match=r"the file has several tensors for conv1\.0\.weight \(model\.conv1\.0\.weight\), .* and \d+"
+    ):
+        build_backbone(SMALL, saved(tmp_path / "w.pth", both))
+
+
+def test_a_part_of_the_network_that_is_called_like_a_wrapper_stays(tmp_path: Path) -> None:
+    network = nn.Sequential(
+        OrderedDict(encoder=nn.Sequential(OrderedDict(model=nn.Linear(2, 2))), model=nn.Linear(2, 3))
+    )
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    for prefix in ("", "encoder.", "model.encoder.", "model.model."):
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
+        tree = {f"{prefix}{name}": value for name, value in weights.items()}
+        load_weights(network, saved(tmp_path / "w.pth", tree), "mine")
+        assert same(network, weights)
+
+
+def test_names_that_do_not_fit_are_shown_as_they_stand_in_the_file(
+    small: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    tree = {f"module.{name}": value for name, value in small.items()} | {"module.neck.weight": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"has tensors that the network lacks: module\.neck\.weight$"):
+        build_backbone(SMALL, saved(tmp_path / "w.pth", tree))
 
 
 def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded_in_part(
