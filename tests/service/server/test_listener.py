@@ -71,11 +71,24 @@ def test_one_of_several_processes_accepts_a_few_at_a_time() -> None:
                 stack.enter_context(socket.create_connection(listening.getsockname()))
             listener = Listener(listening, Greeting, max_accepts=4)
             listener._accept()
-            listener.close()
+            listener.close()  # accepts as many again
             await asyncio.sleep(0.01)
             return await Greeting.disconnect()
 
-    assert asyncio.run(main()) == 4
+    assert asyncio.run(main()) == 8
+
+
+def test_clients_that_have_connected_when_the_listener_closes_are_served() -> None:
+    async def main() -> list[bytes]:
+        listening = listening_socket()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(listening.getsockname())) for _ in range(3)]
+            Listener(listening, Greeting, max_accepts=4).close()
+            await asyncio.sleep(0.01)
+            assert await Greeting.disconnect() == 3
+            return [client.recv(5) for client in clients]
+
+    assert asyncio.run(main()) == [b"hello"] * 3
 
 
 def test_a_closed_listener_accepts_no_client() -> None:
