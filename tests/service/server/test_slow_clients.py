@@ -132,7 +132,9 @@ def test_a_slow_body_above_the_minimum_rate_is_accepted(address: tuple[str, int]
 def test_a_head_beyond_the_limit_is_refused(address: tuple[str, int], head: bytes) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(head)
-        assert code_of(answer_to(connection)) == (431, "head_too_large")
+        answer = answer_to(connection)
+    assert code_of(answer) == (431, "head_too_large")
+    assert b"as fields of the form with the pictures, or of a JSON body" in answer
 
 
 @pytest.mark.parametrize("begun", [b"5;", b"0\r\nX: "], ids=["a chunk's extension", "a trailer"])
