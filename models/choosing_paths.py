@@ -18,8 +18,10 @@ from models.labelled_paths import (
     check_unlabelled_case,
     class_folder,
     counted,
+    hint_at_case,
     is_unlabelled,
     looks_like_split,
+    names_split,
     note_unlabelled,
     shown,
     sort_files,
@@ -144,7 +146,7 @@ def _note_pooled(folders: _Folders) -> list[str]:
     wrapper = PurePosixPath(posixpath.commonpath(outer)) if outer else PurePosixPath()
     for folder in outer:
         inner = folder.relative_to(wrapper).parts
-        hint = next(((name, split) for name in inner if (split := looks_like_split(name))), None)
+        hint = next(((name, split) for name in inner if (split := names_split(name))), None)
         hint = hint or next(((name, "train") for name in wrapper.parts if looks_like_split(name) == "train"), None)
         if hint:
             raise LabelledPathsError(
@@ -190,9 +192,8 @@ def _why_unknown(name: str, class_names: Collection[str]) -> str:
             f". The model knows it as {earlier!r}, as an earlier version read the names of a zip; give the encoding "
             "cp437 to read them so again"
         )
-    same = [known for known in class_names if known.lower() == name.lower()]
-    if same:
-        return f". {name[:64]!r} differs from {same[0]!r} only in case: rename the folder"
+    if hint := hint_at_case(name, class_names):
+        return hint
     if looks_like_split(name):
         return (
             f". If {name[:64]!r} is a split, it holds class folders: {_rename_to(looks_like_split(name))}/CLASS/IMAGE"
@@ -203,7 +204,9 @@ def _why_unknown(name: str, class_names: Collection[str]) -> str:
 def _suggestion(folders: list[PurePosixPath]) -> str:
     for folder in folders:
         for name in folder.parts:
-            if hint := looks_like_split(name):
+            if split_of_folder(name):
+                return f". {name[:64]!r} has no class folders; a split is SPLIT/CLASS/IMAGE"
+            if hint := names_split(name):
                 return f". If {name[:64]!r} is the {hint} split, rename it to {_rename_to(hint)}"
     return ""
 

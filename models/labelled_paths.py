@@ -22,11 +22,14 @@ __all__ = [
     "check_unlabelled_case",
     "class_folder",
     "counted",
+    "hint_at_case",
+    "holds_any_class",
     "is_hidden",
     "is_picture",
     "is_unlabelled",
     "is_zip_link",
     "looks_like_split",
+    "names_split",
     "note_unlabelled",
     "shown",
     "sort_files",
@@ -47,6 +50,12 @@ _SPLITS = {
 _SUGGESTED = _SPLITS | {"tests": "test"} | dict.fromkeys(("eval", "evaluation", "dev", "holdout"), "val or test")
 _FILLER = "(?:images?|imgs?|pictures?|pics?|photos?|files?|folders?|data|dataset|sets?|split|part)?"
 _LIKE_A_SPLIT = re.compile(f"{_FILLER}({'|'.join(_SUGGESTED)}){_FILLER}")
+_CONTENTS = frozenset(
+    {
+        *("annotation", "annotations", "bboxes", "images", "imagesets", "img", "imgs", "jpegimages", "labels", "masks"),
+        *("pictures", "segmentationclass", "segmentationobject"),
+    }
+)
 # FiftyOne and Datumaro export pictures without a label into folders of these names.
 _UNLABELLED = frozenset({"_unlabeled", "_unlabelled", "unlabeled", "unlabelled", "no_label"})
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})  # of macOS' Finder, Synology's servers and ext4
@@ -97,6 +106,25 @@ def looks_like_split(name: str) -> str:
     """
     match = _LIKE_A_SPLIT.fullmatch(re.sub(r"[\W\d_]", "", name.lower()))
     return _SUGGESTED[match[1]] if match else ""
+
+
+def names_split(name: str) -> str:
+    """Return the split that a word of a folder's name is, "" if none is: a weaker sign than `looks_like_split`.
+
+    >>> [names_split(name) for name in ("seg_train", "my test shots", "strain")]
+    ['train', 'test', '']
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    return next((_SUGGESTED[word] for word in words if word in _SUGGESTED), looks_like_split(name))
+
+
+def holds_any_class(name: str) -> bool:
+    """Return whether a folder is called after what files it holds, as in detection data, so that it is no class.
+
+    >>> [holds_any_class(name) for name in ("images", "JPEGImages", "labels", "cat")]
+    [True, True, True, False]
+    """
+    return name.lower() in _CONTENTS
 
 
 def is_unlabelled(name: str) -> bool:
@@ -182,6 +210,16 @@ def note_unlabelled(pictures: Collection[PurePosixPath]) -> list[str]:
         by_folder[shown(PurePosixPath(*picture.parts[: depth + 1]))] += 1
     folders = first_few(f"{count:,} in {folder}" for folder, count in sorted(by_folder.items()))
     return [f"left out {counted(len(pictures))} without a label: {folders}"]
+
+
+def hint_at_case(name: str, class_names: Iterable[str]) -> str:
+    """Return a hint if a class that is not known differs from a known one only in case, otherwise "".
+
+    >>> hint_at_case("Cat", ("dog", "cat"))
+    ". 'Cat' differs from 'cat' only in case: rename it"
+    """
+    same = next((known for known in class_names if known.lower() == name.lower()), None)
+    return "" if same is None else f". {name[:64]!r} differs from {same[:64]!r} only in case: rename it"
 
 
 def counted(pictures: int) -> str:

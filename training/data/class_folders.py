@@ -88,10 +88,13 @@ def class_folder_parts(path: Path, zip_encoding: str | None = None) -> tuple[dic
         splits = find_splits(tree, root)
         notes += check_top(tree, root, splits) if root not in splits else []
         parts = {split: _classes_below(folder, tree) for folder, split in splits.items()}
-        notes += check_class_names(list(parts.get("", {})))
+        for split, classes in parts.items():
+            notes += check_class_names(split, classes)
         notes += [note for folder in splits for note in _note_one_class(tree.children.get(folder, []))]
     except LabelledPathsError as error:
         raise DataError(f"{path}: {error}") from error
+    if not pictures and found.notes:
+        raise DataError(f"{path}: found 0 class folders with pictures, CLASS/IMAGE; {'; '.join(notes)}")
     labelled = {split: _label_files(path, split, classes, store) for split, classes in parts.items()}
     labelled, repeated = count_once(path, labelled, store)
     return labelled, [*notes, *repeated]
@@ -108,7 +111,7 @@ def _classes_below(base: PurePosixPath, tree: FolderTree) -> _ClassFiles:
             continue
         if picture.parent == base:
             raise LabelledPathsError(
-                f"{picture} is not in a class folder; the folder of a picture names its class, {base}/CLASS/IMAGE"
+                f"{picture} is not in a class folder; the folder of a picture names its class, {base / 'CLASS/IMAGE'}"
             )
         if picture.parent.parent != base:
             raise LabelledPathsError(_too_deep(picture, base))
@@ -151,7 +154,7 @@ def _note_one_class(folders: list[PurePosixPath]) -> list[str]:
 def _too_deep(picture: PurePosixPath, base: PurePosixPath) -> str:
     """Return the sentence on a picture below a class folder."""
     inner = picture.relative_to(base)
-    sentence = f"{picture} is deeper than CLASS/IMAGE; the folder of a picture names its class, {base}/CLASS/IMAGE"
+    sentence = f"{picture} is deeper than CLASS/IMAGE; the folder of a picture names its class, {base / 'CLASS/IMAGE'}"
     outer, name = inner.parts[:2]
     if looks_like_split(name):
         return f"{sentence}. If {name!r} is a split, it goes above the classes: {name}/{outer}/{inner.name}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.class_names import MAX_CLASS_NAME_LENGTH, ClassIndices, is_class_name
-from models.labelled_paths import counted
+from models.labelled_paths import counted, hint_at_case
 from models.sentences import first_few
 from models.zip_names import as_earlier_versions_read
 from training.data.labelled_files import LabelledFiles
@@ -37,6 +37,7 @@ def renumber_classes(files: LabelledFiles, class_names: tuple[str, ...]) -> Labe
             f"{files.source}: the model does not know {len(unknown)} of these classes, which have no training "
             f"pictures: {first_few(unknown)}; remove their pictures here, or train with pictures of them"
             f"{_hint_encoding(unknown, class_names)}"
+            f"{hint_at_case(unknown[0], class_names)}"
         )
     numbers = np.array([number.get(name, -1) for name in files.classes], np.int64)
     return replace(files, classes=class_names, labels=numbers[files.labels])

@@ -5,7 +5,7 @@ A folder is taken for a split only if its name is exactly that of a split and it
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -14,7 +14,9 @@ from models.labelled_paths import (
     check_split_case,
     check_unlabelled_case,
     counted,
+    holds_any_class,
     looks_like_split,
+    names_split,
     shown,
     split_of_folder,
 )
@@ -135,12 +137,12 @@ def _beside(tree: FolderTree, folder: PurePosixPath, named: str) -> str:
     """Return the sentence on a folder with pictures beside the splits."""
     name = folder.name[:64]
     direct = any(picture.parent == folder for picture in tree.pictures)
-    if split_of_folder(folder.name):
+    hint = names_split(folder.name)
+    if direct and hint:
         return (
             f"the pictures in {shown(folder)} lie in no class folder, so they have no label; put them into "
-            f"{name}/CLASS/IMAGE, or move the folder away"
+            f"{split_of_folder(name) or hint.split(' or ')[0]}/CLASS/IMAGE, or move the folder away"
         )
-    hint = looks_like_split(folder.name)
     if hint:
         meant = f"rename it to {' or '.join(map(repr, hint.split(' or ')))} if it is the {hint} split"
     elif direct:
@@ -150,20 +152,19 @@ def _beside(tree: FolderTree, folder: PurePosixPath, named: str) -> str:
     return f"the folder {shown(folder)} lies beside the splits ({named}) but is none; {meant}, or move it away"
 
 
-def check_class_names(classes: list[str]) -> list[str]:
-    """Check class folders without splits; return a note on those that have the name of a split.
+def check_class_names(split: str, classes: Collection[str]) -> list[str]:
+    """Check the class folders of a split, "" for data without splits; return a note on those that look like splits.
 
     Raises:
-        LabelledPathsError: all of them look like splits, so their pictures have no class.
+        LabelledPathsError: all of them are called after splits or after what they hold, so pictures have no class.
 
     """
-    alike = [name for name in classes if looks_like_split(name)]
-    if not alike:
-        return []
-    if len(alike) == len(classes):
+    alike = [] if split else [name for name in classes if looks_like_split(name)]
+    if classes and all(name in alike or holds_any_class(name) for name in classes):
         raise LabelledPathsError(
-            f"the pictures in {first_few(alike)} lie in no class folders, so they have no labels; put them into "
-            "SPLIT/CLASS/IMAGE, or, if a file lists the labels, name that file with --data"
+            f"the pictures in {first_few(f'{split}/{name}' if split else name for name in classes)} lie in no class "
+            "folders, so they have no labels; put them into CLASS/IMAGE or SPLIT/CLASS/IMAGE, or, if a file lists the "
+            "labels, name that file with --data"
         )
     return [
         f"taken for a class because its pictures lie directly in it: {name} (a split holds class folders, "

@@ -88,7 +88,7 @@ def test_a_link_in_an_archive_is_refused() -> None:
         (["Test/cat/1.png", "train/cat/2.png"], "Test differs from the split 'test' only in case; rename it to 'test'"),
         (["test_images/cat/1.png", "train_images/cat/2.png"], "images' looks like the t.* split; rename it to 't"),
         (["test/cat/1.png", "fox/2.png"], "the pictures in fox lie in no split, but others lie in test"),
-        (["Cat/1.png"], "'Cat' differs from 'cat' only in case: rename the folder"),
+        (["Cat/1.png"], "'Cat' differs from 'cat' only in case: rename it"),
         (["dog/cat/1.png"], "lie below two classes, 'dog' and 'cat'"),
     ],
 )

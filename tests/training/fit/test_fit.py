@@ -1,6 +1,7 @@
 """From pictures and a pretrained backbone to a bundle: with a tiny backbone, and once with a real one."""
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,22 @@ def test_pictures_become_a_bundle_whose_figures_evaluate_reproduces(
     assert "tiny, pretrained and frozen (weights `tiny.pth`" in (place / "README.md").read_text()
     assert fit(folder, backbone, "--out", str(place.parent)) == 0  # the next version, from cached features
     assert "(0 images computed, 90 cached)" in capsys.readouterr().out
+
+
+def test_fit_prints_the_classes_that_it_found_and_counts_the_pictures_without_a_label(
+    folder: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "mine"
+    shutil.copytree(folder, data)
+    (data / "train" / "_unlabeled").mkdir()
+    for number in range(3):
+        shutil.copy(data / "train" / "red" / f"{number:05}.webp", data / "train" / "_unlabeled")
+    assert fit(data, backbone) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("mine, train split: 72 pictures of 3 classes (blue, green, red)\n")
+    assert "left out 3 pictures without a label: 3 in train/_unlabeled; test part: the test split of mine" in printed
+    manifest = load_bundle(backbone.parent / "models" / "tiny" / "1").manifest
+    assert [info.name for info in manifest.classes] == ["blue", "green", "red"]
 
 
 def test_tune_finds_the_test_part_that_was_split_off(folder: Path, backbone: Path) -> None:
