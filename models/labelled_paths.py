@@ -130,10 +130,10 @@ def holds_any_class(name: str) -> bool:
 def is_unlabelled(name: str) -> bool:
     """Return whether a name says that pictures have no label.
 
-    >>> [is_unlabelled(name) for name in ("_unlabeled", "no_label", "labelled")]
+    >>> [is_unlabelled(name) for name in ("_unlabeled", "no_label ", "labelled")]
     [True, True, False]
     """
-    return name in _UNLABELLED
+    return name.strip() in _UNLABELLED
 
 
 def check_split_case(folder: PurePosixPath) -> None:

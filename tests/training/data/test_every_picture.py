@@ -78,7 +78,7 @@ def test_data_whose_splits_cannot_be_told_are_refused(
 
 
 @both_kinds
-@pytest.mark.parametrize("folder", ["_unlabeled", "no_label", "unlabelled"])
+@pytest.mark.parametrize("folder", ["_unlabeled", "no_label", "unlabelled", "no_label "])
 def test_pictures_without_a_label_are_left_out_with_a_count(tmp_path: Path, kind: str, folder: str) -> None:
     names = [*PLAIN, f"{folder}/1.png", f"{folder}/more/2.png"]
     parts, notes = class_folder_parts(made(tmp_path, kind, *names))
