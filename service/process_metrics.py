@@ -7,12 +7,13 @@ workers that have ended stays in the sum, so the counter never falls.
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
@@ -24,7 +25,6 @@ EARLIEST = "process_start_time_seconds"
 CPU_SECONDS = "process_cpu_seconds"  # the sample's name has the ending _total
 CHILDREN_USER, CHILDREN_SYSTEM = 13, 14  # in /proc/PID/stat, counted from the field after the program's name
 DISTRIBUTIONS = {"cpu": ("onnxruntime", "onnxruntime-gpu"), "cuda": ("onnxruntime-gpu", "onnxruntime")}
-Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class Processes(Collector):
@@ -39,18 +39,18 @@ class Processes(Collector):
         self._folder = folder
 
     @override
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[Metric]:
         """Return the metrics; none on a system without /proc."""
-        found: dict[str, tuple[Family, list[float]]] = {}
-        for pid in self._pids():
-            for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
-                values = found.setdefault(family.name, (family, []))[1]
-                values += [sample.value for sample in family.samples]
-        if self._folder is not None and CPU_SECONDS in found:
-            found[CPU_SECONDS][1].append(_seconds_of_ended_children(os.getppid()))
-        for name, (family, values) in found.items():
-            family.samples = []
-            family.add_metric([], min(values) if name == EARLIEST else sum(values))
+        families: dict[str, Metric] = {}
+        values: dict[str, list[float]] = {}
+        for family in chain.from_iterable(map(_of_process, self._pids())):
+            families[family.name] = family
+            values.setdefault(family.name, []).append(family.samples[0].value)
+        if self._folder is not None and CPU_SECONDS in values:
+            values[CPU_SECONDS].append(_seconds_of_ended_children(os.getppid()))
+        for name, family in families.items():
+            value = min(values[name]) if name == EARLIEST else sum(values[name])
+            family.samples = [family.samples[0]._replace(value=value)]
             yield family
 
     def _pids(self) -> list[str]:
@@ -86,6 +86,10 @@ class BuildInfo(Collector):
     def collect(self) -> Iterator[InfoMetricFamily]:
         """Return the metric."""
         yield InfoMetricFamily("longtail_build", "Versions of the server and of what computes in it.", self._labels)
+
+
+def _of_process(pid: str) -> Iterable[Metric]:
+    return ProcessCollector(pid=lambda: pid, registry=None).collect()
 
 
 def _version(distribution: str) -> str | None:
