@@ -6,6 +6,8 @@ module turns those forms into equivalent ones that they all read:
 - a union of schemas is `oneOf`; `anyOf` stays for "or null". Some generators merge the members of `anyOf` into one.
 - a parameter is never null, because an address cannot say null; it is left out.
 - the schema of a body has a name in `components`. Generators name a nameless schema after its place.
+- a field of a body has no `default`; its description says it. Generated clients send the defaults, or ask for them, and
+  the server refuses a field that does not apply.
 - a property has no title. Generators make a class of each title, and number those with the same title.
 """
 
@@ -105,6 +107,14 @@ def _without_null(schema: Schema) -> Schema:
     return {**members[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
 
 
+def _without_default(schema: Schema) -> Schema:
+    """Return the schema of a body's field with its default in the description."""
+    rest = {key: value for key, value in schema.items() if key != "default"}
+    if schema.get("default") in (None, "", []):
+        return rest
+    return rest | {"description": f"{schema.get('description', '')} (default: {schema['default']})".strip()}
+
+
 def _named(schema: Schema, components: dict[str, Schema]) -> Schema:
     """Move a body's schema to the components if it has a title, and return the reference to it."""
     schema = dict(schema)
@@ -112,6 +122,8 @@ def _named(schema: Schema, components: dict[str, Schema]) -> Schema:
         _add(name, definition, components)
     if "title" not in schema:
         return schema
+    if "properties" in schema:
+        schema["properties"] = {name: _without_default(each) for name, each in schema["properties"].items()}
     _add(schema["title"], schema, components)
     return {"$ref": f"{_COMPONENTS}{schema['title']}"}
 

@@ -26,12 +26,17 @@ from service.web.direct_route import DirectRoute
 from service.web.disconnect import unless_disconnected
 from service.web.parameter_route import MULTIPART
 from service.web.route_parameters import RouteParameters
-from service.web.uploads import FIELD, IMAGE_TYPES, Upload, is_form, read_form, read_picture
+from service.web.uploads import FIELD, Upload, is_form, read_form, read_picture
 
 __all__ = ["PicturePlan", "PictureRoute"]
 
 MAX_LINES = 250_000  # in an answer to several pictures, about 20 MB
-_PICTURE = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+_PICTURE = {
+    "type": "string",
+    "format": "binary",
+    "minLength": 1,
+    "description": "The bytes of one picture; every media type is taken, such as image/jpeg",
+}
 Render = Callable[[str, Any], dict[str, Any]]
 
 
@@ -112,19 +117,21 @@ class PictureRoute(DirectRoute):
 
 
 def _body_schema(name: str, parameters: RouteParameters) -> dict[str, Any]:
-    """Return the OpenAPI description of a body: one picture, or a form of pictures and parameters."""
-    title = f"{name.title().replace('_', '')}Form"
-    fields = parameters.form_properties()
+    """Return the OpenAPI description of a body: a form of pictures and parameters, or one picture.
+
+    The query documents the parameters. A form that documented them again would give every method of a generated client
+    two arguments for each.
+    """
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     form = {
-        "schema": {"title": title, "type": "object", "required": [FIELD], "properties": {FIELD: files, **fields}},
-        "encoding": {
-            field: {"style": "form", "explode": True}  # one field for each value
-            for field, schema in fields.items()
-            if schema.get("type") == "array"
-        },
+        "title": f"{name.title().replace('_', '')}Form",
+        "description": "The pictures, and in fields of their own any parameters that the query does not have",
+        "type": "object",
+        "required": [FIELD],
+        "properties": {FIELD: files},
+        "propertyNames": {"enum": [FIELD, *parameters.names]},
     }
-    content = {MULTIPART: form, **dict.fromkeys(IMAGE_TYPES, _PICTURE)}
+    content = {MULTIPART: {"schema": form}, "application/octet-stream": {"schema": _PICTURE}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -40,7 +40,6 @@ class Parameter(NamedTuple):
         takes_object: whether its text may be a JSON object.
         adapter: converts a text, or a list of texts.
         in_model: whether it is a field of a model, which checks it later.
-        description: what it means, for the OpenAPI document.
 
     """
 
@@ -52,7 +51,6 @@ class Parameter(NamedTuple):
     takes_object: bool
     adapter: TypeAdapter[Any]
     in_model: bool
-    description: str
 
 
 class RouteParameters:
@@ -174,12 +172,10 @@ class RouteParameters:
             arguments[argument] = validated(model, fields, shown)
         return arguments
 
-    def form_properties(self) -> dict[str, Any]:
-        """Return the JSON schemas of a form's fields. They have no default, which a page would send as a value."""
-        return {
-            parameter.name: _without_null(parameter.adapter.json_schema()) | {"description": parameter.description}
-            for parameter in self._table.values()
-        }
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a query or a form may have."""
+        return tuple(self._texts)
 
     def _add(self, argument: str, hint: Any) -> None:
         kind, notes = _parts(hint)
@@ -190,13 +186,10 @@ class RouteParameters:
             for name, field in kind.model_fields.items():
                 text_name = next((note.name for note in field.metadata if isinstance(note, TextName)), name)
                 adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or str)
-                self._put(
-                    Parameter(name, text_name, name, *_kinds(field.annotation), adapter, True, field.description or "")
-                )
+                self._put(Parameter(name, text_name, name, *_kinds(field.annotation), adapter, True))
         elif kind is not Request and not any(isinstance(note, Depends) for note in notes):
             name = next((note.alias for note in notes if getattr(note, "alias", None)), argument)
-            description = next((note.description for note in notes if getattr(note, "description", None)), "")
-            self._put(Parameter(argument, name, name, *_kinds(kind), TypeAdapter(hint), False, description))
+            self._put(Parameter(argument, name, name, *_kinds(kind), TypeAdapter(hint), False))
 
     def _put(self, parameter: Parameter) -> None:
         if parameter.argument in self._table:
@@ -238,12 +231,3 @@ def _validated(adapter: TypeAdapter[Any], name: str, value: Any) -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         raise RequestError(problem(error, name)) from error
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an optional value without null: a form has a field or lacks it."""
-    members = [member for member in schema.get("anyOf", ()) if member.get("type") != "null"]
-    rest: dict[str, Any] = {name: value for name, value in schema.items() if name not in {"anyOf", "default", "title"}}
-    if len(members) == 1:
-        return {**rest, **members[0]}
-    return rest | {"anyOf": members} if members else rest

@@ -21,9 +21,8 @@ from service.web.multipart_form import MultipartForm
 from service.web.parameter_route import MULTIPART, form_limits
 from service.web.route_parameters import FORM, RouteParameters
 
-__all__ = ["FIELD", "IMAGE_TYPES", "Upload", "is_form", "read_form", "read_picture"]
+__all__ = ["FIELD", "Upload", "is_form", "read_form", "read_picture"]
 
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 FIELD = "files"
 MAX_NAME_LENGTH = 255
 

@@ -20,6 +20,10 @@ CLIENTS = ROOT / ".clients"
 NEWEST = "2026-11-30"  # what the pins depend on is taken as of this day, so that an environment is the same tomorrow
 INSTALL_SECONDS = 300
 PYTHON = {  # environment -> packages from PyPI
+    "client-generators": (
+        *("openapi-generator-cli==7.26.0", "openapi-python-client==0.29.1"),
+        *("urllib3==2.7.0", "python-dateutil==2.9.0.post0"),  # what the first one's clients need beside pydantic
+    ),
     "kserve": ("kserve==0.21.0",),
     "mlserver": ("mlserver==1.7.1",),
     "open-inference": (
@@ -31,7 +35,12 @@ PYTHON = {  # environment -> packages from PyPI
     "pytriton": ("nvidia-pytriton==0.7.0",),
 }
 DEBIAN = ("libc6", "libgcc-s1", "libssl3t64", "libstdc++6", "libzstd1", "zlib1g")  # from Debian 13
-NODE: dict[str, tuple[str, ...]] = {}  # environment -> packages from npm
+NODE = {  # environment -> packages from npm
+    "openapi-linters": ("@redocly/cli@2.77.0", "@stoplight/spectral-cli@6.16.3"),
+    "typescript-client": (
+        *("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "@types/node@20.19.43"),
+    ),
+}
 
 
 def python_environment(name: str, *, glibc: str | None = None) -> Path:

@@ -134,6 +134,13 @@ def test_bodies_have_names_and_no_operation_takes_both_json_and_a_form(document:
     assert list(bodies["POST /v1/models/{model}/alpha/tune"]) == ["multipart/form-data"]
 
 
+def test_no_field_of_a_body_has_a_default_because_generated_clients_would_send_it(document: Document) -> None:
+    fields = document["components"]["schemas"]
+    for name in ("TuneForm", "TuneRequest", "OperatingPointOrder", "InferRequest", "FeedbackItem", "ClassifyForm"):
+        assert [each for each, schema in fields[name]["properties"].items() if "default" in schema] == [], name
+    assert fields["TuneRequest"]["properties"]["low"]["description"] == "the lowest alpha to consider (default: -8.0)"
+
+
 def test_a_result_is_either_predictions_or_an_error(document: Document) -> None:
     components = document["components"]["schemas"]
     unions = {name: schema["oneOf"] for name, schema in components.items() if "oneOf" in schema}
