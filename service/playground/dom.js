@@ -44,6 +44,12 @@ export function showError(place, error) {
   place.replaceChildren(h("p", { class: "error", role: "alert" }, error.message, id));
 }
 
+/** Scroll to an element, unless the user has scrolled away from the form that it answers. */
+export function reveal(element, form, block) {
+  const { top, bottom } = form.getBoundingClientRect();
+  if (bottom > 0 && top < window.innerHeight) element.scrollIntoView({ block });
+}
+
 /** Make a row of radio buttons that looks like one switch; returns a function that selects a value. */
 export function radioSwitch(place, name, choices, onChange) {
   const inputs = new Map();

@@ -5,18 +5,20 @@
 
 import { byId, groupMark, h, say } from "./dom.js";
 import { across, scaleMarks } from "./charts.js";
-import { alphaText, parseNumber } from "./numbers.js";
+import { alphaRange, alphaText, parseNumber } from "./numbers.js";
 import { stepAt } from "./arithmetic.js";
 
 const ROW_HEIGHT = 26; // px, of a row of operating points
 const MIN_AXIS = { low: -2, high: 5 };
 
-/** A model's axis: −2 to 5, or wider if its operating points need it. */
-export function axisOf(points) {
+/** A model's axis: −2 to 5, wider if its operating points need it, narrower if the server accepts less. */
+export function axisOf(points, maximum) {
   const alphas = Object.values(points).map((point) => point.alpha);
+  const lows = alphas.map((alpha) => Math.max(Math.floor(alpha), Math.min(alpha, -maximum)));
+  const highs = alphas.map((alpha) => Math.min(Math.ceil(alpha), Math.max(alpha, maximum)));
   return {
-    low: Math.max(-100, Math.floor(Math.min(MIN_AXIS.low, ...alphas))),
-    high: Math.min(100, Math.ceil(Math.max(MIN_AXIS.high, ...alphas))),
+    low: Math.max(-100, Math.min(Math.max(MIN_AXIS.low, -maximum), ...lows)),
+    high: Math.min(100, Math.max(Math.min(MIN_AXIS.high, maximum), ...highs)),
   };
 }
 
@@ -31,10 +33,12 @@ export function createInstrument(current, onAlpha) {
   let axis = MIN_AXIS;
   let points = {};
   let path = null;
+  let maximum = Infinity; // the largest absolute α that the server accepts
   let exempt = null; // the name of the class that α leaves unchanged
 
   function setModel(detail) {
-    axis = axisOf(detail.operating_points);
+    maximum = detail.max_alpha;
+    axis = axisOf(detail.operating_points, maximum);
     points = detail.operating_points;
     exempt = detail.exempt_class === null ? null : detail.classes[detail.exempt_class].name;
     slider.min = axis.low;
@@ -88,6 +92,17 @@ export function createInstrument(current, onAlpha) {
     return alpha === 0 ? "the plain classifier" : "";
   }
 
+  /** What was typed as {alpha, point}, or as {problem}: a sentence. */
+  function readAlpha(text) {
+    const number = parseNumber(text);
+    if (number !== null && Math.abs(number) > maximum) {
+      return { problem: `${alphaText(number, 4)} is outside ${alphaRange(maximum)}, which this server accepts` };
+    }
+    if (number !== null) return { alpha: number, point: null };
+    if (Object.hasOwn(points, text.trim())) return { alpha: points[text.trim()].alpha, point: text.trim() };
+    return { problem: `“${text.trim()}” is neither a number nor one of ${Object.keys(points).join(", ")}` };
+  }
+
   function layOut() {
     stackFlags(byId("points"));
     stackFlips(byId("flips"));
@@ -104,40 +119,51 @@ export function createInstrument(current, onAlpha) {
     const next = Math.min(Math.max(current() + step, axis.low), axis.high);
     onAlpha(Math.round(next * 100) / 100, null);
   });
-  listenToField(field, current, (name) => (Object.hasOwn(points, name) ? points[name].alpha : null), onAlpha);
+  listenToField(field, current, readAlpha, onAlpha);
   for (const plot of whole.querySelectorAll(".lane-path .band, .lane-curve .curve")) {
     dragAlong(plot, () => axis, onAlpha);
   }
   new ResizeObserver(layOut).observe(byId("points"));
+  keepRoomFor(byId("alpha-lane"));
   document.fonts?.ready.then(layOut);
   return { setModel, setPath, setWon, moveTo };
 }
 
+/** Tell the style sheet the height of the lane with the slider, which a phone shows at the bottom of the screen. */
+function keepRoomFor(lane) {
+  const measure = () => document.documentElement.style.setProperty("--alpha-lane", `${lane.offsetHeight}px`);
+  new ResizeObserver(measure).observe(lane);
+}
+
 const exemptNote = (name) => `This model exempts ${name} from α, so there is no exact path to show.`;
 
-/** The number field accepts any number, or an operating point's name. */
-function listenToField(field, current, alphaOf, onAlpha) {
-  const readField = () => {
-    const number = parseNumber(field.value);
-    const named = alphaOf(field.value.trim());
-    const known = number ?? named;
-    field.setAttribute("aria-invalid", String(known === null));
-    if (known !== null) onAlpha(known, number === null ? field.value.trim() : null);
-    return known !== null;
+/** The number field accepts a number or an operating point's name; `read` returns {alpha, point} or {problem}. */
+function listenToField(field, current, read, onAlpha) {
+  const note = byId("alpha-note");
+  const take = (text) => {
+    const { alpha, point, problem } = read(text);
+    field.setAttribute("aria-invalid", String(problem !== undefined));
+    if (problem === undefined) onAlpha(alpha, point);
+    return problem;
   };
-  field.addEventListener("input", readField);
+  field.addEventListener("input", () => {
+    const problem = take(field.value);
+    if (problem !== undefined) say(note, `${problem}.`);
+  });
   field.addEventListener("change", () => {
     if (field.value === alphaText(current(), 4)) return;
-    if (!readField()) {
-      field.value = alphaText(current(), 4);
-      field.setAttribute("aria-invalid", "false");
-    }
+    const problem = take(field.value);
+    if (problem === undefined) return;
+    field.value = alphaText(current(), 4);
+    field.setAttribute("aria-invalid", "false");
+    for (const place of [note, byId("live")]) say(place, `${problem}; α stays ${field.value}.`);
   });
   field.addEventListener("keydown", (event) => {
     const step = { ArrowUp: 0.01, ArrowDown: -0.01 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
     const next = Math.round((current() + step * (event.shiftKey ? 10 : 1)) * 1e4) / 1e4;
+    if (read(String(next)).problem !== undefined) return;
     field.value = alphaText(next, 4);
     onAlpha(next, null);
   });

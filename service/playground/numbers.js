@@ -10,16 +10,19 @@ export function alphaText(alpha, decimals = 3) {
   return String(Object.is(rounded, -0) ? 0 : rounded).replace("-", MINUS);
 }
 
+/** The values of α that a server accepts, for reading. */
+export const alphaRange = (maximum) => `${alphaText(-maximum)} to ${alphaText(maximum)}`;
+
 /** A share as a percentage with one decimal. */
 export function percent(share) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
 }
 
-/** A difference of two shares in percentage points, always with its sign. */
+/** A difference of two shares in percentage points, with its sign unless it is 0. */
 export function points(difference) {
   if (difference === null || difference === undefined) return "–";
   const rounded = (100 * difference).toFixed(1);
-  if (Number(rounded) === 0) return "±0.0";
+  if (Number(rounded) === 0) return "0.0";
   return difference > 0 ? `+${rounded}` : rounded.replace("-", MINUS);
 }
 

@@ -7,7 +7,7 @@
 
 import { byId, debounced, groupMark, h, say, showError } from "./dom.js";
 import { alphaPath, headEffect, probabilities, tdeLogits, topClasses } from "./arithmetic.js";
-import { alphaText, percent } from "./numbers.js";
+import { alphaRange, alphaText, percent } from "./numbers.js";
 import { createBars, ROWS } from "./bars.js";
 import { createInstrument } from "./instrument.js";
 import { createPicture } from "./picture.js";
@@ -19,7 +19,6 @@ import { ApiError } from "./api.js";
 import * as api from "./api.js";
 import * as share from "./share.js";
 
-const MAX_ALPHA = 1e6; // as in models/tde.py: beyond it float32 logits lose all precision
 const GROUPS = { many: "over 100 training images", medium: "20 to 100", few: "under 20" };
 
 const state = {
@@ -45,7 +44,7 @@ const feedback = createFeedback(keepLabel, curves.setLabels);
 const tune = createTune((alpha) => setAlpha(alpha, null), refreshPoints);
 
 function setAlpha(alpha, point) {
-  state.alpha = Math.min(Math.max(alpha, -MAX_ALPHA), MAX_ALPHA);
+  state.alpha = alpha;
   state.point = point;
   scheduleDraw();
 }
@@ -173,14 +172,17 @@ async function showModel(name, wanted) {
 function showDetail(detail, wanted) {
   const problems = [];
   const alpha = share.wantedAlpha(wanted.alpha, detail.operating_points);
+  const outside = alpha && Math.abs(alpha.alpha) > detail.max_alpha;
   if (!alpha) problems.push(`α “${wanted.alpha}” in the address is neither a number nor an operating point of ${detail.name}`);
+  if (outside) problems.push(`α “${wanted.alpha}” in the address is outside ${alphaRange(detail.max_alpha)}, which this server accepts`);
   const wantedPrior = share.wantedPrior(wanted.prior, wanted.weights, detail.classes);
   if (!wantedPrior) problems.push("the prior in the address does not fit this model");
   if (wanted.problem) problems.push(wanted.problem);
   showError(byId("page-error"), problems.length ? new ApiError(`${problems.join("; ")}. The page ignores it.`) : null);
   const axis = instrument.setModel(detail);
   state.prior = prior.setModel(detail, wantedPrior ?? { kind: "train", weights: null });
-  Object.assign(state, alpha ?? { alpha: 0, point: null });
+  Object.assign(state, alpha && !outside ? alpha : { alpha: 0, point: null });
+  picture.setClasses(detail.classes);
   describeShownModel(detail);
   forgetResult("Choose a picture to see its classes here.");
   curves.setModel(detail, axis);

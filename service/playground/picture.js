@@ -4,7 +4,10 @@ import { byId, h, say, showError } from "./dom.js";
 import { address, ApiError } from "./api.js";
 import { counted } from "./numbers.js";
 
-export const SAMPLES = ["truck", "ship", "cat"];
+/** The sample pictures, each named after the class that it shows. */
+export const SAMPLES = ["truck", "ship", "cat", "sunflower", "rocket", "bowl"];
+const HINT = "Drop a picture here, paste one, or choose a sample.";
+const HINT_WITHOUT_SAMPLES = "Drop a picture here, paste one, or choose a file.";
 const MAX_PREVIEW_PIXELS = 512; // on the longer side
 const sampleFile = (sample) => `${sample}.webp`;
 
@@ -71,8 +74,16 @@ export function createPicture(onPicture) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) takeFiles(files);
   });
-  byId("samples").replaceChildren(...SAMPLES.map((sample) => sampleButton(sample, takeSample)));
-  return { takeSample };
+  /** Offer the samples that show one of the model's classes. */
+  function setClasses(classes) {
+    const names = new Set(classes.map(({ name }) => name));
+    const fitting = SAMPLES.filter((sample) => names.has(sample));
+    byId("samples").replaceChildren(...fitting.map((sample) => sampleButton(sample, takeSample)));
+    byId("samples").hidden = fitting.length === 0;
+    if (byId("preview").hidden) say(byId("drop-hint"), fitting.length ? HINT : HINT_WITHOUT_SAMPLES);
+  }
+
+  return { takeSample, setClasses };
 }
 
 function sampleButton(sample, takeSample) {

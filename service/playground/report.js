@@ -1,6 +1,6 @@
 /** The tuning report: the suggested α with its confidence interval, the gain of each group, and logit adjustment. */
 
-import { h, say, showError } from "./dom.js";
+import { byId, h, reveal, say, showError } from "./dom.js";
 import { createChart, scaleMarks } from "./charts.js";
 import { alphaText, counted, percent, points } from "./numbers.js";
 import * as api from "./api.js";
@@ -43,6 +43,7 @@ export function createReport(place, onAlpha, onSaved) {
     });
     chart.moveTo(result.alpha);
     place.focus({ preventScroll: true });
+    reveal(place, byId("tune-form"), "start");
   }
 
   return {

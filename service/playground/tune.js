@@ -1,6 +1,6 @@
 /** Choosing α from labelled pictures, either a zip of class folders or the feedback so far. The server does the work. */
 
-import { byId, h, radioSwitch, say, showError } from "./dom.js";
+import { byId, h, radioSwitch, reveal, say, showError } from "./dom.js";
 import { ApiError } from "./api.js";
 import { counted } from "./numbers.js";
 import { createReport } from "./report.js";
@@ -42,9 +42,13 @@ export function createTune(onAlpha, onSaved) {
       progress.begin(request.activity, () => cancel(run));
       const { data } = await api.startTune(model.name, { ...request.options, signal: run.controller.signal });
       const result = data.job ? await follow(run, data.job) : data;
-      if (running === run && result) report.show(model, axis, result, request.source);
+      if (running !== run || !result) return;
+      progress.end(); // before the page scrolls to the report, which stands below it
+      report.show(model, axis, result, request.source);
     } catch (error) {
-      if (running === run && error.name !== "AbortError") showError(byId("tune-error"), error);
+      if (running !== run || error.name === "AbortError") return;
+      showError(byId("tune-error"), error);
+      reveal(byId("tune-error"), byId("tune-form"), "nearest");
     } finally {
       if (running === run) {
         running = null;

@@ -68,5 +68,6 @@ async def describe_model(request: Request, model: ModelName, version: ModelVersi
         served_versions=[version.version for version in context.registry.versions_of(served.name)],
         engine=served.engine.description,
         max_batch_images=served.batch_policy.max_images,
+        max_alpha=context.settings.max_alpha,
     )
     return json_response(answer.model_dump())

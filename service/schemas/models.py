@@ -81,6 +81,7 @@ class ModelDetail(BaseModel):
     gamma: float
     exempt_class: int | None
     operating_points: dict[str, OperatingPoint] = Field(description="the operating points in force")
+    max_alpha: float = Field(description="the largest absolute value of alpha that this server accepts")
     class_effect: list[list[float]] = Field(
         description="(K, C), heads and classes: multiplied by alpha and the picture's head cosines, and summed over K, "
         "it is subtracted from the logits"

@@ -17,6 +17,7 @@ async function start() {
     showCommonExtensions: true,
     tryItOutEnabled: true,
     displayRequestDuration: true,
+    syntaxHighlight: { theme: "obsidian" }, // the default one lacks contrast
     presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
   });
 }

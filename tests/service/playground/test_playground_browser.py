@@ -117,7 +117,7 @@ def test_slider_line_points_and_band_lie_on_one_axis(playground: Playground) -> 
     assert plot["x"] + plot["width"] * line / 100 == pytest.approx(across, abs=1)
     slider = page.locator("#alpha").bounding_box()
     assert slider is not None
-    assert (slider["x"] + 11, slider["width"] - 22) == pytest.approx((plot["x"], plot["width"]), abs=1)
+    assert (slider["x"] + 12, slider["width"] - 24) == pytest.approx((plot["x"], plot["width"]), abs=1)
 
 
 def test_the_keyboard_moves_alpha(playground: Playground) -> None:
