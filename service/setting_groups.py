@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.cores import CORES
+from models.cores import CORES
 
 __all__ = ["GROUPS", "SHIPPED_MODELS", "Access", "Computing", "Ending", "Limits", "Models", "Network", "Storage"]
 

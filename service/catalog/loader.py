@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engines.base import Engine, EngineFactory
 from models.bundle import Bundle, load_bundle
-from service.cores import CORES
+from models.cores import CORES
 from service.inference.registry import ServedModel
 from service.inference.warm_up import warm_up
 from service.settings import Settings

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engines.base import Pixels
+from models.cores import CORES
 from models.errors import ImageError
-from service.cores import CORES
 from service.errors import InferenceError, NotReadyError
 from service.inference.admission import Admission, AdmissionSlots
 from service.inference.batch_computation import ComputedBatch, compute_batch

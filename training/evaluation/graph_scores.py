@@ -2,7 +2,6 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from models import tde
 from models.bundle import Bundle
 from models.class_names import ClassIndices
+from models.cores import CORES
 from models.errors import ImageError, ImageTooLargeError, UnsupportedImageError
 from models.manifest import ImageRecipe, Manifest
 from models.preprocess import decode_image
@@ -114,7 +114,7 @@ def score_files(
     answers: list[tuple[Float, Float]] = []
     readable = np.ones(len(files.names), dtype=bool)
     unreadable: list[dict[str, Any]] = []
-    with images_progress() as progress, ThreadPoolExecutor(cpu_count()) as threads:
+    with images_progress() as progress, ThreadPoolExecutor(CORES) as threads:
         task = progress.add_task("scoring", total=len(files.names))
         for start in range(0, len(files.names), BATCH):
             names = files.names[start : start + BATCH]
@@ -157,12 +157,12 @@ def _check_unreadable(files: LabelledFiles, unreadable: list[dict[str, Any]], al
         )
 
 
-def open_graph(model: Path | bytes, *, threads: int = 0) -> ort.InferenceSession:
+def open_graph(model: Path | bytes, *, threads: int = CORES) -> ort.InferenceSession:
     """Open a graph on the CPU.
 
     Args:
         model: the ONNX file, or its content.
-        threads: how many threads each call computes in; 0 is one for each core.
+        threads: how many threads each call computes in; by default one for each usable core.
 
     """
     options = ort.SessionOptions()

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import cpu_count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from models.cores import CORES
 from models.errors import ImageError
 from models.manifest import ImageRecipe
 from models.preprocess import decode_image
@@ -97,7 +97,7 @@ def extract(
         cache: the cache of this backbone and recipe; computed features are added to it as soon as they are known.
         open_network: makes the backbone; not called if nothing has to be computed.
         max_unreadable: the share of the pictures that may be missing or damaged; they are left out.
-        threads: the number of threads, by default one for each core.
+        threads: the number of threads, by default one for each usable core.
 
     Raises:
         DataError: too many pictures cannot be read.
@@ -105,7 +105,7 @@ def extract(
 
     """
     unreadable: dict[int, str] = {}
-    with images_progress() as progress, _cancelling_pool(threads or cpu_count() or 1) as pool:
+    with images_progress() as progress, _cancelling_pool(threads or CORES) as pool:
         digests = _digests(files, unreadable, pool, progress)
         _check_unreadable(files, unreadable, max_unreadable)
         first_index = {digest: index for index, digest in reversed(list(enumerate(digests))) if digest is not None}

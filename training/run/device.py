@@ -1,7 +1,6 @@
 """Choose the device, the precision and the number of threads to compute with."""
 
 import ctypes
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from models.cores import CORES
 from training.errors import TrainingError
 
 __all__ = [
@@ -60,13 +60,13 @@ def set_threads(threads: int | None, local_size: int) -> None:
     OMP_NUM_THREADS is ignored: torchrun sets it to 1 if it is unset, so a user's own value cannot be recognised.
 
     Args:
-        threads: the number; None lets the processes of a machine share its cores.
+        threads: the number; None lets the processes of a machine share the usable cores. torch itself takes account of
+            no container's limit.
         local_size: how many processes run on the machine.
 
     """
-    if threads is None and local_size > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // local_size)
+    if threads is None and (local_size > 1 or torch.get_num_threads() > CORES):
+        threads = max(1, CORES // local_size)
     if threads is not None:
         torch.set_num_threads(threads)
 

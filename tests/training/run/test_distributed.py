@@ -175,10 +175,19 @@ def test_torchruns_variables_are_read_or_refused(
 def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)), raising=False)
+    monkeypatch.setattr("training.run.device.CORES", 9)
     for threads, local_size in ((None, 1), (None, 2), (None, 16), (3, 1), (3, 2)):
         set_threads(threads, local_size)
     assert chosen == [4, 1, 3, 3]
+
+
+def test_torch_uses_no_more_threads_than_a_containers_limit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr("training.run.device.CORES", 2)
+    set_threads(None, 1)
+    assert chosen == [2]
 
 
 def words(data: Path, out: Path) -> list[str]:
