@@ -22,7 +22,7 @@ from service.errors import ErrorAnswer, HeadTooLargeError, OverloadedError, Serv
 from service.server.connection_phase import Phase
 from service.server.ignored_upgrade import body_headers, body_parser
 from service.server.malformed import explain, target_in
-from service.server.refusal import refusal
+from service.server.refusal import closing, refusal
 from service.server.request_head import checked_target, head_size
 from service.server.single_write import SingleWriteTransport
 from service.web.disconnect import DISCONNECT, ClientDisconnect
@@ -217,10 +217,10 @@ class Connection(HttpToolsProtocol):
         if parser.should_upgrade():
             self._body_follows = body_headers(self.headers)
         super().on_headers_complete()
-        if self._context.lifecycle.draining:
+        if self._context.lifecycle.draining or not parser.should_keep_alive():
             self.cycle.keep_alive = False
         if not self.cycle.keep_alive:
-            self._promise_nothing()
+            self.cycle.default_headers = closing(self.cycle.default_headers)
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -261,7 +261,7 @@ class Connection(HttpToolsProtocol):
             return
         super().shutdown()
         if self.cycle is not None:
-            self._promise_nothing()
+            self.cycle.default_headers = closing(self.cycle.default_headers)
 
     @override
     def pause_writing(self) -> None:
@@ -277,10 +277,6 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
-
-    def _promise_nothing(self) -> None:
-        """Leave the Keep-Alive header out of the newest answer, because the connection closes after it."""
-        self.cycle.default_headers = [each for each in self.cycle.default_headers if each[0] != b"keep-alive"]
 
     def _bytes_of(self, answer: ErrorAnswer) -> bytes:
         headers = self.headers or []

@@ -10,7 +10,18 @@ from service.errors import ErrorAnswer
 from service.web.answer_headers import add_headers, request_id_from
 from service.web.error_body import error_body
 
-__all__ = ["refusal"]
+__all__ = ["closing", "refusal"]
+
+_CLOSE = (b"connection", b"close")  # uvicorn does not send it in every version and case
+
+
+def closing(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer after which the connection closes: they say so, and not how long it stays open.
+
+    >>> closing([(b"date", b"now"), (b"keep-alive", b"timeout=75")])
+    [(b'date', b'now'), (b'connection', b'close')]
+    """
+    return [*(header for header in headers if header[0] not in {b"keep-alive", b"connection"}), _CLOSE]
 
 
 def refusal(answer: ErrorAnswer, path: str, request_headers: Iterable[tuple[bytes, bytes]], *, body: bool) -> bytes:

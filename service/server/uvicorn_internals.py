@@ -75,7 +75,7 @@ INTERNALS = (
     Internal(_CONNECTION, "resume_writing", "noticing that a client reads its answer again", ()),
     Internal(_CYCLE, "scope", "finding the disconnect of a request"),
     Internal(_CYCLE, "keep_alive", "closing connections while the server drains"),
-    Internal(_CYCLE, "default_headers", "leaving out Keep-Alive if the connection closes"),
+    Internal(_CYCLE, "default_headers", "Connection: close instead of Keep-Alive"),
     Internal(_CYCLE, "response_started", "refusing a request only before its answer has begun"),
     Internal(_CYCLE, "response_complete", "the phase of a connection"),
     Internal(_CYCLE, "more_body", "the phase of a connection"),
