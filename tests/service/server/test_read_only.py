@@ -44,7 +44,7 @@ def test_a_read_only_file_system_is_enough_for_one_process_and_for_several(tiny_
     with _read_only(tiny_bundle, "--workers", workers) as (process, url):
         assert process.stderr is not None
         assert any("running on http" in line for line in process.stderr)
-        with httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=60) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=60) as client:
             assert client.post(url + CLASSIFY, content=picture(1), headers=PNG).status_code == 200
             assert "longtail_images_total" in client.get(f"{url}/metrics").text
             assert client.post(f"{url}/v2/repository/models/tiny/unload").status_code == 200
