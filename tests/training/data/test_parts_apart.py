@@ -73,4 +73,4 @@ def test_groups_in_both_parts_and_an_unused_val_split_are_noted(root: Path) -> N
     rows = ("cat/1.png,cat,9", "dog/1.png,dog,8", "cat/2.png,cat,")
     (root / "test.csv").write_text("path,label,camera\n" + "".join(f"others/{row}\n" for row in rows))
     note = open_splits(DataOptions(data=root / "train.csv", test=root / "test.csv", group_column="camera")).note
-    assert note.endswith("; its val split (1 pictures) is not used; 1 values of camera are in both parts")
+    assert note.endswith("; its val split (1 picture) is not used; 1 values of camera are in both parts")
