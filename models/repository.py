@@ -115,7 +115,7 @@ def _repositories_below(folders: list[Path]) -> list[Path]:
     """Return the folders that hold NAME/VERSION/manifest.json, those of the first level that has any."""
     looked_into = 0
     for _ in range(MAX_LEVELS):
-        found = []
+        found: list[Path] = []
         deeper = []
         for folder in folders:
             looked_into += 1
