@@ -292,10 +292,5 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
 
     def _refuse_head(self) -> None:
-        kilobytes = self._max_head_bytes / 1000
-        self.refuse(
-            HeadTooLargeError(
-                f"the address and headers exceed {kilobytes:g} kB; send long parameters, such as a prior for many "
-                "classes, as fields of the form with the pictures, or of a JSON body"
-            )
-        )
+        limit = f"the address and headers exceed {self._max_head_bytes / 1000:g} kB"
+        self.refuse(HeadTooLargeError(f"{limit}; send long parameters as fields of a form or of a JSON body"))

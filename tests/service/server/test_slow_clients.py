@@ -134,7 +134,7 @@ def test_a_head_beyond_the_limit_is_refused(address: tuple[str, int], head: byte
         connection.sendall(head)
         answer = answer_to(connection)
     assert code_of(answer) == (431, "head_too_large")
-    assert b"as fields of the form with the pictures, or of a JSON body" in answer
+    assert b"send long parameters as fields of a form or of a JSON body" in answer
 
 
 @pytest.mark.parametrize("begun", [b"5;", b"0\r\nX: "], ids=["a chunk's extension", "a trailer"])
