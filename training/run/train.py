@@ -80,7 +80,7 @@ def train(recipe: Recipe, options: TrainOptions, world: World | None = None) -> 
     for part, images in (("training set", training_set), ("test set", test_set)):
         world.agree(part, f"{len(images)} images, fingerprint {fingerprint(images.files)[:12]}")
     world.use(device)
-    with world.together():
+    with world.together(), world.silence():
         trainer = Trainer(
             recipe,
             training_set,

@@ -169,7 +169,7 @@ def test_a_picture_that_is_listed_in_two_forms_counts_once_or_is_refused(tmp_pat
     rows = f"{COMPOSED}.png 0\nb.png 0\nc.png 1\nd.png 1\n{DECOMPOSED}.png "
     splits = open_list(tmp_path, "list.txt", f"{rows}0\n")
     assert len(splits.train) + len(splits.test) == 4
-    assert "1 rows repeat a picture" in splits.note
+    assert "1 row repeats a picture" in splits.note
     with pytest.raises(DataError, match="has the label '1' here but '0' in line 1"):
         open_list(tmp_path, "list.txt", f"{rows}1\n")
 

@@ -109,16 +109,23 @@ def test_weights_nested_under_the_usual_keys(keys: list[str], small: dict[str, t
     assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", tree))[0], small)
 
 
-def test_an_average_beside_the_weights_is_not_taken_for_them(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_an_average_beside_the_weights_is_not_taken_for_them(
+    small: dict[str, torch.Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     average = {name: value + 1 for name, value in small.items()}
-    tree = {"state_dict_ema": average, "state_dict": small}
+    tree = {"state_dict_ema": average, "state_dict": small, "optimizer": {"state": {}}, "epoch": 3}
     assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", tree))[0], small)
+    assert "w.pth: takes the weights under 'state_dict', not those under 'state_dict_ema'; to take" in (
+        capsys.readouterr().err
+    )
     only = {"ema": {"module." + name: value for name, value in average.items()}, "epoch": 3}
     assert same(build_backbone(SMALL, saved(tmp_path / "w.pth", only))[0], average)
+    assert not capsys.readouterr().err
     both = {f"model.{name}": value for name, value in small.items()}
     both |= {f"ema_model.module.{name}": value for name, value in average.items()}
     with pytest.raises(
-        WeightsError, match=r"the file has several tensors for conv1\.0\.weight \(model\.conv1\.0\.weight\), .* and \d+"
+        WeightsError,
+        match=r"the file has several tensors for conv1\.0\.weight \(model\.conv1\.0\.weight\), .* and \d+ .*alone$",
     ):
         build_backbone(SMALL, saved(tmp_path / "w.pth", both))
 

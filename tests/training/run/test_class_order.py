@@ -32,6 +32,7 @@ def numbered(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imbalance_ratio", [None, 4.0])
 def test_an_earlier_run_is_continued_exported_and_scored_in_its_own_order(
     numbered: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, imbalance_ratio: float | None

@@ -86,10 +86,17 @@ def parts_of_list(
     """
     if not listed.rows:
         raise DataError(f"{listed.path}: the list has no pictures")
-    rows = _drop_repeated(_map_rows(listed.rows, lambda row: _read_row(listed, row)), listed)
+    rows = _map_rows(listed.rows, lambda row: _read_row(listed, row))
+    store = open_store(images or listed.path.parent, zip_encoding)
+    rows = _drop_repeated(rows, listed, store)
     notes = [*listed.notes, *_note_spellings(listed)]
     if len(rows) < len(listed.rows):
-        notes.append(f"{len(listed.rows) - len(rows):,} rows repeat a picture and count once")
+        again = len(listed.rows) - len(rows)
+        notes.append(
+            f"{again:,} rows repeat a picture and count once"
+            if again > 1
+            else "1 row repeats a picture and counts once"
+        )
     labelled, unlabelled = leave_out_unlabelled(
         [row.label for row in rows], map(listed.place_of, rows), listed.classes or ()
     )
@@ -98,7 +105,6 @@ def parts_of_list(
     if not rows:
         raise DataError(f"{listed.path}: no picture has a label; {unlabelled[0]}")
     classes, labels = _number_labels(rows, listed)
-    store = open_store(images or listed.path.parent, zip_encoding)
     everything = LabelledFiles(
         source=listed.path.name,
         classes=classes,
@@ -129,7 +135,7 @@ def _location(store: PictureStore, name: str) -> str:
     try:
         return store.location(find_listed_file(store, name))
     except OSError:
-        return store.location(name)  # a missing picture: --max-unreadable may allow it
+        return store.location(normalize("NFC", name))  # a missing picture: --max-unreadable may allow it
 
 
 def _read_row(listed: PictureList, row: Row) -> Row:
@@ -168,19 +174,20 @@ def _clean_path(listed: PictureList, row: Row) -> str:
     return str(path)
 
 
-def _drop_repeated(rows: list[Row], listed: PictureList) -> list[Row]:
-    """Return the rows without repetitions; refuse rows that contradict an earlier row."""
+def _drop_repeated(rows: list[Row], listed: PictureList, store: PictureStore) -> list[Row]:
+    """Return the rows without further ones of the same file, such as `a` and `a.jpg`; refuse those that contradict."""
     first: dict[str, Row] = {}
     with Faults() as faults:
         for row in rows:
-            known = first.setdefault(normalize("NFC", row.path), row)
+            known = first.setdefault(_location(store, row.path), row)
             if known[2:] == row[2:]:
                 continue
             what = next(name for name in ("label", "split", "group") if getattr(known, name) != getattr(row, name))
             here, there = (repr(getattr(version, what)) for version in (row, known))
+            other_name = "" if known.path == row.path else f", as {known.path}"
             faults.add(
                 f"{listed.place_of(row)}: {row.path} has the {what} {here} here but {there} in "
-                f"{listed.place.format(known.number)}; keep the right one"
+                f"{listed.place.format(known.number)}{other_name}; keep the right one"
             )
     return list(first.values())
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from models.sentences import first_few
@@ -78,6 +79,7 @@ def load_weights(network: nn.Module, file: Path, name: str, classifiers: Sequenc
         ("has several tensors for", twice),
     ]
     if found := [f"{verb} {first_few(sorted(keys))}" for verb, keys in faults if keys]:
+        found += ["needs one set of weights; save the one to take alone"] if twice else []
         raise WeightsError(f"{file}: not the weights of {name}: the file {'; it '.join(found)}")
     bad = [key for key, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
@@ -87,6 +89,9 @@ def load_weights(network: nn.Module, file: Path, name: str, classifiers: Sequenc
 
 def read_weights(file: Path) -> dict[str, Tensor]:
     """Read a file of named tensors: safetensors, or torch's format, there also nested under the usual keys.
+
+    If the file has several sets of weights, such as an average beside the plain ones, a line on standard error says
+    which are taken.
 
     Raises:
         WeightsError: the file does not exist, cannot be read, or holds no named tensors.
@@ -108,10 +113,26 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if _is_state_dict(tree):
             break
         if isinstance(tree, Mapping) and (inner := next((key for key in _NESTED_UNDER if _holds(tree, key)), None)):
+            _say_which(file, tree, inner)
             tree = tree[inner]
     if not _is_state_dict(tree):
         raise WeightsError(f"{file}: not a state_dict, which is a mapping from names to tensors")
     return dict(tree)
+
+
+def _say_which(file: Path, tree: Mapping[str, Any], taken: str) -> None:
+    """Print which weights of the file are taken if others lie beside them."""
+    others = [
+        repr(key)
+        for key, value in tree.items()
+        if key != taken and (_is_state_dict(value) or (key in _NESTED_UNDER and isinstance(value, Mapping)))
+    ]
+    if others:
+        line = (
+            f"{file}: takes the weights under {taken!r}, not those under {first_few(others)}; to take others, save "
+            "them alone in a file"
+        )
+        Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True, style="yellow")
 
 
 def _own_names(keys: Collection[str], own: Collection[str], classifiers: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Text lists, `path label`: which pictures they give, and the message for every faulty line."""
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -63,7 +64,29 @@ def test_leading_zeros_are_part_of_the_name(tmp_path: Path) -> None:
 def test_a_picture_listed_again_counts_once(tmp_path: Path) -> None:
     splits = open_list(tmp_path, "all.txt", GOOD + "./a//1.jpg 0\n")
     assert len(splits.train) + len(splits.test) == 4
-    assert "1 rows repeat a picture and count once" in splits.note
+    assert "1 row repeats a picture and counts once" in splits.note
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_file_listed_under_two_names_counts_once_or_is_refused(tmp_path: Path, packed: bool) -> None:
+    images = tmp_path / ("i.zip" if packed else "i")
+    names = [f"all/{name}.jpg" for name in "abcd"]
+    if packed:
+        with ZipFile(images, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+    else:
+        (images / "all").mkdir(parents=True)
+        for name in names:
+            (images / name).touch()
+        (images / "link").symlink_to("all")
+    rows = "all/a.jpg 0\nall/b.jpg 0\nall/c 1\nall/d.jpg 1\n"
+    again = "a.jpg" if packed else "link/a"
+    splits = open_list(tmp_path, "list.txt", f"{rows}all/a 0\nall/c.jpg 1\n{again} 0\n", images=images)
+    assert len(splits.train) + len(splits.test) == 4
+    assert "3 rows repeat a picture and count once" in splits.note
+    said = refusal(tmp_path, "list.txt", f"{rows}all/a 1\n", images=images)
+    assert "line 5: all/a has the label '1' here but '0' in line 1, as all/a.jpg; keep the right one" in said
 
 
 @pytest.mark.parametrize(
