@@ -15,7 +15,7 @@ from models.errors import LongtailError
 from service.catalog.loader import computes_in_caller, loader
 from service.catalog.preload import Preloader
 from service.kubernetes import is_written_by_kubernetes
-from service.openinference.rpc.start import require_free_port
+from service.server.free_ports import require_free_ports
 from service.server.shared_folder import require_shared_folder
 from service.settings import Settings, SettingsError
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings.read(os.environ, flags)
         if not check:
-            require_free_port(settings)
+            require_free_ports(settings)
             require_shared_folder(settings)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -186,18 +186,20 @@ def test_an_empty_models_folder_that_is_not_watched_is_refused(tmp_path: Path) -
     assert (done.returncode, "no bundles" in done.stderr) == (2, True)
 
 
-def test_a_taken_port_is_an_error(tiny_bundle: Bundle) -> None:
+@pytest.mark.parametrize("flags", [(), ("--workers", "2")])
+def test_a_taken_port_is_an_error_before_models_are_loaded(tiny_bundle: Bundle, flags: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run(
-            command(tiny_bundle, "--port", str(taken.getsockname()[1])),
+            command(tiny_bundle, "--port", str(port := taken.getsockname()[1]), *flags),
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
         )
-    assert done.returncode not in (0, -signal.SIGTERM)
-    assert "address already in use" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert f"error: HTTP cannot listen on 127.0.0.1:{port}: address already in use" in done.stderr
+    assert "--port" in done.stderr
+    assert "is loaded" not in done.stderr
 
 
 def test_both_onnxruntime_packages_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
