@@ -36,7 +36,7 @@ export function createCurves() {
     byId("curve").setAttribute("aria-busy", "true");
     try {
       const steps = Math.round((axis.high - axis.low) * POINTS_PER_UNIT) + 1;
-      const query = { source, low: axis.low, high: axis.high, points: steps };
+      const query = source === "feedback" ? { source, low: axis.low, high: axis.high, points: steps } : { source };
       const answer = await api.curve(model.name, query);
       if (thisTurn !== turn) return;
       showError(byId("curve-error"), null);

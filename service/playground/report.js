@@ -32,6 +32,7 @@ export function createReport(place, onAlpha, onSaved) {
       h("div", { class: "report-chart" }, curve, scale),
       h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": "Before and after" }, comparison(result)),
       h("p", { class: "note", text: fittedNote(result) }),
+      ...dataNote(result),
       ...unreadable(result),
       actions(model, result, source, onAlpha, onSaved));
     chart = createChart(curve);
@@ -102,6 +103,11 @@ function fittedNote({ cross_fitted: fitted, logit_adjustment: adjustment }) {
     ? "Expected: α chosen on one half of the images and scored on the other, and vice versa."
     : "No expected figures: a class has too few images to choose α on one half and score it on the other.";
   return adjustment ? `${expected} Logit adj.: logit adjustment, the usual alternative, at its best strength.` : expected;
+}
+
+/** Which of an archive's pictures were used, and what was left out. */
+function dataNote({ data_note: note }) {
+  return note ? [h("p", { class: "note data-note", text: `Data: ${note}.` })] : [];
 }
 
 function unreadable({ unreadable: files }) {

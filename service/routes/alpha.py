@@ -15,7 +15,7 @@ from models.objective import Objective
 from models.optimum import optimum
 from models.tuning import curve_points
 from service.context import context_of
-from service.errors import AlphaRangeError, NoCurveError
+from service.errors import AlphaRangeError, NoCurveError, RequestError
 from service.feedback.store import FeedbackStore
 from service.inference.network_output import NetworkOutput
 from service.inference.queries import OutputQuery
@@ -31,6 +31,7 @@ from service.web.query_parameters import check_alpha_range, parse_prior, parse_s
 
 __all__ = ["pictures", "router"]
 
+LOW, HIGH, POINTS = -2.0, 5.0, 141  # of a curve from feedback
 router = APIRouter(tags=["choose alpha"], route_class=ParameterRoute)
 pictures = APIRouter(tags=["choose alpha"], route_class=PictureRoute)
 
@@ -117,17 +118,28 @@ async def read_accuracy_curve(
         Query(description="`bundle`: as measured when the bundle was made; `feedback`: from the labels received since"),
     ] = "bundle",
     since: Since = None,
-    low: Annotated[float, Query(description="For feedback: the lowest alpha.")] = -2.0,
-    high: Annotated[float, Query(description="For feedback: the highest alpha.")] = 5.0,
-    points: Annotated[int, Query(description="For feedback: the number of alphas.", ge=2, le=2001)] = 141,
+    low: Annotated[float | None, Query(description=f"For feedback: the lowest alpha. Default: {LOW:g}.")] = None,
+    high: Annotated[float | None, Query(description=f"For feedback: the highest alpha. Default: {HIGH:g}.")] = None,
+    points: Annotated[
+        int | None, Query(description=f"For feedback: the number of alphas. Default: {POINTS}.", ge=2, le=2001)
+    ] = None,
 ) -> Response:
     """Get accuracy at evenly spaced alphas, exactly: overall, by group, and the means of per-class recall."""
     context = context_of(request)
     served = context.registry.get(model, version)
     if source == "bundle":
+        given = {"since": since, "low": low, "high": high, "points": points}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise RequestError(
+                f"{unused[0]}: does not apply to the bundle's curve, which was measured before; leave it out, or give "
+                "`source=feedback`"
+            )
         answer = _bundle_curve(served)
     else:
         refuse_exempt(served)
+        low = LOW if low is None else low
+        high = HIGH if high is None else high
+        points = POINTS if points is None else points
         since_seconds = parse_since(since, context.feedback.clock())
         for what, end in (("low", low), ("high", high)):
             check_alpha_range(end, context.settings.max_alpha, what)

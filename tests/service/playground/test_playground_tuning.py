@@ -170,6 +170,14 @@ def test_a_file_that_cannot_be_read_is_listed(playground: Playground) -> None:
     assert "cat/<b>odd.webp" in playground.text(".unreadable")
 
 
+def test_what_of_a_zip_is_not_used_is_said(playground: Playground) -> None:
+    playground.page.set_input_files("#archive", archive(20, no_label__odd=b"x"))
+    playground.page.click("#start-tune")
+    playground.page.wait_for_selector(".data-note")
+    said = "Data: all 200 pictures of the archive; left out 1 picture without a label: 1 in no_label."
+    assert playground.text(".data-note") == said
+
+
 def test_a_file_that_is_not_a_zip_gets_the_servers_message(playground: Playground) -> None:
     playground.page.click("#start-tune")
     assert "Choose a zip first" in playground.text("#tune-error")

@@ -135,6 +135,16 @@ REFUSED_QUERIES = {
     "curve": ("GET", "/v1/models/tiny/alpha/curve?sorce=feedback", "did you mean 'source'?"),
     "curve, a bound": ("GET", "/v1/models/tiny/alpha/curve?points=1", "points: input should be greater than or equal"),
     "curve, a choice": ("GET", "/v1/models/tiny/alpha/curve?source=all", "source: input should be 'bundle' or"),
+    "curve of the bundle": (
+        "GET",
+        "/v1/models/tiny/alpha/curve?since=5",
+        "since: does not apply to the bundle's curve",
+    ),
+    "curve of the bundle, a bound": (
+        "GET",
+        "/v1/models/tiny/alpha/curve?low=-2",
+        "low: does not apply to the bundle's",
+    ),
     "curve twice": ("GET", "/v1/models/tiny/alpha/curve?low=1&low=2", "'low' is given 2 times"),
     "tune": ("POST", f"{TUNE}?objectiv=many", "did you mean 'objective'?"),
     "tune, a list": ("POST", f"{TUNE}?constraints=many", "did you mean 'constraint'?"),
@@ -303,6 +313,9 @@ REFUSED_BODIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "a curve": ("GET", "/v1/models/tiny/alpha/curve", {"json": {"source": "all"}}, "source: input should be"),
     "to cancel": ("DELETE", f"/v1/jobs/{'0' * 32}", {"json": {"force": 1}}, "unknown parameter 'force'"),
     "to tune": ("POST", TUNE, {"json": {"source": "feedback", "constraint": []}}, "did you mean 'constraints'?"),
+    "a null": ("PUT", POINT, {"json": {"alpha": None}}, "alpha must be a number, not null"),
+    "a word": ("POST", TUNE, {"json": {"source": "traffic", "target": "even"}}, "target: input should be 'uniform',"),
+    "a weight": ("POST", TUNE, {"json": {"source": "traffic", "target": {"cat": "x"}}}, "target.cat must be a number"),
     "labels": ("POST", "/v1/feedback", {"content": b'{"label":1,"label":2}', "headers": JSON_TYPE}, "'label' twice"),
 }  # fmt: skip
 

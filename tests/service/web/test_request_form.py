@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from models.bundle import Bundle
 from service.keys import new_key
@@ -15,7 +16,8 @@ from tests.service.server.live import live
 
 pytestmark = pytest.mark.anyio
 MODULES = (alpha, classify, feedback, health, infer, jobs, models, openinference, operating_points, tune)
-ROUTES = [route for module in MODULES for route in module.router.routes if getattr(route, "include_in_schema", False)]
+ROUTERS = [each for module in MODULES for each in vars(module).values() if isinstance(each, APIRouter)]
+ROUTES = [route for router in ROUTERS for route in router.routes if getattr(route, "include_in_schema", False)]
 PATHS = sorted({re.sub(r"\{(\w+)\}", "{}", route.path) for route in ROUTES})  # type: ignore[attr-defined]
 PAGES = ["/", "/docs", "/openapi.json", "/playground/page.js", "/docs/assets/start.js", "/playground/samples/cat.webp"]
 CHANGING = {"x-request-id", "date"}
