@@ -51,6 +51,10 @@ class ProtocolQueryError(ClientError, status=400, code="invalid_query"):
     """A request under `/v2` has a query, in which the protocol defines no parameters."""
 
 
+class ProtocolFieldError(ClientError, status=400, code="unknown_field"):
+    """A body under `/v2` has a field or parameter that is unknown; the message has the nearest known name."""
+
+
 class MalformedRequestError(ClientError, status=400, code="malformed_request"):
     """The request is not valid HTTP/1.1, or its address is not percent-encoded; the server closes the connection."""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from service.errors import NotSupportedError, RequestError
+from service.errors import NotSupportedError, ProtocolFieldError, RequestError
 
 __all__ = [
     "CONTENT_TYPES", "FOREIGN", "INPUT_PARAMETERS", "OUTPUT_PARAMETERS", "TEXT_CONTENT_TYPES", "Foreign", "Parameters",
@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
-Level = Literal["request", "input", "output"]
+Level = Literal["request", "input", "output", "repository"]
 REQUEST_PARAMETERS = ("alpha", "prior", "timeout", "binary_data_output", "content_type")
 INPUT_PARAMETERS = ("binary_data_size", "content_type")
 OUTPUT_PARAMETERS = ("binary_data", "classification", "content_type")
@@ -87,7 +87,8 @@ def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
     """Return the parameters of a request.
 
     Raises:
-        RequestError: a name is unknown, or a value has the wrong type or is out of range.
+        RequestError: a value has the wrong type or is out of range.
+        ProtocolFieldError: a name is unknown.
         NotSupportedError: the request belongs to a sequence or has a priority.
 
     """
@@ -140,7 +141,8 @@ def known_fields(
         unused: further names that are taken.
 
     Raises:
-        RequestError: it is not an object, or a field is unknown; the message has the nearest known name.
+        RequestError: it is not an object.
+        ProtocolFieldError: a field is unknown; the message has the nearest known name.
 
     """
     names = list(known)
@@ -154,7 +156,7 @@ def known_fields(
         noun = "field" if level is None else "parameter"
         near = get_close_matches(name[:64].casefold(), names, n=1)
         hint = f"did you mean {near[0]!r}? The" if near else "the"
-        raise RequestError(f"{where}: unknown {noun} {name[:64]!r}; {hint} {noun}s are: {', '.join(names)}")
+        raise ProtocolFieldError(f"{where}: unknown {noun} {name[:64]!r}; {hint} {noun}s are: {', '.join(names)}")
     return value
 
 

@@ -1,12 +1,16 @@
-"""What the path of a protocol request names: a model and perhaps its version, or an unsupported extension."""
+"""What a protocol request is about: a model and perhaps its version, a repository, or an unsupported extension."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from service.errors import NotSupportedError, UnknownVersionError
 from service.inference.registry import Registry, ServedModel
+from service.openinference.parameters import known_fields, typed
 
-__all__ = ["find_model", "missing_extension", "refuse_load_parameters"]
+__all__ = [
+    "check_unload_parameters", "find_model", "missing_extension", "refuse_load_parameters", "refuse_repository_name",
+]  # fmt: skip
 
 MAX_VERSION_DIGITS = 9
 _MODEL = r"/v2/models/[^/]+(?:/versions/[^/]+)?"
@@ -52,3 +56,26 @@ def refuse_load_parameters(parameters: Any) -> None:
     """
     if parameters:
         raise NotSupportedError("models are loaded unchanged from the models folder; send neither a config nor files")
+
+
+def check_unload_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of an unload request. Models do not depend on each other, so none of them has an effect.
+
+    Raises:
+        RequestError: `unload_dependents` is not a boolean.
+        ProtocolFieldError: a parameter is unknown.
+
+    """
+    known_fields(parameters, ("unload_dependents",), "the request", "repository")
+    typed(parameters, "unload_dependents", bool, "true or false")
+
+
+def refuse_repository_name(name: str) -> None:
+    """Refuse a request about one of several repositories, as gRPC's messages can name it.
+
+    Raises:
+        NotSupportedError: a repository is named.
+
+    """
+    if name:
+        raise NotSupportedError(f"repository_name {name[:64]!r}: there is one repository; leave its name out")

@@ -26,6 +26,7 @@ from service.openinference.parameters import (
 )
 from service.openinference.signature import INPUTS, OUTPUTS
 from service.openinference.tensors import Tensor, from_base64, from_binary, from_json
+from service.web.unique_keys import check_unique_keys
 
 __all__ = [
     "JSON_LENGTH_HEADER", "InferRequest", "RequestedOutput", "check_request_content_type", "checked_input",
@@ -80,6 +81,7 @@ def parse_request(body: bytes, json_bytes: int, max_json_mb: float, manifest: Ma
     Raises:
         BodyTooLargeError: the JSON is larger than `max_json_mb`; parsing it would block the process for too long.
         RequestError: the request does not follow the protocol; the message says where.
+        ProtocolFieldError: a field or parameter is unknown.
         NotSupportedError: the request needs an extension that this server does not have.
 
     """
@@ -92,6 +94,7 @@ def parse_request(body: bytes, json_bytes: int, max_json_mb: float, manifest: Ma
         raise RequestError(
             f"the request is not JSON: {error}; to send a picture as the whole body, set {JSON_LENGTH_HEADER} to 0"
         ) from error
+    check_unique_keys(body[:json_bytes], fields, "the request")
     fields = known_fields(fields, FIELDS, "the request")
     _check_model(fields, manifest)
     parameters = parse_parameters(typed(fields, "parameters", dict, "an object") or {})
@@ -127,6 +130,7 @@ def checked_input(
 
     Raises:
         RequestError: its name is unknown or was used before, or its datatype, its shape or a parameter is wrong.
+        ProtocolFieldError: a parameter is unknown.
         NotSupportedError: it is in shared memory.
 
     """
@@ -194,7 +198,8 @@ def requested_output(name: Any, parameters: Mapping[str, Any], *, binary: bool) 
     """Return an output that a request asks for.
 
     Raises:
-        RequestError: its name or one of its parameters is unknown.
+        RequestError: its name is unknown, or one of its parameters has the wrong type.
+        ProtocolFieldError: one of its parameters is unknown.
         NotSupportedError: it is to be written to shared memory.
 
     """

@@ -3,7 +3,7 @@
 These routes never compress an answer, because the protocol's clients do not decompress it.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import override
 
 from service.context import Context, context_of
-from service.errors import NotSupportedError, ProtocolQueryError, RequestError
+from service.errors import NotSupportedError, ProtocolQueryError
 from service.inference.registry import Registry, ServedModel
 from service.openinference import documentation as docs
 from service.openinference.metadata import (
@@ -23,7 +23,13 @@ from service.openinference.metadata import (
     server_metadata,
     statistics_of,
 )
-from service.openinference.paths import find_model, missing_extension, refuse_load_parameters
+from service.openinference.parameters import known_fields, typed
+from service.openinference.paths import (
+    check_unload_parameters,
+    find_model,
+    missing_extension,
+    refuse_load_parameters,
+)
 from service.routes import infer
 from service.schemas.openinference import (
     ModelConfig,
@@ -205,7 +211,8 @@ async def index(request: Request) -> Response:
     """List all versions and why a version is not in service. With `{"ready": true}`, list those in service."""
     context = context_of(request)
     fields = await _json_object(request, context, ("ready",))
-    return json_response(repository_index(context.catalog.index(), only_ready=fields.get("ready") is True))
+    ready = typed(fields, "ready", bool, "true or false") or False
+    return json_response(repository_index(context.catalog.index(), only_ready=ready))
 
 
 @router.post(
@@ -220,7 +227,7 @@ async def load(request: Request) -> Response:
     """Wait until the model is in service. If it cannot be loaded, the error says why, and nothing is replaced."""
     context = context_of(request)
     fields = await _json_object(request, context, ("parameters",))
-    refuse_load_parameters(fields.get("parameters"))
+    refuse_load_parameters(typed(fields, "parameters", dict, "an object"))
     await context.catalog.load(request.path_params["model"])
     return Response()
 
@@ -236,7 +243,8 @@ async def load(request: Request) -> Response:
 async def unload(request: Request) -> Response:
     """Requests in progress still finish. Models do not depend on each other, so `unload_dependents` has no effect."""
     context = context_of(request)
-    await _json_object(request, context, ("parameters",))
+    fields = await _json_object(request, context, ("parameters",))
+    check_unload_parameters(typed(fields, "parameters", dict, "an object") or {})
     await context.catalog.unload(request.path_params["model"])
     return Response()
 
@@ -264,12 +272,9 @@ def _served(request: Request, registry: Registry) -> ServedModel:
     return find_model(registry, names["model"], names.get("version"))
 
 
-async def _json_object(request: Request, context: Context, known: tuple[str, ...]) -> dict[str, Any]:
+async def _json_object(request: Request, context: Context, known: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the fields of a body, which may be empty; the protocol's clients send no content type."""
     body = await read_body(request, context.settings.max_json_mb, context.body_budget)
     if not body:
         return {}
-    fields = parse_json(body)
-    if not isinstance(fields, dict) or fields.keys() - set(known):
-        raise RequestError(f"the body is not a JSON object, or has other fields than {', '.join(known)}")
-    return fields
+    return known_fields(parse_json(body), known, "the body")

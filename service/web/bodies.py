@@ -1,11 +1,9 @@
 """Request bodies: read up to a limit, whatever Content-Length says, parsed as JSON, and validated.
 
-A JSON object with the same key twice is refused, because a parser would pass over one of the values. JSON has a lower
-limit than pictures because the event loop parses it while all other requests wait.
+JSON has a lower limit than pictures because the event loop parses it while all other requests wait.
 """
 
 import codecs
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
@@ -23,6 +21,7 @@ from service.errors import (
     UnsupportedMediaTypeError,
 )
 from service.inference.admission import BodyBudget
+from service.web.unique_keys import check_unique_keys
 
 __all__ = [
     "JSON_TYPE",
@@ -166,29 +165,13 @@ def parse_json(text: bytes, what: str = "the body") -> Any:
     Raises:
         RequestError: it is not JSON, or an object has a key twice.
 
-    >>> parse_json(b'{"alpha": 1, "alpha": 2}')
-    Traceback (most recent call last):
-        ...
-    service.errors.RequestError: the body has the key 'alpha' twice; give it once
-
     """
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise RequestError(f"{what} is not JSON: {error}") from error
 
-    def unique(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise RequestError(f"{what} has the key {key[:MAX_SHOWN_LENGTH]!r} twice; give it once")
-            seen.add(key)
-
-    if isinstance(value, dict | list):
-        try:
-            json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str)  # orjson keeps the last value
-        except RecursionError as error:
-            raise RequestError(f"{what} is nested too deep") from error
+    check_unique_keys(text, value, what)
     return value
 
 
@@ -220,14 +203,14 @@ def validated(model: type[Fields], fields: Mapping[str, Any], names: Mapping[str
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]["loc"]
-        where = [names.get(str(part), str(part)) if not index else str(part) for index, part in enumerate(first[:2])]
+        field, *inner = map(str, _first(error)["loc"])
+        where = [names.get(field, field), *(part for part in inner if "[" not in part)][:2]
         raise RequestError(problem(error, ".".join(part[:MAX_SHOWN_LENGTH] for part in where))) from error
 
 
 def problem(error: ValidationError, name: str) -> str:
     """Return a sentence about the first problem with the value of `name`."""
-    first = error.errors(include_url=False)[0]
+    first = _first(error)
     kind = first["type"]
     if kind == "missing":
         return f"{name} is missing; give it in the JSON body or in the query"
@@ -240,10 +223,22 @@ def problem(error: ValidationError, name: str) -> str:
     return f"{name}: {reason[:1].lower()}{reason[1:]}, not {shown}"
 
 
+def _first(error: ValidationError) -> Mapping[str, Any]:
+    """Return the first problem; of those with a field of several types, the one that is furthest inside it.
+
+    The location of a problem with one of several types has the type as a part, such as `dict[str,float]`.
+    """
+    problems = error.errors(include_url=False)
+    same = [each for each in problems if each["loc"][:1] == problems[0]["loc"][:1]]
+    return max(same, key=lambda each: len(each["loc"]))
+
+
 def _shown(value: Any) -> str:
     """Return a short form of a value for an error message."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "null"
     return repr(value[:MAX_SHOWN_LENGTH] if isinstance(value, str) else value)[: MAX_SHOWN_LENGTH + 2]
 
 

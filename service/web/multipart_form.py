@@ -143,9 +143,8 @@ class MultipartForm:
         elif self._part_file is not None:
             self._file_count += 1
             if self._file_count > self._limits.files:
-                raise TooManyFilesError(
-                    f"more than {self._limits.files} files in {self._field!r}; send them in several requests"
-                )
+                many = "one file" if self._limits.files == 1 else f"{self._limits.files} files"
+                raise TooManyFilesError(f"more than {many} in {self._field!r}; send them in several requests")
 
     def _begin_text(self) -> None:
         if self._part_file is not None:

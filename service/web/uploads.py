@@ -94,7 +94,9 @@ async def read_form(
     check_content_length(request, settings.max_body_mb)
     form = MultipartForm(request.headers["content-type"], FIELD, parameters, form_limits(settings))
     await form.parse(body_chunks(request, settings.max_body_mb, body_budget))
-    if not form.files or form.has_text:
+    if form.files and form.has_text:
+        raise MultipartError(f"a part of the form's field {FIELD!r} has no file name; send each picture as a file")
+    if not form.files:
         raise MultipartError(f"the form has no pictures in the field {FIELD!r}; send at least one, as files")
     uploads = [Upload(name[:MAX_NAME_LENGTH] or None, data) for name, data in form.files]
     return uploads, parameters.in_texts(form.texts, FORM)

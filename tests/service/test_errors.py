@@ -21,6 +21,7 @@ CONTRACT: dict[str, tuple[int, dict[str, str]]] = {
     "empty_body": (400, {}),
     "invalid_query": (400, {}),
     "malformed_request": (400, {}),
+    "unknown_field": (400, {}),
     "unauthenticated": (401, {"WWW-Authenticate": "Bearer"}),
     "admin_needs_key": (403, {}),
     "cross_site": (403, {}),

@@ -84,7 +84,10 @@ def _inputs(message: Any, of_request: Parameters) -> dict[str, Tensor]:
         if raw:
             tensor = from_binary(name, given.datatype, shape, memoryview(raw[index]))
         else:
-            elements = list(getattr(given.contents, CONTENTS[given.datatype]))
+            wanted = CONTENTS[given.datatype]
+            if others := [field.name for field, _ in given.contents.ListFields() if field.name != wanted]:
+                raise RequestError(f"input {name!r} is {given.datatype}: send {wanted}, without {others[0]}")
+            elements = list(getattr(given.contents, wanted))
             tensor = _from_elements(name, given.datatype, shape, elements)
         tensors[name] = decoded_input(tensor, parameters, of_request)
     check_request_content_type(of_request, tensors)

@@ -30,7 +30,12 @@ from service.openinference.metadata import (
     server_metadata,
     statistics_of,
 )
-from service.openinference.paths import find_model, refuse_load_parameters
+from service.openinference.paths import (
+    check_unload_parameters,
+    find_model,
+    refuse_load_parameters,
+    refuse_repository_name,
+)
 from service.openinference.rpc.health import health_handler
 from service.openinference.rpc.infer_messages import parameters_of, read_request, write_response
 from service.openinference.rpc.messages import SERVICE, from_dict, message_class
@@ -194,17 +199,21 @@ async def _model_infer(context: Context, message: Any) -> Any:
 
 
 async def _index(context: Context, message: Any) -> Any:
+    refuse_repository_name(message.repository_name)
     models = repository_index(context.catalog.index(), only_ready=message.ready)
     return from_dict("RepositoryIndexResponse", {"models": models})
 
 
 async def _load(context: Context, message: Any) -> Any:
+    refuse_repository_name(message.repository_name)
     refuse_load_parameters(parameters_of(message))
     await context.catalog.load(message.model_name)
     return from_dict("RepositoryModelLoadResponse", {})
 
 
 async def _unload(context: Context, message: Any) -> Any:
+    refuse_repository_name(message.repository_name)
+    check_unload_parameters(parameters_of(message))
     await context.catalog.unload(message.model_name)
     return from_dict("RepositoryModelUnloadResponse", {})
 

@@ -51,7 +51,12 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "not UTF-8": (b'{"id": "\xff"}', 422, "is not JSON"),
     "nested without end": (b"[" * 100_000, 422, "is not JSON"),
     "a list": (b"[]", 422, "the request is not a JSON object"),
-    "a misspelt field": (body(IMAGES, ouputs=[]), 422, "the request: unknown field 'ouputs'"),
+    "a misspelt field": (body(IMAGES, ouputs=[]), 400, "the request: unknown field 'ouputs'"),
+    "a field twice": (b'{"id": "a:b", "inputs": [], "id": "c"}', 422, "the request has the key 'id' twice; give it"),
+    "a parameter twice": (b'{"parameters": {"alpha": 0, "alpha": 1}, "inputs": []}', 422, "has the key 'alpha' twice"),
+    "an input's field twice": (b'{"inputs": [{"name": "images", "name": "encoded"}]}', 422, "has the key 'name' twice"),
+    "a weight twice": (b'{"parameters": {"prior": {"a": 1, "a": 2}}}', 422, "the request has the key 'a' twice"),
+    "an input's unknown field": (body(IMAGES | {"dtype": "UINT8"}), 400, "an input: unknown field 'dtype'"),
     "an id that is a number": (body(IMAGES, id=5), 422, "'id' is not a string"),
     "parameters in a list": (body(IMAGES, parameters=[1]), 422, "'parameters' is not an object"),
     "inputs that are an object": (orjson.dumps({"inputs": {}}), 422, "'inputs' is not a list"),
@@ -91,7 +96,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "an alpha too large": (body(IMAGES, ALPHA | {"data": [101]}), 422, "element 0: 101 is outside -100..100"),
     "an alpha beyond numbers": (body(IMAGES, ALPHA | {"data": [1e300]}), 422, "element 0: inf is not a finite number"),
     "an alpha twice": (body(IMAGES, ALPHA, parameters={"alpha": 1}), 422, "as a parameter and as an input"),
-    "an unknown parameter": (params(alfa=1), 422, "unknown parameter 'alfa'; did you mean 'alpha'?"),
+    "an unknown parameter": (params(alfa=1), 400, "unknown parameter 'alfa'; did you mean 'alpha'?"),
     "alpha true": (params(alpha=True), 422, "'alpha' is neither a number nor an operating point's name"),
     "alpha a list": (params(alpha=[1]), 422, "'alpha' is neither a number nor"),
     "an unknown point": (params(alpha="night"), 422, "alpha 'night' is neither a finite number nor an operating point"),
@@ -114,7 +119,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
         outputs(PROBABILITIES | {"parameters": {"shared_memory_region": "x"}}), 501, "shared memory is not supported",
     ),
     "an unknown output parameter": (
-        outputs(PROBABILITIES | {"parameters": {"top": 1}}), 422, "unknown parameter 'top'; the parameters are: binary",
+        outputs(PROBABILITIES | {"parameters": {"top": 1}}), 400, "unknown parameter 'top'; the parameters are: binary",
     ),
     "too many pictures": (
         body(ENCODED | {"shape": [65], "data": [""] * 65}), 413, "65 pictures; one request may have at most 64",
@@ -253,6 +258,29 @@ async def test_decompression_stops_at_the_limit(running: Running, encoding: str)
     assert [answer.status_code, large.status_code] == [413, 413]
     assert "exceeds 1 MB after decompression" in message_of(answer)
     assert "exceeds 1 MB" in message_of(large)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "words"),
+    [
+        ("index", {"ready": "true"}, 422, "'ready' is not true or false"),
+        ("index", {"ready": 1}, 422, "'ready' is not true or false"),
+        ("index", {"Ready": True}, 400, "the body: unknown field 'Ready'; did you mean 'ready'?"),
+        ("index", [], 422, "the body is not a JSON object"),
+        ("models/none/load", {"parameter": {}}, 400, "unknown field 'parameter'; did you mean 'parameters'?"),
+        ("models/none/load", {"parameters": []}, 422, "'parameters' is not an object"),
+        ("models/none/load", {"parameters": {"config": "{}"}}, 501, "models are loaded unchanged"),
+        ("models/none/unload", {"parameters": {"unload_dependants": True}}, 400, "did you mean 'unload_dependents'?"),
+        ("models/none/unload", {"parameters": {"unload_dependents": "x"}}, 422, "is not true or false"),
+        ("models/none/unload", {"parameters": {"unload_dependents": True}}, 404, "no model 'none'"),
+    ],
+)
+def test_what_a_repository_request_should_not_have_is_refused(
+    client: httpx.Client, path: str, fields: Any, status: int, words: str
+) -> None:
+    answer = client.post(f"/v2/repository/{path}", json=fields)
+    assert answer.status_code == status
+    assert words in message_of(answer)
 
 
 @pytest.mark.anyio

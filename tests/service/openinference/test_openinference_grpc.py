@@ -123,6 +123,30 @@ def test_elements_may_be_separate_values_of_the_message(stub: Any) -> None:
         close(np.frombuffer(answer.raw_output_contents[2], np.float32), expected(images, 0.5)["tde_logits"][0])
 
 
+def test_what_a_message_has_besides_is_refused(stub: Any) -> None:
+    images = pictures(1)
+    request = service_pb2.ModelInferRequest(model_name="tiny")
+    contents = service_pb2.InferTensorContents(uint_contents=images.ravel().tolist(), fp32_contents=[0.5])
+    request.inputs.add(name="images", datatype="UINT8", shape=images.shape, contents=contents)
+    misspelt = service_pb2.ModelInferRequest(model_name="tiny")
+    misspelt.parameters["alfa"].double_param = 0
+    unload = service_pb2.RepositoryModelUnloadRequest(model_name="none")
+    unload.parameters["force"].bool_param = True
+    load = service_pb2.RepositoryModelLoadRequest(model_name="tiny", repository_name="other")
+    index = service_pb2.RepositoryIndexRequest(repository_name="other")
+    for call, message, code, words in [
+        (stub.ModelInfer, request, "INVALID_ARGUMENT", "is UINT8: send uint_contents, without fp32_contents"),
+        (stub.ModelInfer, misspelt, "INVALID_ARGUMENT", "unknown parameter 'alfa'; did you mean 'alpha'?"),
+        (stub.RepositoryModelUnload, unload, "INVALID_ARGUMENT", "unknown parameter 'force'"),
+        (stub.RepositoryModelLoad, load, "UNIMPLEMENTED", "repository_name 'other': there is one repository"),
+        (stub.RepositoryIndex, index, "UNIMPLEMENTED", "repository_name 'other': there is one repository"),
+    ]:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(message)
+        assert refused.value.code().name == code
+        assert words in refused.value.details()
+
+
 def test_statistics_and_loading_and_unloading_models(client: triton.InferenceServerClient) -> None:
     client.infer("exempt", [tensor("images", pictures(2))])
     (statistics,) = client.get_inference_statistics("exempt", "1").model_stats

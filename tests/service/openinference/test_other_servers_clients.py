@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.errors import RequestError
+from service.errors import ProtocolFieldError, RequestError
 from service.openinference.parameters import FOREIGN, Foreign, Level
 from service.openinference.requests import InferRequest
 from service.openinference.rpc.infer_messages import read_request
@@ -97,13 +97,13 @@ async def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(
 ) -> None:
     async with running() as service:
         answer = await service.client.post(INFER, content=with_parameter(level, name, 1))
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     assert f"unknown parameter {name!r}; did you mean {meant!r}?" in answer.json()["error"]
     message = rpc_message()
     message.outputs.add(name="probabilities")
     places = {"request": message, "input": message.inputs[0], "output": message.outputs[0]}
     places[level].parameters[name].int64_param = 1
-    with pytest.raises(RequestError, match=f"did you mean '{meant}'"):
+    with pytest.raises(ProtocolFieldError, match=f"did you mean '{meant}'"):
         read_request(message)
 
 
@@ -112,7 +112,7 @@ async def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(
 async def test_a_name_that_is_neither_ours_nor_listed_is_refused(running: Running, name: str) -> None:
     async with running() as service:
         answer = await service.client.post(INFER, content=with_parameter("request", name, True))
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     assert f"the request: unknown parameter {name!r}" in answer.json()["error"]
 
 

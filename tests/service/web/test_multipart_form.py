@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from starlette.requests import Request
+from starlette.types import Message
 
 from service.errors import BodyTooLargeError, MultipartError, RequestError, ServiceError, TooManyFilesError
 from service.inference.admission import BodyBudget
@@ -115,3 +116,20 @@ def test_a_form_that_is_too_large_is_refused_as_such_even_without_a_boundary() -
     request = Request({"type": "http", "method": "POST", "headers": headers})
     with pytest.raises(BodyTooLargeError):
         asyncio.run(read_form(request, Settings(), BodyBudget(256.0), PARAMETERS))
+
+
+def test_a_picture_without_a_file_name_beside_one_with_it_is_named() -> None:
+    body = picture("a") + part('name="files"') + END
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body}
+
+    headers = [(b"content-type", CONTENT_TYPE.encode())]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    with pytest.raises(MultipartError, match="a part of the form's field 'files' has no file name; send each picture"):
+        asyncio.run(read_form(request, Settings(), BodyBudget(256.0), PARAMETERS))
+
+
+def test_one_archive_is_one_file() -> None:
+    with pytest.raises(TooManyFilesError, match="more than one file in 'files'"):
+        parsed(picture("a") * 2 + END, max_files=1)
