@@ -22,6 +22,7 @@ from models.labelled_paths import (
     is_hidden,
     is_unlabelled,
     looks_like_split,
+    names_split,
     note_unlabelled,
     shown,
     sort_files,
@@ -93,7 +94,7 @@ def class_folder_parts(path: Path, zip_encoding: str | None = None) -> tuple[dic
         notes += [note for folder in splits for note in _note_one_class(tree.children.get(folder, []))]
     except LabelledPathsError as error:
         raise DataError(f"{path}: {error}") from error
-    if not pictures and found.notes:
+    if not pictures and notes:
         raise DataError(f"{path}: found 0 class folders with pictures, CLASS/IMAGE; {'; '.join(notes)}")
     labelled = {split: _label_files(path, split, classes, store) for split, classes in parts.items()}
     labelled, repeated = count_once(path, labelled, store)
@@ -158,7 +159,7 @@ def _too_deep(picture: PurePosixPath, base: PurePosixPath) -> str:
     outer, name = inner.parts[:2]
     if looks_like_split(name):
         return f"{sentence}. If {name!r} is a split, it goes above the classes: {name}/{outer}/{inner.name}"
-    if looks_like_split(outer):
+    if names_split(outer):
         return f"{sentence}. If {outer!r} is a split, name it 'train', 'val' or 'test'"
     return sentence
 

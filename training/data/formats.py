@@ -1,5 +1,6 @@
 """The formats of data sets: class folders, or a list whose suffix names its format."""
 
+import zipfile
 from pathlib import Path
 
 from training.data.class_folders import class_folder_parts
@@ -9,6 +10,7 @@ from training.data.lists.csv_table import read_csv_table
 from training.data.lists.picture_list import parts_of_list
 from training.data.lists.text_list import read_text_list
 from training.data.options import COLUMN_OPTIONS, DataOptions
+from training.errors import DataError
 
 __all__ = ["is_list", "read_parts"]
 
@@ -32,6 +34,10 @@ def read_parts(path: Path, options: DataOptions) -> tuple[dict[str, LabelledFile
     """
     options.refuse_zip_encoding()
     if not is_list(path):
+        if path.is_file() and path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
+            raise DataError(
+                f"{path}: neither a folder, a zip nor a list of pictures, whose name ends in {', '.join(LIST_SUFFIXES)}"
+            )
         options.refuse_for_folders(path)
         return class_folder_parts(path, options.zip_encoding)
     suffix = path.suffix.lower()

@@ -45,4 +45,4 @@ def count_once(
             new[index] = here == there
         kept[split] = replace(files.part(new))
     again = sum(map(len, parts.values())) - sum(map(len, kept.values()))
-    return kept, [f"{counted(again)} reached again by a link count once"] if again else []
+    return kept, [f"{counted(again)} reached again by a link count{'s' if again == 1 else ''} once"] if again else []

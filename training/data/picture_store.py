@@ -83,7 +83,9 @@ def open_store(path: Path, zip_encoding: str | None = None) -> PictureStore:
         archive = zipfile.ZipFile(path)
         return _ZipStore(path, archive, zip_names(archive, zip_encoding))
     except ArchiveNamesError as error:
-        raise DataError(f"{path}: {error}; give the encoding with --zip-encoding") from error
+        raise DataError(
+            f"{path}: {error}; give {'the' if zip_encoding is None else 'another'} encoding with --zip-encoding"
+        ) from error
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise DataError(f"{path}: neither a folder nor a readable zip ({error})") from error
 

@@ -68,6 +68,8 @@ def test_a_folder_that_is_neither_class_nor_split_is_refused(
         (["cat/train/1.png", "dog/train/1.png"], "goes above the classes: train/cat/1.png"),
         (["train_set/cat/1.png", "test_set/cat/1.png"], "If 'test_set' is a split, name it 'train', 'val' or 'test'"),
         (["cat/1.png", "dog/1.png", "test/cat/1.png"], "cat lies beside the splits .test. but is none"),
+        (["seg_test/cat/1.png", "seg_train/cat/1.png"], "If 'seg_test' is a split, name it 'train', 'val' or 'test'"),
+        (["_unlabeled/1.png"], "found 0 class folders with pictures, .*; left out 1 picture without a label"),
     ],
 )
 def test_data_whose_splits_cannot_be_told_are_refused(
@@ -196,7 +198,7 @@ def test_a_picture_that_a_link_reaches_again_counts_once(tmp_path: Path) -> None
         find_labelled_files(path, CLASSES),
     ):
         assert files.names == ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png")
-        assert notes == ["1 picture reached again by a link count once"]
+        assert notes == ["1 picture reached again by a link counts once"]
 
 
 @pytest.mark.parametrize(

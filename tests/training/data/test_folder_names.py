@@ -133,6 +133,8 @@ def test_a_zip_in_another_encoding_asks_for_it(tmp_path: Path) -> None:
     assert "--zip-encoding cp850" in DataOptions(data=path, zip_encoding="CP850").arguments
     with pytest.raises(DataError, match=r"is not UTF-8"):
         find_labelled_files(path, ("F\u00fcchse", "dog"))
+    with pytest.raises(DataError, match="is not utf-8; give another encoding with --zip-encoding"):
+        open_splits(DataOptions(data=path, zip_encoding="utf-8"))
     assert find_labelled_files(path, ("Fu\u0308chse", "dog"), "cp850")[0].class_counts.tolist() == [3, 3]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from models.class_names import read_name, spelling_key
 from models.errors import ClassNameError
+from models.labelled_paths import counted
+from models.sentences import first_few
 from training.data.lists.csv_table import Columns
 from training.data.lists.left_out import UnusedSplitColumns
 from training.data.lists.picture_list import PictureList, Row
@@ -41,6 +43,8 @@ def read_coco_json(path: Path, columns: Columns) -> PictureList:
     image_ids = _image_ids(path, images)
     labels = _labels(path, set(image_ids), annotations, names)
     path_field = columns.path or "file_name"
+    for flag in ("split", "group"):
+        _check_field(path, images, getattr(columns, flag), flag)
     rows: list[Row] = []
     without_annotation = 0
     for index, image in enumerate(images):
@@ -55,9 +59,9 @@ def read_coco_json(path: Path, columns: Columns) -> PictureList:
         rows.append(Row(index, name, label, split, group))
     notes = []
     if without_annotation:
-        notes.append(f"left out {without_annotation:,} pictures without an annotation")
+        notes.append(f"left out {counted(without_annotation)} without an annotation")
     if labels.ambiguous:
-        notes.append(f"left out {len(labels.ambiguous):,} pictures with two different categories")
+        notes.append(f"left out {counted(len(labels.ambiguous))} with two different categories")
     if labels.without_category:
         notes.append(f"left out {labels.without_category:,} annotations whose category is null or NaN")
     unused = UnusedSplitColumns(images[0].keys() - set(vars(columns).values()), "--split-column")
@@ -137,7 +141,9 @@ def _category_names(path: Path, categories: list[dict[str, Any]]) -> dict[str, s
             )
         name = name or category_id
         if (first := first_index.setdefault(spelling_key(name), index)) != index:
-            raise DataError(f"{path}: {place}: categories[{first}] already has the name {name[:80]!r}")
+            raise DataError(
+                f"{path}: {place}: categories[{first}] already has the name {list(names.values())[first][:80]!r}"
+            )
         names[category_id] = name
     return names
 
@@ -207,6 +213,13 @@ def _read_annotation(
 def _is_nothing(item: dict[str, Any], key: str) -> bool:
     """Return whether a field is there and holds null or NaN, as pandas writes what a table lacks."""
     return key in item and not isinstance(item[key], str)
+
+
+def _check_field(path: Path, images: list[dict[str, Any]], field: str | None, flag: str) -> None:
+    """Refuse a field that is asked for, but that no image has, such as a misspelt one."""
+    if field is not None and not any(field in image for image in images):
+        fields = f"; the first image has {first_few(images[0])}" if images else ""
+        raise DataError(f"{path}: no image has the field {field!r} (--{flag}-column){fields}")
 
 
 def _field_text(path: Path, index: int, image: dict[str, Any], field: str | None) -> str:

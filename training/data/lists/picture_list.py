@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.class_names import class_order, is_number, read_name, spelling_key
 from models.errors import ClassNameError
+from models.labelled_paths import counted
 from models.sentences import first_few
 from training.data.labelled_files import LabelledFiles
 from training.data.lists.left_out import leave_out_unlabelled, note_other_splits
@@ -92,11 +93,8 @@ def parts_of_list(
     notes = [*listed.notes, *_note_spellings(listed)]
     if len(rows) < len(listed.rows):
         again = len(listed.rows) - len(rows)
-        notes.append(
-            f"{again:,} rows repeat a picture and count once"
-            if again > 1
-            else "1 row repeats a picture and counts once"
-        )
+        many = "row repeats a picture and counts" if again == 1 else "rows repeat a picture and count"
+        notes.append(f"{again:,} {many} once")
     labelled, unlabelled = leave_out_unlabelled(
         [row.label for row in rows], map(listed.place_of, rows), listed.classes or ()
     )
@@ -139,9 +137,12 @@ def _location(store: PictureStore, name: str) -> str:
 
 
 def _read_row(listed: PictureList, row: Row) -> Row:
-    """Return the row with a clean path, and with its label and group read as names."""
+    """Return the row with a clean path, and with its label, split and group read as names."""
     try:
-        return row._replace(path=_clean_path(listed, row), label=read_name(row.label), group=read_name(row.group))
+        return row._replace(
+            path=_clean_path(listed, row),
+            **{field: read_name(getattr(row, field)) for field in ("label", "split", "group")},
+        )
     except ClassNameError as error:
         raise DataError(f"{listed.place_of(row)}: {error}") from error
 
@@ -200,6 +201,7 @@ def _number_labels(rows: list[Row], listed: PictureList) -> tuple[tuple[str, ...
                 faults.add(f"{listed.place_of(row)}: {row.path} has no label; a blank and NaN are none")
     if listed.classes is not None:
         return listed.classes, _number_by_classes(rows, listed, listed.classes)
+    _refuse_negative(rows, listed)
     numeric = _is_class_number(rows[0].label)
     kind, other = ("is not a number", "is") if numeric else ("is a number", "is not")
     with Faults() as faults:
@@ -219,6 +221,19 @@ def _number_labels(rows: list[Row], listed: PictureList) -> tuple[tuple[str, ...
 def _is_class_number(label: str) -> bool:
     """Return whether a label is a number; -1, as some programs write for "no label", is none."""
     return is_number(label) and not label.startswith("-")
+
+
+def _refuse_negative(rows: list[Row], listed: PictureList) -> None:
+    """Refuse negative numbers among class numbers: some programs write -1 for "no label"."""
+    if not any(_is_class_number(row.label) for row in rows):
+        return
+    with Faults() as faults:
+        for row in rows:
+            if is_number(row.label) and not _is_class_number(row.label):
+                faults.add(
+                    f"{listed.place_of(row)}: label {row.label[:80]!r} is negative, and class numbers are not; write "
+                    "no_label to leave the picture out"
+                )
 
 
 def _refuse_two_spellings(rows: list[Row], listed: PictureList) -> None:
@@ -259,7 +274,7 @@ def _number_groups(rows: list[Row], notes: list[str]) -> tuple[NDArray[np.int64]
     number: dict[tuple[str, str], int] = {}
     keys = [(row.group, "" if row.group else row.path) for row in rows]
     if alone := sum(not row.group for row in rows):
-        notes.append(f"{alone:,} pictures have no group; each counts as a group of one")
+        notes.append(f"{counted(alone)} without a group: each counts as a group of one")
     groups = np.array([number.setdefault(key, len(number)) for key in keys], np.int64)
     return groups, tuple(group for group, _ in number)
 
@@ -275,6 +290,8 @@ def _by_split(
         notes += note_other_splits(row.split for row in rows)
     except DataError as error:
         raise DataError(f"{listed.path}: {error}") from error
+    if not any(row.split for row in rows):
+        raise DataError(f"{listed.path}: the column of the splits is blank; write train, val or test into it")
     if not parts:
         shown = first_few(dict.fromkeys(repr(row.split[:40]) for row in rows))
         raise DataError(f"{listed.path}: unknown splits {shown}; use train, val and test")

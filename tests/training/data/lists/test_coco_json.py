@@ -37,8 +37,8 @@ def test_pictures_without_exactly_one_category_are_left_out_and_counted(tmp_path
     names = splits.train.names + splits.test.names
     assert len(names) == 14
     assert not {"s0/0.jpg", "s1/5.jpg"} & set(names)
-    assert "left out 1 pictures without an annotation" in splits.note
-    assert "left out 1 pictures with two different categories" in splits.note
+    assert "left out 1 picture without an annotation" in splits.note
+    assert "left out 1 picture with two different categories" in splits.note
 
 
 def test_a_field_of_the_image_groups_pictures(tmp_path: Path) -> None:
@@ -84,7 +84,13 @@ def annotation(**fields: Any) -> list[dict[str, Any]]:
         (changed(categories=[{"id": 1, "name": " "}]), {}, "categories[0]: the name ' ' is none; write a string that"),
         (changed(categories=[{"id": 1, "name": "nan"}]), {}, "categories[0]: the name 'nan' is none"),
         (changed(categories=[{"id": 1, "name": True}]), {}, "categories[0]: 'name' must be a number or a string: True"),
-        (json.dumps(TREE), {"split_column": "phase"}, "unknown splits ''; use train, val and test"),
+        (json.dumps(TREE), {"split_column": "phase"}, "no image has the field 'phase' (--split-column); the first"),
+        (json.dumps(TREE), {"group_column": "site"}, "no image has the field 'site' (--group-column); the first image"),
+        (
+            changed(categories=[{"id": 1, "name": 7.0}, {"id": 2, "name": "07"}]),
+            {},
+            "categories[1]: categories[0] already has the name '7'",
+        ),
         (json.dumps(TREE), {"label_column": "kind"}, "--label-column does not apply to a COCO file; drop it"),
     ],
 )  # fmt: skip

@@ -50,7 +50,7 @@ def test_a_quoted_comma_is_part_of_a_name_and_other_splits_are_noted(tmp_path: P
 def test_a_picture_without_a_group_is_a_group_of_one(tmp_path: Path) -> None:
     text = "path,label,lesion\n" + "".join(f"{i}.jpg,{i % 2},{'L1' if i < 4 else ''}\n" for i in range(12))
     splits = open_list(tmp_path, "list.csv", text, group_column="lesion")
-    assert "8 pictures have no group; each counts as a group of one" in splits.note
+    assert "8 pictures without a group: each counts as a group of one" in splits.note
     assert splits.train.groups is not None
     assert splits.test.groups is not None
     assert not np.intersect1d(splits.train.groups, splits.test.groups).size

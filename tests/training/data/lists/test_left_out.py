@@ -77,8 +77,18 @@ def test_a_misspelt_split_is_refused_with_what_was_meant(tmp_path: Path, split: 
 
 def test_other_splits_and_rows_without_one_are_counted(tmp_path: Path) -> None:
     text = "path,label,split\na.jpg,x,train\nb.jpg,y,train\nc.jpg,y,test\nd.jpg,y,\ne.jpg,x,extra\nf.jpg,x,test2\n"
-    note = open_list(tmp_path, "list.csv", text).note
-    assert "pictures of other splits are not used (without a split: 1, 'extra': 1, 'test2': 1)" in note
+    note = open_list(tmp_path, "list.csv", text + "g.jpg,x,nan\n").note
+    assert "pictures of other splits are not used (without a split: 2, 'extra': 1, 'test2': 1)" in note
+
+
+def test_a_blank_split_column_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "list.csv", "path,label,split\na.jpg,x,\nb.jpg,y,NaN\n")
+    assert "the column of the splits is blank; write train, val or test into it" in message
+
+
+def test_a_file_that_is_no_list_by_its_suffix_is_refused_as_such(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "list.dat", "a.jpg x\n", images=tmp_path)
+    assert "list.dat: neither a folder, a zip nor a list of pictures, whose name ends in .txt, .lst" in message
 
 
 def test_a_column_of_splits_that_is_not_used_is_named(tmp_path: Path) -> None:

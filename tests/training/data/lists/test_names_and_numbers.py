@@ -87,7 +87,8 @@ def test_two_forms_of_one_name_are_one_class_and_noted(tmp_path: Path, read: Rea
         (["cat", "NaN", "dog"], "1.jpg has no label"),
         (["1", "2", "01"], "label '01' was written '1' before; write a class number in one way"),
         (["1.5", "2", "1.50"], "label '1.50' was written '1.5' before"),
-        (["0", "1", "-1"], "label '-1' is not a number"),
+        (["0", "1", "-1"], "label '-1' is negative, and class numbers are not"),
+        (["-1", "0", "1"], "label '-1' is negative, and class numbers are not"),
         (["0", "1", "1e3"], "label '1e3' is not a number"),
         (["cat", "5.0"], "label '5' is a number"),
     ],
@@ -117,7 +118,7 @@ def test_a_location_of_coco_is_the_same_as_whole_float_and_nan_is_none(tmp_path:
     assert splits.train.classes == ("cat", "1")
     assert splits.train.named_groups | splits.test.named_groups == {"5", "7.5", "6", "8"}
     assert not splits.train.named_groups & splits.test.named_groups
-    assert "2 pictures have no group" in splits.note
+    assert "2 pictures without a group" in splits.note
 
 
 def test_an_annotation_without_a_category_is_counted(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_one_file_listed_under_two_names_counts_once_or_is_refused(tmp_path: Pat
         (GOOD + "lonely.jpg\n", "line 5: no label in 'lonely.jpg'; write 'path label'"),
         (GOOD + "c.jpg cat\n", "line 5: label 'cat' is not a number, but the label of the first picture is"),
         ("a.jpg cat\nb.jpg 3\n", "line 2: label '3' is a number, but the label of the first picture is not"),
-        (GOOD + "c.jpg -1\n", "line 5: label '-1' is not a number"),
+        (GOOD + "c.jpg -1\n", "line 5: label '-1' is negative, and class numbers are not; write no_label"),
         (GOOD + "c.jpg 07\n", "line 5: label '07' was written '7' before; write a class number in one way"),
         (GOOD + "c.jpg 1e3\n", "line 5: label '1e3' is not a number"),
         (GOOD + "a/1.jpg 7\n", "line 5: a/1.jpg has the label '7' here but '0' in line 1; keep the right one"),
