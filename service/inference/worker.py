@@ -226,9 +226,8 @@ class Worker:
     # What follows runs in the worker threads.
 
     def _new_thread(self, name: str) -> WorkerThread:
-        worker_thread = WorkerThread(
-            threading.Thread(name=name, daemon=True, target=lambda: self._run_tasks(worker_thread))
-        )
+        thread = threading.Thread(name=name, daemon=True, target=lambda: self._run_tasks(worker_thread))
+        worker_thread = WorkerThread(thread)
         return worker_thread
 
     def _run_tasks(self, worker_thread: WorkerThread) -> None:
