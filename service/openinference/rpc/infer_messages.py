@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from service.errors import RequestError
 from service.inference.registry import ServedModel
 from service.openinference.parameters import Parameters, parse_parameters
@@ -85,8 +87,9 @@ def _inputs(message: Any, of_request: Parameters) -> dict[str, Tensor]:
             tensor = from_binary(name, given.datatype, shape, memoryview(raw[index]))
         else:
             wanted = CONTENTS[given.datatype]
-            if others := [field.name for field, _ in given.contents.ListFields() if field.name != wanted]:
-                raise RequestError(f"input {name!r} is {given.datatype}: send {wanted}, without {others[0]}")
+            others = [field.name for field, _ in given.contents.ListFields() if field.name != wanted]
+            if others or len(UnknownFieldSet(given.contents)):  # our proto has only the contents of our datatypes
+                raise RequestError(f"input {name!r} is {given.datatype}: send {wanted} and no other contents")
             elements = list(getattr(given.contents, wanted))
             tensor = _from_elements(name, given.datatype, shape, elements)
         tensors[name] = decoded_input(tensor, parameters, of_request)

@@ -128,6 +128,9 @@ def test_what_a_message_has_besides_is_refused(stub: Any) -> None:
     request = service_pb2.ModelInferRequest(model_name="tiny")
     contents = service_pb2.InferTensorContents(uint_contents=images.ravel().tolist(), fp32_contents=[0.5])
     request.inputs.add(name="images", datatype="UINT8", shape=images.shape, contents=contents)
+    signed = service_pb2.ModelInferRequest(model_name="tiny")
+    contents = service_pb2.InferTensorContents(int_contents=images.ravel().tolist())
+    signed.inputs.add(name="images", datatype="UINT8", shape=images.shape, contents=contents)
     misspelt = service_pb2.ModelInferRequest(model_name="tiny")
     misspelt.parameters["alfa"].double_param = 0
     unload = service_pb2.RepositoryModelUnloadRequest(model_name="none")
@@ -135,7 +138,8 @@ def test_what_a_message_has_besides_is_refused(stub: Any) -> None:
     load = service_pb2.RepositoryModelLoadRequest(model_name="tiny", repository_name="other")
     index = service_pb2.RepositoryIndexRequest(repository_name="other")
     for call, message, code, words in [
-        (stub.ModelInfer, request, "INVALID_ARGUMENT", "is UINT8: send uint_contents, without fp32_contents"),
+        (stub.ModelInfer, request, "INVALID_ARGUMENT", "is UINT8: send uint_contents and no other contents"),
+        (stub.ModelInfer, signed, "INVALID_ARGUMENT", "is UINT8: send uint_contents and no other contents"),
         (stub.ModelInfer, misspelt, "INVALID_ARGUMENT", "unknown parameter 'alfa'; did you mean 'alpha'?"),
         (stub.RepositoryModelUnload, unload, "INVALID_ARGUMENT", "unknown parameter 'force'"),
         (stub.RepositoryModelLoad, load, "UNIMPLEMENTED", "repository_name 'other': there is one repository"),
