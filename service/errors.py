@@ -151,7 +151,10 @@ class TooManyLabelsError(ClientError, status=413, code="too_many_labels"):
 
 
 class UnsupportedMediaTypeError(ClientError, status=415, code="unsupported_media_type"):
-    """The body is not a picture or a form, to classify; not JSON, for feedback; not JSON or a form, elsewhere."""
+    """The body is not a picture or a form, to classify; not JSON, for feedback; not JSON or a form, elsewhere.
+
+    Or it is compressed, which only infer requests under `/v2` may be.
+    """
 
 
 class ExpectationError(ClientError, status=417, code="expectation_failed"):

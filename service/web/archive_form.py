@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from service.errors import ClientDisconnectedError, MultipartError, OverloadedError, UploadTimeoutError
 from service.settings import Settings
-from service.web.bodies import check_charset, limited
+from service.web.bodies import check_charset, check_content_encoding, limited
 from service.web.multipart_form import FormLimits, MultipartForm
 from service.web.parameter_route import form_limits
 from service.web.route_parameters import FORM, RouteParameters
@@ -89,6 +89,7 @@ async def read_archive_form(
 
     """
     check_charset(request)
+    check_content_encoding(request)
     form = _ArchiveForm(request.headers["content-type"], parameters, form_limits(settings)._replace(files=1))
     with closed_on_error(Archive("", form.file)):
         try:

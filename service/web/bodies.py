@@ -28,6 +28,7 @@ __all__ = [
     "MAX_SHOWN_LENGTH",
     "body_chunks",
     "check_charset",
+    "check_content_encoding",
     "check_content_length",
     "has_body",
     "limited",
@@ -72,6 +73,20 @@ def check_charset(request: Request) -> None:
         known = False
     if not known:
         raise MultipartError(f"the form declares the charset {charset[:MAX_SHOWN_LENGTH]!r}; use utf-8")
+
+
+def check_content_encoding(request: Request) -> None:
+    """Check that a body is not compressed.
+
+    Raises:
+        UnsupportedMediaTypeError: its Content-Encoding says that it is.
+
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnsupportedMediaTypeError(
+            f"the body is compressed, with content encoding {encoding[:MAX_SHOWN_LENGTH]!r}; send it uncompressed"
+        )
 
 
 def limited(request: Request, max_mb: float) -> Request:
@@ -145,13 +160,14 @@ async def read_json(request: Request, max_mb: float, body_budget: BodyBudget) ->
         body_budget: counts the body as memory.
 
     Raises:
-        UnsupportedMediaTypeError: the Content-Type is not JSON.
+        UnsupportedMediaTypeError: the Content-Type is not JSON, or the body is compressed.
         RequestError: the body is not JSON.
         BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
 
     """
     if media_type_of(request) != JSON_TYPE:
         raise not_json(request)
+    check_content_encoding(request)
     return parse_json(await read_body(request, max_mb, body_budget))
 
 

@@ -20,6 +20,7 @@ from service.web.bodies import (
     JSON_TYPE,
     body_chunks,
     check_charset,
+    check_content_encoding,
     check_content_length,
     has_body,
     media_type_of,
@@ -88,6 +89,7 @@ class ParameterRoute(QueryRoute):
     async def _in_body(self, request: Request, context: Context) -> tuple[dict[str, Any], str]:
         """Return the values in the body, by argument, and what the body is."""
         settings = context.settings
+        check_content_encoding(request)
         media_type = media_type_of(request)
         if media_type == MULTIPART:
             check_charset(request)

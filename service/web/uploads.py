@@ -13,6 +13,7 @@ from service.web.bodies import (
     MAX_SHOWN_LENGTH,
     body_chunks,
     check_charset,
+    check_content_encoding,
     check_content_length,
     media_type_of,
     read_body,
@@ -56,14 +57,17 @@ async def read_picture(request: Request, settings: Settings, body_budget: BodyBu
 
     Raises:
         EmptyBodyError: the body is empty.
-        UnsupportedMediaTypeError: neither the Content-Type nor the bytes are those of a picture.
+        UnsupportedMediaTypeError: the body is compressed, or neither its Content-Type nor its bytes are a picture's.
         BodyTooLargeError, OverloadedError, ClientDisconnectedError: see `read_body`.
 
     """
     body = await read_body(request, settings.max_body_mb, body_budget)
     if not body:
         raise EmptyBodyError("the body is empty; send the bytes of a JPEG, PNG or WebP picture")
-    if not looks_like_a_picture(body) and not (media_type := media_type_of(request)).startswith("image/"):
+    if looks_like_a_picture(body):
+        return Upload(None, body)
+    check_content_encoding(request)
+    if not (media_type := media_type_of(request)).startswith("image/"):
         shown = f"content type {media_type[:MAX_SHOWN_LENGTH]!r}" if media_type else "no content type"
         raise UnsupportedMediaTypeError(
             f"the body, sent with {shown}, is not a picture; send one JPEG, PNG or WebP picture as the body, or one or "
@@ -91,6 +95,7 @@ async def read_form(
 
     """
     check_charset(request)
+    check_content_encoding(request)
     check_content_length(request, settings.max_body_mb)
     form = MultipartForm(request.headers["content-type"], FIELD, parameters, form_limits(settings))
     await form.parse(body_chunks(request, settings.max_body_mb, body_budget))

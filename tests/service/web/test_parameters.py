@@ -1,5 +1,6 @@
 """A parameter counts wherever a request gives it; an unknown one, and one that is given twice, is refused."""
 
+import gzip
 import json
 from typing import Any
 
@@ -327,6 +328,26 @@ async def test_every_body_is_checked(running: Running, case: tuple[str, str, dic
         status, code, said = error_of(await service.client.request(method, address, **body))
     assert (status, code) == (422, "invalid_request")
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "content_type"),
+    [
+        ("PUT", POINT, "application/json"), ("POST", "/v1/feedback", "application/json"),
+        ("POST", CLASSIFY, "image/png"), ("POST", PATH, ""), ("POST", CLASSIFY, "multipart/form-data; boundary=b"),
+        ("POST", TUNE, "multipart/form-data; boundary=b"), ("GET", POINT, "application/json"),
+    ],
+)  # fmt: skip
+async def test_a_compressed_body_is_refused_as_such(
+    running: Running, method: str, address: str, content_type: str
+) -> None:
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    async with running() as service:
+        answer = await service.client.request(method, address, content=gzip.compress(b"{}"), headers=headers)
+        marked = await service.client.post(CLASSIFY, content=picture(1), headers={"Content-Encoding": "gzip"})
+    message = "the body is compressed, with content encoding 'gzip'; send it uncompressed"
+    assert error_of(answer) == (415, "unsupported_media_type", message)
+    assert marked.status_code == 200  # the bytes decide
 
 
 async def test_a_prior_for_thousands_of_classes_fits_in_a_form(running: Running, tmp_path: Any) -> None:
