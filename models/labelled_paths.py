@@ -232,8 +232,13 @@ def counted(pictures: int) -> str:
 
 
 def shown(path: PurePosixPath) -> str:
-    """Return a path for a message, shortened."""
-    return str(path)[:200]
+    r"""Return a path for a message, shortened, with what cannot be printed escaped.
+
+    >>> shown(PurePosixPath("cat/\udcfc.bmp"))
+    'cat/\\udcfc.bmp'
+    """
+    text = str(path)[:200]
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _is_of_system(file: PurePosixPath) -> bool:

@@ -248,3 +248,12 @@ def test_a_zip_with_links_repeated_names_or_paths_outside_is_refused(tmp_path: P
         for read in (class_folder_parts, lambda path: find_labelled_files(path, CLASSES)):
             with pytest.raises(DataError, match=sentence):
                 read(tmp_path / "data.zip")
+
+
+def test_notes_show_file_names_that_cannot_be_printed(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/\udcfc.bmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    note = open_splits(DataOptions(data=tmp_path)).note
+    assert r"such as dog/\udcfc.bmp" in note
+    assert note.isprintable()
