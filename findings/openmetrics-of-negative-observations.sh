@@ -3,8 +3,8 @@
 #
 # Expected: what `openmetrics.exposition.generate_latest` writes, `openmetrics.parser` reads.
 # What happens: a summary that observed -1 is written with `s_sum -1.0`, and refused: "Counter-like samples cannot be
-#   negative". A histogram with a bucket below 0 is written without `_sum`, as OpenMetrics demands, and refused for that:
-#   "_sum/_gsum must be present if _count is present". The text format of the same registry reads back.
+#   negative". A histogram with a bucket below 0 is written without `_sum`, as OpenMetrics demands, and refused for
+#   that: "_sum/_gsum must be present if _count is present". The text format of the same registry reads back.
 # Why it matters here: margins, logits and changes of accuracy are negative. A test or an exporter that reads /metrics
 #   with the library passes until the first such number. The tests of /metrics therefore leave one sum out.
 set -euo pipefail

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Pillow finds an EXIF orientation in a picture that has no EXIF: it takes it from XMP, which other decoders leave alone.
+# Pillow finds an EXIF orientation in a picture without EXIF: it takes it from XMP, which OpenCV does not read.
 #
 # Expected: `getexif()` is the picture's EXIF and is empty if there is none. So `ImageOps.exif_transpose`, documented as
 #   for "an EXIF Orientation tag", leaves the picture as it is.
-# What happens: without an orientation in EXIF, `getexif()` searches the XMP packet for `tiff:Orientation` and reports it
-#   as if EXIF said so, in JPEG, PNG and WebP. exif_transpose turns the picture. OpenCV, which obeys EXIF by default in
-#   the same three formats, does not turn it.
-# Why it matters here: one file has two orientations, in training (Pillow) and in a service with OpenCV, or the other way
-#   round. The contract says EXIF, so `models/picture_metadata.py` keeps XMP from Pillow.
+# What happens: without an orientation in EXIF, `getexif()` searches the XMP packet for `tiff:Orientation` and reports
+#   it as if EXIF said so, in JPEG, PNG and WebP. exif_transpose turns the picture. OpenCV, which obeys EXIF by default
+#   in the same three formats, does not turn it.
+# Why it matters here: one file has two orientations, in training (Pillow) and in a service with OpenCV, or the other
+#   way round. The contract says EXIF, so `models/picture_metadata.py` keeps XMP from Pillow.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -39,9 +39,10 @@ def look(form, **metadata):
     Image.new("RGB", (4, 2)).save(file, form, **metadata)
     picture = Image.open(file)
     height, width, _ = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR).shape
+    turned = ImageOps.exif_transpose(picture).size
     print(f"{form:5} {'EXIF' if 'exif' in picture.info else 'XMP':5}", end="")
-    print(f"getexif() {dict(picture.getexif())}, Pillow {ImageOps.exif_transpose(picture).size}, OpenCV {(width, height)}")
-    return ImageOps.exif_transpose(picture).size, (width, height)
+    print(f"getexif() {dict(picture.getexif())}, Pillow {turned}, OpenCV {(width, height)}")
+    return turned, (width, height)
 
 
 print(f"Pillow {PIL.__version__}, OpenCV {cv2.__version__}; a picture of 4 x 2 pixels, orientation 6")

@@ -2,11 +2,12 @@
 # The transparent colour of a PNG (tRNS): Pillow finds no pixel of it at most bit depths, OpenCV none in grey pictures.
 #
 # Expected: a pixel whose sample equals the tRNS chunk is transparent, at every bit depth and in grey as in RGB.
-# What happens: Pillow scales samples to 8 bits when it opens the file (2 and 4 bits of grey up, 16 bits of RGB down), but
-#   compares them with tRNS as it is in the file. After `convert("RGBA")` the pixels are opaque; with 1 and 8 bits they
-#   are transparent. OpenCV's IMREAD_UNCHANGED gives RGB with tRNS an alpha channel, and grey with tRNS none.
-# Why it matters here: the contract lays transparent pixels on a background. Without a correction, the same grey
-#   drawing lies on another background when a program stores it in 4 bits instead of 8, without loss. `models/picture_colours.py` compares samples before they are scaled.
+# What happens: Pillow scales samples to 8 bits when it opens the file (2 and 4 bits of grey up, 16 bits of RGB down),
+#   but compares them with tRNS as it is in the file. After `convert("RGBA")` the pixels are opaque; with 1 and 8 bits
+#   they are transparent. OpenCV's IMREAD_UNCHANGED gives RGB with tRNS an alpha channel, and grey with tRNS none.
+# Why it matters here: the contract lays transparent pixels on white. Without a correction, the same grey drawing looks
+#   different once a program stores it in 4 bits instead of 8, without loss. `models/picture_colours.py` therefore
+#   scales the transparent colour as Pillow scales the pixels.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
