@@ -139,10 +139,8 @@ def _location(store: PictureStore, name: str) -> str:
 def _read_row(listed: PictureList, row: Row) -> Row:
     """Return the row with a clean path, and with its label, split and group read as names."""
     try:
-        return row._replace(
-            path=_clean_path(listed, row),
-            **{field: read_name(getattr(row, field)) for field in ("label", "split", "group")},
-        )
+        label, split, group = map(read_name, row[2:])
+        return row._replace(path=_clean_path(listed, row), label=label, split=split, group=group)
     except ClassNameError as error:
         raise DataError(f"{listed.place_of(row)}: {error}") from error
 
