@@ -1,7 +1,7 @@
 """The pictures of a folder or archive to choose alpha on, by where they lie: CLASS/IMAGE, at any depth.
 
 Alpha must not be chosen on pictures that the network was trained on. If there are split folders, `test` counts, or
-without it `val`, and never `train`. What is neither a class nor a split is refused, so that no part is pooled unsaid.
+without it `val`, and never `train`. What is neither a class nor a split is refused, so that no part is pooled silently.
 """
 
 import posixpath
@@ -151,7 +151,7 @@ def _note_pooled(folders: _Folders) -> list[str]:
         if hint:
             raise LabelledPathsError(
                 f"the folder {hint[0][:64]!r} looks like the {hint[1]} split; rename it to {_rename_to(hint[1])} if it "
-                "is that, or otherwise if it is no split, because alpha must not be chosen on training pictures"
+                "is that split, otherwise to another name, because alpha must not be chosen on training pictures"
             )
     if len(outer) < 2:
         return []

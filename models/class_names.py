@@ -9,8 +9,8 @@ with a gap into `5.0` and NaN. So a name is read before it is compared:
     other numbers   in decimal digits: 2.5 is `2.5`
     nothing         None, NaN, the texts `nan` and `NaN`, and blank text are no name, ""
 
-Text is not computed with: `1e3`, `1_0` and `+5` are names like any other. `01` is a name that is a number, and another
-name than `1`. If both name classes of one data set, one of them is a mistake, so `spelling_key` finds such pairs.
+Text is not evaluated: `1e3`, `1_0` and `+5` are names like any other. `01` is a number too, but not the same name as
+`1`. If a data set has both, one of them is a mistake; `spelling_key` finds such pairs.
 """
 
 import re
@@ -62,7 +62,7 @@ def read_name(value: object) -> str:
     if isnan(value):
         return ""
     if not isfinite(value):
-        raise ClassNameError(f"{value} is no name; write a finite number or text")
+        raise ClassNameError(f"{value} is not a name; write a finite number or text")
     if abs(value) > _MAX_EXACT:
         raise ClassNameError(f"{value!r} is too large a float to be exact; write an integer without a point, or text")
     return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")

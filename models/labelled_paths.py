@@ -147,7 +147,7 @@ def check_split_case(folder: PurePosixPath) -> None:
     if folder.name != lower and lower in _SPLITS:
         raise LabelledPathsError(
             f"the folder {shown(folder)} differs from the split {lower!r} only in case; rename it to {lower!r}, or to "
-            "something else if it is no split"
+            "something else if it is not a split"
         )
 
 

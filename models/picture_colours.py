@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 __all__ = ["decode_rgb"]
 
 _AT_A_TIME = 1 << 18  # pixels
-_GREY_STEPS = {"L;2": 85, "L;4": 17}  # how Pillow calls greyscale of 2 and 4 bits -> the factor to 8 bits
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow's name of greyscale of 2 and 4 bits -> the factor to 8 bits
 _WIDE_COLOUR = "RGB;16B"
 
 

@@ -83,7 +83,7 @@ def undecodable(data: bytes, kind: str, error: Exception) -> UnreadableImageErro
 
 
 def _another_jpeg(data: bytes) -> UnsupportedImageError | None:
-    """Return the error for a JPEG of a kind that no common program shows: not 8 bits, lossless, or odd channels."""
+    """Return the error for a JPEG that common programs do not show: lossless, not 8 bits, or with odd channels."""
     position = 2 if data.startswith(b"\xff\xd8") else len(data)
     while marker := _MARKER.search(data, position):
         kind = marker[1][0]

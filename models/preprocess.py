@@ -33,7 +33,7 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_JPEG = ("JPEG", "MPO")  # how Pillow calls a JPEG, and one with further pictures behind it
+_JPEG = ("JPEG", "MPO")  # Pillow's name of a JPEG, and of one with further pictures after it
 _SCALED_DOWN_TO = 4  # a scaled JPEG still has this many times the pixels of the resized picture along each side
 _REGION_SCALED_DOWN_TO = 2  # likewise, for a part cut out at random, which has no exact place to keep
 _ORIENTATION_TAG = 0x0112

@@ -45,7 +45,7 @@ def bundle_name(path: Path) -> str:
 
 
 def real_folder(path: Path) -> Path:
-    """Return the path with all links followed; links in a circle stay, and are then no folder."""
+    """Return the path with all links followed; links in a circle stay as they are, and do not count as a folder."""
     return Path(os.path.realpath(path))  # Path.resolve raises for a circle, before Python 3.13
 
 

@@ -35,7 +35,7 @@ def check_zip_encoding(encoding: str) -> str:
     """Return Python's name of an encoding that file names in a zip may have.
 
     Raises:
-        ArchiveNamesError: it is none.
+        ArchiveNamesError: it is not one.
 
     >>> check_zip_encoding("CP850"), check_zip_encoding("latin1")
     ('cp850', 'iso8859-1')
@@ -46,7 +46,9 @@ def check_zip_encoding(encoding: str) -> str:
     except (LookupError, ValueError):
         name = ""
     if name not in ZIP_ENCODINGS:
-        raise ArchiveNamesError(f"{encoding[:_MAX_SHOWN]!r} is no encoding of file names; cp850 and cp932 are two")
+        raise ArchiveNamesError(
+            f"{encoding[:_MAX_SHOWN]!r} is not an encoding of file names; use one such as cp850 or cp932"
+        )
     return name
 
 

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     logging.getLogger("longtail").setLevel(settings.log_level.upper())
     if injected := sorted(name for name, value in os.environ.items() if is_written_by_kubernetes(name, value)):
-        log.info("passed over what Kubernetes writes for its Services: %s", ", ".join(injected))
+        log.info("ignored variables that Kubernetes writes for its Services: %s", ", ".join(injected))
     return _run(settings, check=check)
 
 

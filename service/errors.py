@@ -3,7 +3,7 @@
     ServiceError
     ├── ClientError     4xx: the request has to change
     ├── CapacityError   503 and 504: the same request may work later
-    └── ServerError     500, 501 and 505: the server fails at the request, or cannot do what it asks
+    └── ServerError     500, 501 and 505: the server fails, or cannot do what the request asks
 
 `models` raises errors of its own; `service/model_errors.py` gives them a status and a code. Any other
 exception is an internal error. The rest of the code raises errors and never names a status.
@@ -48,7 +48,7 @@ class MultipartError(ClientError, status=400, code="bad_multipart"):
 
 
 class ProtocolQueryError(ClientError, status=400, code="invalid_query"):
-    """A request under `/v2` has a query, in which the protocol defines no parameters."""
+    """A request under `/v2` has query parameters, and the protocol defines none."""
 
 
 class ProtocolFieldError(ClientError, status=400, code="unknown_field"):
@@ -257,7 +257,7 @@ class InferenceError(ServerError, status=500, code="inference_failed"):
 
 
 class NotSupportedError(ServerError, status=501, code="not_supported"):
-    """A request needs an extension of the protocol `/v2`, a transfer coding or a method that this server lacks."""
+    """A request needs a protocol extension, a transfer coding or a method that this server does not have."""
 
 
 class HttpVersionError(ServerError, status=505, code="http_version_not_supported"):

@@ -131,7 +131,7 @@ def _read_line(line: str, taken: Set[str | bytes]) -> ApiKey:
     """Return a line's key. An error never repeats the line, which may be a secret key put there by mistake."""
     parts = line.split(":")
     if len(parts) != 3:
-        hint = " (a secret key does not belong into the file)" if line.startswith(PREFIX) else ""
+        hint = " (a secret key does not belong in the file)" if line.startswith(PREFIX) else ""
         raise KeysError(f"is not NAME:SCOPES:sha256=HEX{hint}; `python -m service.keys NAME` prints such a line")
     name, scopes, digest = (part.strip() for part in parts)
     if not _NAME.fullmatch(name) or name.startswith(PREFIX):  # a name is logged, so it must not be a key

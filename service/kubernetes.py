@@ -1,7 +1,7 @@
 """Environment variables that Kubernetes writes into every pod for each Service of its namespace.
 
 A Service called `longtail` or `longtail-grpc` gives variables that begin with LONGTAIL_, as our settings do, such as
-`LONGTAIL_PORT=tcp://10.96.0.7:8000`. They say nothing about this server, so the settings and the probe pass over them.
+`LONGTAIL_PORT=tcp://10.96.0.7:8000`. They say nothing about this server, so the settings and the probe ignore them.
 A variable counts as one of Kubernetes' only if both its name and its value are as Kubernetes writes them.
 
 Source: Kubernetes 1.34, pkg/kubelet/envvars/envvars.go. Standard library only, because `service.probe` imports this.

@@ -1,8 +1,8 @@
 """The warm-up of picture decoding, which every server process runs once before it is ready.
 
-Pillow imports the code of a format when it meets the first file of it, and when it meets WebP, which it does not count
-among the common formats, the code of all formats that it knows. The first picture after a start would wait for that for
-half a second. Importing the code for WebP registers that format alone.
+Pillow imports the code for a format when it opens the first file of that format. WebP is not among the formats that it
+tries first, so for the first WebP it imports the code for every format that it knows. The first picture after a start
+would wait half a second for that. Importing the code for WebP registers that format alone.
 """
 
 import io

@@ -23,7 +23,7 @@ Level = Literal["request", "input", "output", "repository"]
 REQUEST_PARAMETERS = ("alpha", "prior", "timeout", "binary_data_output", "content_type")
 INPUT_PARAMETERS = ("binary_data_size", "content_type")
 OUTPUT_PARAMETERS = ("binary_data", "classification", "content_type")
-UNSUPPORTED = ("priority", "sequence_id", "sequence_start", "sequence_end")  # Triton's; their default is no request
+UNSUPPORTED = ("priority", "sequence_id", "sequence_start", "sequence_end")  # Triton's; their defaults ask for nothing
 TEXT_CONTENT_TYPES = ("base64", "str")  # MLServer's codecs that write a picture as base64 text, over gRPC too
 CONTENT_TYPES = {"UINT8": ("np",), "FP32": ("np",), "BYTES": (*TEXT_CONTENT_TYPES, "np")}  # those that fit an input
 
@@ -116,7 +116,7 @@ def parse_parameters(fields: Mapping[str, Any]) -> Parameters:
 
 
 def check_content_type(content_type: str | None, fitting: Sequence[str], where: str) -> None:
-    """Check a content type, which says with which of its codecs MLServer wrote, or is to read, the elements.
+    """Check a content type: the name of the codec with which MLServer wrote the elements, or will read them.
 
     Raises:
         RequestError: it is none of those that fit.

@@ -19,6 +19,8 @@ def require_free_ports(settings: Settings) -> None:
         SettingsError: it cannot; the message has the address, the reason and the flag.
 
     """
+    if settings.port and settings.port == settings.grpc_port:
+        raise SettingsError(f"--port and --grpc-port are both {settings.port}; give each its own port")
     for protocol, port, flag in (("HTTP", settings.port, "--port"), ("gRPC", settings.grpc_port, "--grpc-port")):
         if port and (error := _bind_error(settings.host, port)):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host

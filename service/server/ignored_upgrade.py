@@ -78,7 +78,7 @@ def body_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, by
 
 
 def body_parser(events: Events, framing: Iterable[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """Return a parser that has read a head with these headers and goes on with the body.
+    """Return a parser that has read a head with these headers and is ready for the body.
 
     Args:
         events: is told about the body and about all requests after it.

@@ -36,7 +36,7 @@ def explain(error: HttpParserError, data: bytes) -> ServiceError:
         problem = f"the address is not followed by HTTP/1.1; send {_FORM}, and write a space in the address as %20"
     elif "PRI" in reason or "HTTP version" in reason:
         return HttpVersionError(
-            "this port speaks HTTP/1.1 and HTTP/1.0; for HTTP/2, put a proxy before it, and gRPC has a port of its own"
+            "this port speaks HTTP/1.1 and HTTP/1.0; for HTTP/2, put a proxy in front of it; gRPC has a port of its own"
         )
     else:
         problem = f"the request is not valid HTTP/1.1 ({reason})"
@@ -54,7 +54,7 @@ def target_in(data: bytes) -> bytes:
 
 
 def _explain_address(data: bytes) -> str:
-    """Say which character of the first line does not belong into an address.
+    """Say which character of the first line does not belong in an address.
 
     >>> _explain_address("GET /Füchse HTTP/1.1".encode())
     "the address has 'ü'; percent-encode it as %C3%BC, and other characters beyond ASCII too"
@@ -70,4 +70,4 @@ def _explain_address(data: bytes) -> str:
     control = _CONTROL.search(line)
     if control is not None:
         return f"the address has the byte 0x{control[0][0]:02x}; write it as %{control[0][0]:02X}"
-    return f"the address does not begin with / or http://, or holds a character that has no place there; send {_FORM}"
+    return f"the address does not begin with / or http://, or has a character that is not allowed there; send {_FORM}"

@@ -43,7 +43,7 @@ def checked_target(method: bytes, target: bytes, version: str, headers: list[Hea
     if version not in VERSIONS:
         raise HttpVersionError(f"this server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}")
     if method == b"CONNECT":
-        raise NotSupportedError("CONNECT is for proxies; this server is none")
+        raise NotSupportedError("CONNECT is for proxies; this server is not one")
     hosts = 0
     for name, value in headers:
         if name in _CHECKED:
@@ -100,7 +100,7 @@ def _check_escapes(target: bytes) -> None:
     broken = _BROKEN_ESCAPE.search(target.partition(b"?")[0])
     if broken is not None:
         shown = broken[0].decode("utf-8", "replace")
-        raise MalformedRequestError(f"the address has {shown!r}, which is no escape; write %25 for a percent sign")
+        raise MalformedRequestError(f"the address has {shown!r}, which is not an escape; write %25 for a percent sign")
     try:
         unquote_to_bytes(target).decode()
     except UnicodeDecodeError as error:

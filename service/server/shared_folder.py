@@ -21,7 +21,7 @@ ADVICE = (
 
 @contextmanager
 def shared_folder() -> Iterator[str]:
-    """Make an empty folder, and remove it in the end.
+    """Make an empty folder, and remove it at the end.
 
     Raises:
         SettingsError: there is no place for it; the message says what would help.

@@ -29,7 +29,7 @@ class Archive(NamedTuple):
 
     Attributes:
         name: the file's name, "" if it has none.
-        file: its bytes, from the beginning; whoever takes the archive closes the file.
+        file: its bytes, from the beginning; the code that takes the archive closes the file.
 
     """
 

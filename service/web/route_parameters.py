@@ -113,7 +113,7 @@ class RouteParameters:
             self.check_name(name, JSON_BODY)
             parameter = self._fields[name]
             if isinstance(value, bool):
-                raise RequestError(f"{name}: {str(value).lower()} is neither a text nor a number")
+                raise RequestError(f"{name}: {str(value).lower()} is neither text nor a number")
             values[parameter.argument] = value if parameter.in_model else _validated(parameter.adapter, name, value)
         return values
 
@@ -131,7 +131,7 @@ class RouteParameters:
             raise self._error(f"parameter {name!r} is in the path; leave it out of {place}")
         shown = f"unknown parameter {name[:MAX_SHOWN_LENGTH]!r} in {place}"
         if not known:
-            raise self._error(f"{shown}; this request has none there")
+            raise self._error(f"{shown}; this request takes none there")
         similar = difflib.get_close_matches(name[:MAX_SHOWN_LENGTH].lower(), known, 1, MIN_SIMILARITY)
         hint = f"did you mean {similar[0]!r}? " if similar else ""
         raise self._error(f"{shown}; {hint}known: {', '.join(known)}")

@@ -92,7 +92,7 @@ def test_a_name_that_is_not_in_the_named_encoding_is_refused() -> None:
     "encoding", ["", "klingon", "rot13", "utf-16", "utf-7", "base64", "idna", "cp850\n", "ü", "x" * 9999]
 )
 def test_what_is_no_encoding_of_names_is_refused(encoding: str) -> None:
-    with pytest.raises(ArchiveNamesError, match="is no encoding of file names; cp850 and cp932 are two"):
+    with pytest.raises(ArchiveNamesError, match="is not an encoding of file names; use one such as cp850 or cp932"):
         check_zip_encoding(encoding)
 
 

@@ -120,8 +120,10 @@ def test_the_service_says_in_one_line_what_it_passes_over() -> None:
     done = run("--check", **variables)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "Kubernetes" in line]
-    assert line == "INFO     longtail.settings: passed over what Kubernetes writes for its Services: " + ", ".join(
-        sorted(variables)
+    assert (
+        line
+        == "INFO     longtail.settings: ignored variables that Kubernetes writes for its Services: "
+        + ", ".join(sorted(variables))
     )
 
 

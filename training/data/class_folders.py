@@ -5,7 +5,7 @@ order of their names. The long-tail cut (`long_tail.py`) keeps the first files i
 same on every machine. A folder that wraps everything, as zip programs and downloads often add, is ignored.
 
 Every picture is used, or counted in a note, or the data are refused: a folder beside the splits that is none of them
-could be a test part under another name, and training would then go on with a part that it split off itself.
+could be the test part under another name, and training would then split off a test part of its own.
 """
 
 from collections import defaultdict

@@ -26,7 +26,7 @@ class FolderContents:
         files: all files, also hidden ones.
         folders: all folders.
         has_links: whether there is a link.
-        loops: the links that are left out, because they lead to a folder around them.
+        loops: the links that are left out, because they lead to a folder that contains them.
 
     """
 
@@ -40,7 +40,7 @@ class FolderContents:
         """What is left out, and why."""
         if not self.loops:
             return []
-        return [f"links to a folder around them are not followed: {first_few(sorted(self.loops))}"]
+        return [f"links to a folder that contains them are not followed: {first_few(sorted(self.loops))}"]
 
 
 def read_folder(root: Path) -> FolderContents:
@@ -87,7 +87,7 @@ def _is_folder(root: Path, name: str, entry: "os.DirEntry[str]", contents: Folde
     if regular or (missing and is_picture(path)):
         contents.files.append(name)
     elif missing and not is_hidden(path):
-        raise DataError(f"{root / name}: a link to nothing; mount what it leads to, or remove the link")
+        raise DataError(f"{root / name}: a broken link; mount what it leads to, or remove it")
     elif is_picture(path):
         raise DataError(f"{root / name}: neither a file nor a folder; remove it")
     return False

@@ -12,7 +12,7 @@ def read_exempt_class(text: str) -> str:
     """Return the name of the exempt class in the form in which names are compared.
 
     Raises:
-        DataError: it is no name.
+        DataError: it is not a name.
 
     """
     try:
@@ -20,7 +20,7 @@ def read_exempt_class(text: str) -> str:
     except ClassNameError as error:
         raise DataError(f"--exempt-class {error}") from error
     if not name:
-        raise DataError(f"--exempt-class {text!r}: this is no name; write that of a class")
+        raise DataError(f"--exempt-class {text!r}: this is not a name; write that of a class")
     return name
 
 

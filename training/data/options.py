@@ -149,7 +149,7 @@ class DataOptions:
         """
         files = [path for path in (self.data, self.test, self.images) if path is not None]
         if self.zip_encoding is not None and not any(zipfile.is_zipfile(path) for path in files if path.is_file()):
-            raise DataError(f"--zip-encoding {self.zip_encoding}: there is no zip; drop it")
+            raise DataError(f"--zip-encoding {self.zip_encoding}: the data are not a zip; leave the option out")
 
     @property
     def split_settings(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def find_listed_file(store: PictureStore, name: str) -> str:
 
 
 class _FolderStore(PictureStore):
-    """A folder. Links to folders and files are followed, but for those that lead to a folder around them."""
+    """A folder. Links to folders and files are followed, except those to a folder that contains the link."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -149,14 +149,16 @@ def _beside(tree: FolderTree, folder: PurePosixPath, named: str) -> str:
         meant = f"if it is a class, move it into a split, such as {named.split(',', maxsplit=1)[0]}/{name}"
     else:
         meant = "rename it to 'train', 'val' or 'test' if it is that split"
-    return f"the folder {shown(folder)} lies beside the splits ({named}) but is none; {meant}, or move it away"
+    return (
+        f"the folder {shown(folder)} lies beside the splits ({named}) but is not one of them; {meant}, or move it away"
+    )
 
 
 def check_class_names(split: str, classes: Collection[str]) -> list[str]:
     """Check the class folders of a split, "" for data without splits; return a note on those that look like splits.
 
     Raises:
-        LabelledPathsError: all of them are called after splits or after what they hold, so pictures have no class.
+        LabelledPathsError: all of them are named after splits or after what they hold, so pictures have no class.
 
     """
     alike = [] if split else [name for name in classes if looks_like_split(name)]

@@ -11,7 +11,7 @@ MAX_STREAMS = 256
 
 
 class Streams:
-    """Counts the open streams, which are allowed on top of other calls, so they take no place from those."""
+    """Counts the open streams. They are allowed on top of other calls, so those always find a place."""
 
     def __init__(self) -> None:
         self._open = 0

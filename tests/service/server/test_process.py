@@ -202,6 +202,12 @@ def test_a_taken_port_is_an_error_before_models_are_loaded(tiny_bundle: Bundle, 
     assert "is loaded" not in done.stderr
 
 
+def test_one_port_for_http_and_grpc_is_refused() -> None:
+    done = run("--port", (port := str(free_port())), "--grpc-port", port)
+    assert done.returncode == 2
+    assert f"error: --port and --grpc-port are both {port}; give each its own port" in done.stderr
+
+
 def test_both_onnxruntime_packages_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_engine.metadata, "version", lambda _: "1.32.0")
     with pytest.raises(EngineError, match=r"both onnxruntime 1\.32\.0 and onnxruntime-gpu 1\.32\.0 are installed"):

@@ -142,7 +142,7 @@ def test_a_class_that_an_earlier_version_misread_is_named() -> None:
 
 @pytest.mark.parametrize("encoding", ["klingon", "utf-16", "rot13", ""])
 def test_an_encoding_that_is_none_is_refused(encoding: str) -> None:
-    with pytest.raises(ArchiveError, match="is no encoding of file names"):
+    with pytest.raises(ArchiveError, match="is not an encoding of file names"):
         open_archive(io.BytesIO(zipped({"cat/1.png": b""})), CLASSES, max_files=9, max_image_bytes=9, encoding=encoding)
 
 

@@ -22,10 +22,22 @@ CLASSES = ("cat", "dog", "eel")
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["test_images/cat/3.png"], "test_images lies beside the splits .train. but is none; rename it to 'test' if"),
-        (["fox/3.png"], "fox lies beside the splits .train. but is none; if it is a class, .* such as train/fox"),
-        (["eval/cat/3.png"], "eval lies beside the splits .train. but is none; rename it to 'val' or 'test' if it is"),
-        (["more/cat/3.png"], "more lies beside the splits .train. but is none; rename it to 'train', 'val' or 'test'"),
+        (
+            ["test_images/cat/3.png"],
+            "test_images lies beside the splits .train. but is not one of them; rename it to 'test' if",
+        ),
+        (
+            ["fox/3.png"],
+            "fox lies beside the splits .train. but is not one of them; if it is a class, .* such as train/fox",
+        ),
+        (
+            ["eval/cat/3.png"],
+            "eval lies beside the splits .train. but is not one of them; rename it to 'val' or 'test' if it is",
+        ),
+        (
+            ["more/cat/3.png"],
+            "more lies beside the splits .train. but is not one of them; rename it to 'train', 'val' or 'test'",
+        ),
         (["test/3.png"], "the pictures in test lie in no class folder, so they have no label"),
         (["test/"], "the folder test is named after a split but has no class folders"),
         (["Test/cat/3.png"], "Test differs from the split 'test' only in case; rename it to 'test'"),
@@ -37,7 +49,10 @@ CLASSES = ("cat", "dog", "eel")
         ),
         (["trian/cat/3.png"], "trian lies beside the splits"),
         (["test1/3.png"], "the pictures in test1 lie in no class folder, so they have no label; put them into test/C"),
-        (["seg_test/cat/3.png"], "seg_test lies beside the splits .train. but is none; rename it to 'test' if"),
+        (
+            ["seg_test/cat/3.png"],
+            "seg_test lies beside the splits .train. but is not one of them; rename it to 'test' if",
+        ),
         (["test/images/cat/3.png"], "test/images/cat/3.png is deeper than CLASS/IMAGE"),
     ],
 )
@@ -123,7 +138,7 @@ def test_pictures_of_other_formats_are_counted_wherever_they_lie(tmp_path: Path,
     ("names", "sentence"),
     [
         (["train_images/cat/1.png", "test_images/cat/2.png"], "'t.*_images' looks like the t.* split; rename it"),
-        (["cat/1.png", "val2/cat/2.png"], "'val2' looks like the val split; rename it to 'val' if it is that"),
+        (["cat/1.png", "val2/cat/2.png"], "'val2' looks like the val split; rename it to 'val' if it is that split"),
         (["seg_train/seg_train/cat/1.png", "seg_test/seg_test/cat/2.png"], "'seg_t.*' looks like the t.* split"),
         (["train/cat/1.png", "val/2.png"], "the pictures in val lie in no split, .* 'val' has no class folders"),
         (["trainset/cat/1.png"], "'trainset' looks like the train split"),
@@ -187,7 +202,7 @@ def test_a_link_to_a_folder_around_it_is_left_out_with_a_note(tmp_path: Path) ->
     (tmp_path / "store" / "a" / "self").symlink_to(tmp_path / "store" / "a")
     parts, notes = class_folder_parts(path)
     assert len(parts[""]) == 4
-    assert notes == ["links to a folder around them are not followed: all, cat/self"]
+    assert notes == ["links to a folder that contains them are not followed: all, cat/self"]
 
 
 def test_a_picture_that_a_link_reaches_again_counts_once(tmp_path: Path) -> None:
@@ -206,8 +221,8 @@ def test_a_picture_that_a_link_reaches_again_counts_once(tmp_path: Path) -> None
     [
         ([("cat", "store/a"), ("dog", "store/a")], "are the same file, reached by a link, but lie in two classes"),
         ([("train/cat", "store/a"), ("train/dog", "store/b"), ("test/dog", "store/b")], "but lie in two splits"),
-        ([("cat", "store/a"), ("dog", "store/b"), ("eel", "nowhere")], "eel: a link to nothing; mount what it leads"),
-        ([("cat", "store/a"), ("dog", "data/dog")], "dog: a link to nothing"),
+        ([("cat", "store/a"), ("dog", "store/b"), ("eel", "nowhere")], "eel: a broken link; mount what it leads"),
+        ([("cat", "store/a"), ("dog", "data/dog")], "dog: a broken link"),
     ],
 )
 def test_links_that_contradict_each_other_or_lead_nowhere_are_refused(

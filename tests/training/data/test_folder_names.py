@@ -146,7 +146,7 @@ def test_the_unicode_names_of_info_zip_are_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "sentence"), [("klingon", "'klingon' is no encoding"), ("cp850", "there is no zip")]
+    ("encoding", "sentence"), [("klingon", "'klingon' is not an encoding"), ("cp850", "the data are not a zip")]
 )
 def test_an_encoding_that_is_none_or_does_not_apply_is_refused(tmp_path: Path, encoding: str, sentence: str) -> None:
     path = made(tmp_path, "folder", *in_folders("cat", "dog"))

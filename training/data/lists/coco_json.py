@@ -137,7 +137,7 @@ def _category_names(path: Path, categories: list[dict[str, Any]]) -> dict[str, s
         name = _name(path, place, category, "name")
         if not name and isinstance(category.get("name"), str):
             raise DataError(
-                f"{path}: {place}: the name {category['name'][:80]!r} is none; write a string that is not blank"
+                f"{path}: {place}: the name {category['name'][:80]!r} is not a name; write a string that is not blank"
             )
         name = name or category_id
         if (first := first_index.setdefault(spelling_key(name), index)) != index:

@@ -60,7 +60,7 @@ def note_other_splits(splits: Iterable[str]) -> list[str]:
         if meant := _misspelt(split.strip().lower()):
             raise DataError(
                 f"unknown split {split[:40]!r} of {counted(count)}: write {meant!r} if that is meant, or a name "
-                "that is not like it to leave them out"
+                "that is less similar, to leave them out"
             )
     if not others:
         return []

@@ -137,7 +137,7 @@ def test_an_annotation_without_a_category_is_counted(tmp_path: Path) -> None:
     ("part", "key", "value", "sentence"),
     [
         ("images", "id", float("nan"), "images[0]: no 'id'; it must be a number or a string"),
-        ("images", "id", float("inf"), "images[0]: 'id' must be a number or a string: inf is no name"),
+        ("images", "id", float("inf"), "images[0]: 'id' must be a number or a string: inf is not a name"),
         ("images", "id", 1e17, "images[0]: 'id' must be a number or a string: 1e+17 is too large a float to be exact"),
         ("images", "id", "1.0", "images[1]: another image already has the id 1"),
         ("images", "location", True, "images[0]: 'location' must be a number or a string: True is neither"),
@@ -209,7 +209,7 @@ def test_the_exempt_class_is_found_in_any_form(tmp_path: Path, given: str, index
 
 @pytest.mark.parametrize("given", ["", "  ", "nan"])
 def test_an_exempt_class_without_a_name_is_refused(tmp_path: Path, given: str) -> None:
-    with pytest.raises(DataError, match="this is no name"):
+    with pytest.raises(DataError, match="this is not a name"):
         DataOptions(data=tmp_path, exempt_class=given)
 
 
