@@ -82,7 +82,7 @@ def test_a_folder_that_is_neither_class_nor_split_is_refused(
         (["cat/1.png", "dog/1.png", "_Unlabeled/1.png"], "_Unlabeled differs only in case from '_unlabeled'"),
         (["cat/train/1.png", "dog/train/1.png"], "goes above the classes: train/cat/1.png"),
         (["train_set/cat/1.png", "test_set/cat/1.png"], "If 'test_set' is a split, name it 'train', 'val' or 'test'"),
-        (["cat/1.png", "dog/1.png", "test/cat/1.png"], "cat lies beside the splits .test. but is none"),
+        (["cat/1.png", "dog/1.png", "test/cat/1.png"], "cat lies beside the splits .test. but is not one of them"),
         (["seg_test/cat/1.png", "seg_train/cat/1.png"], "If 'seg_test' is a split, name it 'train', 'val' or 'test'"),
         (["_unlabeled/1.png"], "found 0 class folders with pictures, .*; left out 1 picture without a label"),
     ],
