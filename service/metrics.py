@@ -41,7 +41,7 @@ class Stages(NamedTuple):
     render: Histogram
     batch_images: Histogram
     images: Counter
-    head_cosine: Summary
+    head_distance: Summary
 
 
 class Metrics:
@@ -75,8 +75,9 @@ class Metrics:
         self.batch_images = Histogram(
             "longtail_batch_images", "Images in a batch.", ["model"], buckets=IMAGES, registry=registry
         )
-        cosine = "Cosine between an image's feature and the head direction, mean over the heads."
-        self.head_cosine = Summary("longtail_head_cosine", cosine, ["model"], registry=registry)
+        # The distance instead of the cosine: a sum that could fall would break `rate` and OpenMetrics.
+        distance = "1 - the cosine between an image's feature and the head direction, mean over the heads; 0 to 2."
+        self.head_distance = Summary("longtail_head_distance", distance, ["model"], registry=registry)
 
         dropped = "Results that feedback cannot refer to, because the database was unavailable."
         self.results_dropped = Counter("longtail_results_dropped", dropped, ["model"], registry=registry)
@@ -101,7 +102,7 @@ class Metrics:
         if found is None:
             names = ("decode", "queue", "inference", "alpha", "render")
             decode, queue, inference, alpha, render = (self.stage_seconds.labels(model, name) for name in names)
-            counts = self.batch_images.labels(model), self.images.labels(model), self.head_cosine.labels(model)
+            counts = self.batch_images.labels(model), self.images.labels(model), self.head_distance.labels(model)
             found = self._stages[model] = Stages(decode, queue, inference, alpha, render, *counts)
         return found
 

@@ -33,7 +33,7 @@ def count_batch(metrics: Metrics, batch: ComputedBatch, pictures: Sequence[Pictu
         stages.queue.observe(waited_ns / 1e9)
     for cosine in batch.output.head_cosine.mean(axis=1).tolist():
         if math.isfinite(cosine):  # a single NaN would make the sum NaN for good
-            stages.head_cosine.observe(cosine)
+            stages.head_distance.observe(max(0.0, 1 - cosine))  # rounding may take a cosine past 1
     stages.inference.observe((batch.computed_ns - started_ns) / 1e9)
     stages.alpha.observe((answered_ns - batch.computed_ns) / 1e9)
     stages.batch_images.observe(len(pictures))

@@ -19,7 +19,7 @@ QUERIES = [target["expr"] for target in TARGETS]
 WORTH_WATCHING = [
     "histogram_quantile.0.5, .*stage_seconds", "histogram_quantile.0.99, .*stage_seconds",
     "longtail_batch_images", "longtail_pending_images{", "longtail_pending_images_limit",
-    "overloaded|deadline_exceeded", 'longtail_cache_lookups_total{.*outcome="hit"', "longtail_head_cosine_sum",
+    "overloaded|deadline_exceeded", 'longtail_cache_lookups_total{.*outcome="hit"', "longtail_head_distance_sum",
     *(rf'longtail_prediction_share{{.*alpha="{alpha}"' for alpha in ("used", "zero")),
     *(rf'longtail_feedback_accuracy{{.*alpha="{alpha}"' for alpha in ("in_force", "zero")),
     "longtail_alpha_optimum", "longtail_alpha_in_force", "longtail_alpha_drift",

@@ -50,7 +50,8 @@ async def test_metrics_count_images_batches_and_errors(running: Running) -> None
     assert (values["longtail_pending_images",], values["longtail_pending_images_limit",]) == (0, 512)
     stages = ("decode", "queue", "inference", "alpha", "render")
     assert [values["longtail_stage_seconds_count", "tiny", stage] for stage in stages] == [1] * 5
-    assert values["longtail_head_cosine_count", "tiny"] == 1
+    assert values["longtail_head_distance_count", "tiny"] == 1
+    assert 0 <= values["longtail_head_distance_sum", "tiny"] <= 2
     assert values["longtail_requests_total", "/v1/models/{model}/classify", "200"] == 1
 
 
