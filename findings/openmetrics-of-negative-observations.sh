@@ -6,7 +6,8 @@
 #   negative". A histogram with a bucket below 0 is written without `_sum`, as OpenMetrics demands, and refused for
 #   that: "_sum/_gsum must be present if _count is present". The text format of the same registry reads back.
 # Why it matters here: margins, logits and changes of accuracy are negative. A test or an exporter that reads /metrics
-#   with the library passes until the first such number. The tests of /metrics therefore leave one sum out.
+#   with the library passes until the first such number. The server therefore counts
+#   the head distance, which is never negative, and not the head cosine.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
