@@ -39,6 +39,15 @@ _SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")  # a list of schemas
 _NAMED = ("properties", "$defs")  # schemas by name
 _TOO_SLOW = "The request arrives too slowly"
 _HEAD_TOO_LARGE = "The address and the headers are longer than the server allows"
+# Every route under /v1 reads its parameters from a form or a JSON body, too; under /v2 they are refused as unknown.
+_PARAMETER_ERRORS = {
+    "400": "The form cannot be read, or a parameter is unknown",
+    "408": _TOO_SLOW,
+    "413": "The body is too large",
+    "415": "The body is neither a form nor JSON",
+    "422": "A parameter is unknown, repeated or invalid",
+    "503": "The server is busy",
+}
 _RETRY_AFTER = {
     "description": "Seconds after which to try again; absent if the time is unknown",
     "schema": {"type": "integer"},
@@ -161,5 +170,8 @@ def _add_answers(path: str, answers: dict[str, Any], *, has_body: bool) -> None:
     answers.setdefault("431", {"description": _HEAD_TOO_LARGE, "content": content})
     if has_body:
         answers.setdefault("408", {"description": _TOO_SLOW, "content": content})
+    for status, description in _PARAMETER_ERRORS.items():
+        if path.startswith("/v1/") or (status == "400" and path.startswith("/v2") and "/health/" not in path):
+            answers.setdefault(status, {"description": description, "content": content})
     if "503" in answers:
         answers["503"].setdefault("headers", {})["Retry-After"] = _RETRY_AFTER
