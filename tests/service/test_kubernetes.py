@@ -115,6 +115,7 @@ def test_a_setting_of_the_pod_counts_although_a_service_has_its_name() -> None:
     assert Settings.read(ALL | settings.as_environment()) == settings  # what --workers hands to its processes
 
 
+@pytest.mark.slow
 def test_the_service_says_in_one_line_what_it_passes_over() -> None:
     variables = SERVICES[2]
     done = run("--check", **variables)
@@ -127,6 +128,7 @@ def test_the_service_says_in_one_line_what_it_passes_over() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_process_and_the_probe_start_beside_such_services(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

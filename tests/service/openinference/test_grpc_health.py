@@ -101,6 +101,7 @@ def test_without_a_model_in_service_the_health_is_not_serving_and_watchers_are_t
     client.close()
 
 
+@pytest.mark.slow
 def test_a_draining_server_is_not_serving_and_ends_with_its_watchers(tmp_path: Path) -> None:
     port = free_port()
     flags = ("--grpc-port", str(port), "--grace-seconds", "3", "--drain-seconds", "100")

@@ -3,6 +3,7 @@
 The same rules hold in JSON, in bytes after the JSON, and over gRPC. `tests/clients` runs the clients themselves.
 """
 
+import asyncio
 from base64 import b64encode
 from typing import Any
 
@@ -275,17 +276,21 @@ async def test_the_models_in_service_are_listed_as_kserves_runtimes_list_them(ru
 async def test_a_picture_from_the_cache_counts_in_the_queue_and_the_configuration_names_the_cache(
     running: Running,
 ) -> None:
-    async def counts(client: httpx.AsyncClient) -> dict[str, int]:
-        stats = (await client.get("/v2/models/tiny/stats")).json()["model_stats"][0]["inference_stats"]
-        return {name: stats[name]["count"] for name in ("success", "queue", "cache_hit", "cache_miss")}
+    async def reaches(client: httpx.AsyncClient, **expected: int) -> None:
+        """Read the counts until they are as expected: a thread counts a batch after its answers are on their way."""
+        found: dict[str, int] = {}
+        async with asyncio.timeout(10):
+            while found != expected:
+                stats = (await client.get("/v2/models/tiny/stats")).json()["model_stats"][0]["inference_stats"]
+                found = {name: stats[name]["count"] for name in expected}
 
     async with running(cache_mb=1) as service:
         for _ in range(3):
             assert (await service.client.post(INFER, content=body(ENCODED))).status_code == 200
-        assert await counts(service.client) == {"success": 3, "queue": 6, "cache_hit": 4, "cache_miss": 2}
+        await reaches(service.client, success=3, queue=6, cache_hit=4, cache_miss=2)
         twins = ENCODED | {"data": [b64encode(png(pictures(1, seed=5)[0])).decode()] * 2}
         assert (await service.client.post(INFER, content=body(twins))).status_code == 200  # one joins the other
-        assert await counts(service.client) == {"success": 4, "queue": 8, "cache_hit": 4, "cache_miss": 4}
+        await reaches(service.client, success=4, queue=8, cache_hit=4, cache_miss=4)
         cached = (await service.client.get("/v2/models/tiny/config")).json()["response_cache"]
     async with running(cache_mb=0) as service:
         uncached = (await service.client.get("/v2/models/tiny/config")).json()["response_cache"]
