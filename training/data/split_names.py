@@ -1,17 +1,10 @@
 """The names of splits, as folders and as values of a split column."""
 
+from models.labelled_paths import split_of_folder
+
 __all__ = ["SPLITS", "split_of"]
 
 SPLITS = ("train", "val", "test")
-_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def split_of(name: str) -> str:
@@ -20,4 +13,4 @@ def split_of(name: str) -> str:
     >>> [split_of(name) for name in ("train", "Validation", " TEST ", "id_val")]
     ['train', 'val', 'test', '']
     """
-    return _NAMES.get(name.strip().lower(), "")
+    return split_of_folder(name.strip().lower())
